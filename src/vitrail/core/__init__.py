@@ -1,0 +1,1 @@
+"""The transformer, knowing nothing of any task, family, file or image format."""

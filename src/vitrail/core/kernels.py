@@ -1,0 +1,69 @@
+"""How softmax(q k^T) v is computed. Every kernel has one signature, so that one can stand for another.
+
+A kernel takes heads already split, a mask in the meaning of `core.masks`, the scale and the dropout rate, and
+gives each query a mixture of the values. A query that may look nowhere gets zeros.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """The seam at which attention can be computed otherwise, recorded or ablated."""
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float, dropout: float
+    ) -> Tensor: ...
+
+
+def fused(
+    query: Float[Tensor, "batch heads query width"],
+    key: Float[Tensor, "batch heads key width"],
+    value: Float[Tensor, "batch heads key value_width"],
+    mask: Tensor | None,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads query value_width"]:
+    """torch's fused kernel: fast, never holds the weights, and answers zeros where all is masked."""
+    if mask is not None:
+        mask = torch.atleast_2d(mask if mask.dtype == torch.bool else mask.to(query.dtype))  # torch wants two axes
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale)
+
+
+def plain(
+    query: Float[Tensor, "batch heads query width"],
+    key: Float[Tensor, "batch heads key width"],
+    value: Float[Tensor, "batch heads key value_width"],
+    mask: Tensor | None,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads query value_width"]:
+    """The equation as the paper prints it (Vaswani et al. 2017, eq. 1), weights and all."""
+    weights = attention_weights(query, key, mask, scale=scale)
+    return F.dropout(weights, dropout) @ value
+
+
+def attention_weights(
+    query: Float[Tensor, "batch heads query width"],
+    key: Float[Tensor, "batch heads key width"],
+    mask: Tensor | None = None,
+    *,
+    scale: float,
+) -> Float[Tensor, "batch heads query key"]:
+    """How much each query looks at each key: softmax(scale * q k^T), masked.
+
+    Each row sums to one, except that of a query that may look nowhere, which is all zeros.
+    """
+    scores = scale * query @ key.transpose(-2, -1)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    weights = scores.softmax(dim=-1)
+    nowhere = (scores == float("-inf")).all(dim=-1, keepdim=True)
+    return weights.masked_fill(nowhere, 0.0)

@@ -1,0 +1,47 @@
+"""A run of blocks: the last tokens, or the tokens at chosen depths."""
+
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitrail.core.masks import padding_mask
+from vitrail.core.tokens import Tokens
+from vitrail.errors import ConfigError
+
+
+class Stack(nn.ModuleList):
+    """Blocks applied one after the other to tokens and a mask.
+
+    Set `checkpointing = True` to compute activations again in the backward pass instead of keeping them: less
+    memory, about a third more time.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
+        super().__init__(blocks)
+        self.checkpointing = False
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """The tokens after the last block."""
+        return self.at(tokens, [len(self) - 1])[0] if len(self) else tokens
+
+    def at(self, tokens: Tokens, depths: Sequence[int]) -> list[Tokens]:
+        """The tokens after each of the chosen blocks, counted from 0; later blocks are not run."""
+        outside = [depth for depth in depths if not 0 <= depth < len(self)]
+        if outside:
+            raise ConfigError(f"There is no block {outside[0]}: this model has blocks 0 to {len(self) - 1}.")
+        x, mask = tokens.x, None
+        if tokens.valid is not None:
+            x = x.masked_fill(~tokens.valid[..., None], 0.0)  # whatever stands in padding cannot leak, even NaN
+            mask = padding_mask(tokens.valid)
+        seen: dict[int, Tokens] = {}
+        for depth in range(max(depths) + 1):
+            x = self.run(self[depth], x, mask)
+            if depth in depths:
+                seen[depth] = tokens._replace(x=x)
+        return [seen[depth] for depth in depths]
+
+    def run(self, block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.checkpointing and self.training:
+            return checkpoint(block, x, mask=mask, use_reentrant=False)
+        return block(x, mask=mask)

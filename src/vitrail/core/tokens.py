@@ -1,0 +1,44 @@
+"""What embedders give and encoders take (`Tokens`), and what dense heads take (`Feature`)."""
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Tokens(NamedTuple):
+    """A sequence of vectors that remembers where it stood in the picture.
+
+    Attributes:
+        x: the vectors; the first `prefix` of them (class token, registers) have no place in the picture.
+        grid: rows and columns of patches; `rows * columns` tokens follow the prefix, row by row.
+        prefix: how many leading tokens have no place.
+        valid: `True` where a token is real and not padding; `None` when all are.
+    """
+
+    x: Float[Tensor, "batch tokens dim"]
+    grid: tuple[int, int]
+    prefix: int
+    valid: Bool[Tensor, "batch tokens"] | None = None
+
+
+class Feature(NamedTuple):
+    """A map of vectors over the picture, as detection and dense heads take it.
+
+    Attributes:
+        map: one vector for each cell.
+        stride: pixels between neighbouring cells, rows then columns.
+        valid: `True` where a cell shows the picture and not padding; `None` when all do.
+    """
+
+    map: Float[Tensor, "batch dim rows columns"]
+    stride: tuple[int, int]
+    valid: Bool[Tensor, "batch rows columns"] | None = None
+
+
+def feature(tokens: Tokens, stride: tuple[int, int]) -> Feature:
+    """Lay the patch tokens back on their grid; the prefix is left out."""
+    rows, columns = tokens.grid
+    patches = tokens.x[:, tokens.prefix :]
+    valid = None if tokens.valid is None else tokens.valid[:, tokens.prefix :].unflatten(1, (rows, columns))
+    return Feature(patches.transpose(1, 2).unflatten(2, (rows, columns)), stride, valid)

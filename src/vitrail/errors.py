@@ -1,0 +1,67 @@
+"""Everything a person can get wrong, each as one sentence.
+
+An error says what was given, what was expected and what to do next. The command line
+prints a `VitrailError` without a traceback; our own mistakes stay asserts.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class VitrailError(Exception):
+    """A mistake that the person at the keyboard can put right."""
+
+    exit_code = 1
+
+
+class UsageError(VitrailError):
+    """The command line was typed in a way that means nothing."""
+
+    exit_code = 2
+
+
+class ConfigError(VitrailError):
+    """A configuration, or an input, that makes no sense for this model."""
+
+
+class CheckpointError(VitrailError):
+    """Weights that are damaged, incomplete, unsafe or of another model."""
+
+
+class DataError(VitrailError):
+    """A data set that cannot be read as it stands."""
+
+
+class TrainingError(VitrailError):
+    """A run that cannot go on: a loss that is not a number, no memory, a run folder in use."""
+
+
+class ExplanationError(VitrailError):
+    """A question about a model that it has nothing to answer with."""
+
+
+class ImageError(VitrailError):
+    """A file that is not a picture we read.
+
+    Args:
+        code: a short, stable word for the kind of fault, such as `truncated` or `too-large`.
+        path: the file, or a name for the bytes it came in.
+        hint: what is wrong and what to do about it, in words.
+    """
+
+    def __init__(self, code: str, path: Path | str, hint: str) -> None:
+        super().__init__(f"{path}: {hint}")
+        self.code, self.path, self.hint = code, str(path), hint
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.code, self.path, self.hint)  # loader workers send errors across processes
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that leads nowhere, with what was probably meant."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=2)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    listing = " `vitrail models` lists them all." if kind == "model" else f" There are: {', '.join(sorted(known))}."
+    return f"There is no {kind} called {name!r}.{hint}{listing}"

@@ -1,0 +1,71 @@
+"""A picture and whatever goes with it, before and after it becomes numbers for a model."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Int
+from PIL import Image
+from torch import Tensor
+
+
+@runtime_checkable
+class Picture(Protocol):
+    """Something that can be decoded, and says how large it is before it is.
+
+    A crop can so be drawn first, and only what it needs decoded.
+    """
+
+    @property
+    def name(self) -> str:
+        """How to call it in front of a person: its path, or what it was made from."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns in pixels, as displayed (EXIF orientation applied), from the header alone."""
+        ...
+
+    def read(
+        self, box: tuple[float, float, float, float] | None = None, least: tuple[int, int] | None = None
+    ) -> Image.Image:
+        """Decode, as displayed.
+
+        Args:
+            box: left, top, right, bottom of the part that is wanted, in displayed pixels.
+            least: rows and columns below which the part need not be resolved; a decoder may then give a
+                smaller picture of the same part.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a data set holds at one index.
+
+    Attributes:
+        picture: the image, not yet decoded.
+        label: its class, or all its classes where there can be several; `None` when unknown.
+        extras: whatever else is known, by name (masks, boxes, depth of generated scenes).
+    """
+
+    picture: Picture
+    label: int | tuple[int, ...] | None = None
+    extras: dict[str, Any] | None = None
+
+
+class Batch(NamedTuple):
+    """What one step of training or evaluation works on.
+
+    Attributes:
+        inputs: what the model is called with.
+        target: what the task compares with; classification takes `(batch,)` class numbers or
+            `(batch, classes)` shares.
+        index: where each sample stands in its data set, so that an error can name it.
+    """
+
+    inputs: Tensor
+    target: Any
+    index: Int[Tensor, " batch"]
