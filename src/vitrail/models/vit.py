@@ -1,0 +1,367 @@
+"""Vision Transformer: an image read as a sequence of patches.
+
+Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021. The same modules, given other parts, are
+DeiT (Touvron et al., ICML 2021), ViT with a convolutional stem (Xiao et al., NeurIPS 2021), DINOv2 (Oquab et al.,
+2023) and registers (Darcet et al., ICLR 2024).
+Compared with transformers, timm and torchvision in tests/parity/test_vit.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from vitrail.core.attention import Attention
+from vitrail.core.blocks import MLP, EncoderBlock, GatedMLP, NormPlace, Residual
+from vitrail.core.embeddings import ConvStem, PatchEmbed, check_divides
+from vitrail.core.init import depth_decay, init_transformer
+from vitrail.core.positions import (
+    DIALECTS,
+    LearnedAxes,
+    LearnedPositions,
+    LogRelativeBias,
+    RelativeBias,
+    SinusoidalPositions,
+)
+from vitrail.core.stacks import Stack
+from vitrail.core.tokens import Feature, Tokens, feature
+from vitrail.errors import ConfigError, unknown
+from vitrail.fields import check_fields
+from vitrail.outputs import DistilledLogits
+
+Position = Literal["learned", "axes", "sinusoidal", "relative", "relative-log", "none"]
+
+
+def pair(side: int | Sequence[int]) -> tuple[int, int]:
+    """Rows and columns, from one number for a square or from two."""
+    return (side, side) if isinstance(side, int) else (side[0], side[1])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViTConfig:
+    """Everything that shapes a Vision Transformer. The defaults are ViT-B/16."""
+
+    image: int | tuple[int, int] = 224  # side of a square, or rows and columns, in pixels
+    patch: int | tuple[int, int] = 16  # side of a square, or rows and columns, in pixels
+    channels: int = 3  # of the image
+    dim: int = 768  # width of a token
+    depth: int = 12  # number of blocks
+    heads: int = 12
+    mlp_dim: int = 3072  # width inside each MLP
+    classes: int = 1000  # 0 leaves out the head: the answer is the pooled token
+
+    stem: tuple[int, ...] = ()  # widths of stride-2 convolutions in place of one patch convolution
+    stem_last: Literal["norm", "bias"] = "norm"  # what follows the last of them
+    class_token: bool = True
+    distillation_token: bool = False  # a second class token, that listens to a teacher
+    distillation_head: bool = False  # and has a classifier of its own
+    registers: int = 0  # further tokens without a place
+    position: Position = "learned"
+    positions_for: Literal["all", "class", "patches"] = "all"  # which tokens have a learned position
+    dialect: str = "timm"  # how positions are stretched to another grid
+    relative_hidden: int = 128  # width inside the MLP of position="relative-log"
+
+    norm: NormPlace = "before"
+    eps: float = 1e-6  # of every layer norm
+    bias: bool = True  # in the query, key and value projections
+    gated: bool = False  # MLPs with a gate (SwiGLU)
+    layer_scale: float | None = None  # first value of the factor on each branch
+    pool: Literal["class", "mean", "class+mean"] = "class"  # what the head reads
+    norm_pooled: bool = False  # the last norm stands after the pooling instead of before
+    representation: int | None = None  # width of a tanh layer before the head
+    drop_path: float = 0.0  # chance that a sample skips the last block, falling to 0 at the first
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("image", "patch"):
+            if not isinstance(getattr(self, name), int):
+                object.__setattr__(self, name, pair(getattr(self, name)))  # a list, as JSON gives it
+        object.__setattr__(self, "stem", tuple(self.stem))
+        check_fields(self)
+        positive = {name: getattr(self, name) for name in ("channels", "dim", "depth", "heads", "mlp_dim")}
+        positive |= {"image": min(self.size), "patch": min(self.patch_size)}
+        for name, value in positive.items():
+            if value < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1.")
+        check_divides(*self.size, self.patch_size)
+        if self.dim % self.heads:
+            raise ConfigError(
+                f"dim={self.dim} does not divide into heads={self.heads}. Choose a multiple of {self.heads}."
+            )
+        if self.stem and self.patch_size != (2 ** len(self.stem),) * 2:
+            raise ConfigError(
+                f"{len(self.stem)} stride-2 convolutions make patches of {2 ** len(self.stem)} pixels, not of "
+                f"{self.patch}. Set patch={2 ** len(self.stem)} or give another number of widths in stem."
+            )
+        if "class" in self.pool and not self.class_token:
+            raise ConfigError(f"pool={self.pool!r} reads the class token, and class_token is False. Use pool='mean'.")
+        if self.distillation_head and not (self.distillation_token and self.pool == "class"):
+            raise ConfigError(
+                f"distillation_head=True needs distillation_token=True and pool='class', and they are "
+                f"{self.distillation_token} and {self.pool!r}."
+            )
+        if self.position == "sinusoidal" and self.dim % 4:
+            raise ConfigError(f"position='sinusoidal' needs a width that divides by 4, and dim={self.dim} does not.")
+        if self.dialect not in DIALECTS:
+            raise ConfigError(unknown("dialect of resizing positions", self.dialect, DIALECTS))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the image, pixels."""
+        return pair(self.image)
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """Rows and columns of a patch, pixels."""
+        return pair(self.patch)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.size[0] // self.patch_size[0], self.size[1] // self.patch_size[1]
+
+    @property
+    def prefix(self) -> int:
+        """How many tokens without a place stand before the patches."""
+        return self.class_token + self.distillation_token + self.registers
+
+    @property
+    def positioned(self) -> int:
+        """How many of the prefix tokens have a learned position."""
+        return {
+            "all": self.prefix,
+            "class": self.class_token + self.distillation_token,
+            "patches": 0,
+        }[self.positions_for]
+
+    @property
+    def pooled(self) -> int:
+        """Width of the pooled token."""
+        return 2 * self.dim if self.pool == "class+mean" else self.dim
+
+    @property
+    def read(self) -> int:
+        """Width of what the head reads."""
+        return self.pooled if self.representation is None else self.representation
+
+
+TINY: dict[str, Any] = {"dim": 192, "heads": 3, "mlp_dim": 768}
+SMALL: dict[str, Any] = {"dim": 384, "heads": 6, "mlp_dim": 1536}
+BASE: dict[str, Any] = {"dim": 768, "heads": 12, "mlp_dim": 3072}
+LARGE: dict[str, Any] = {"dim": 1024, "depth": 24, "heads": 16, "mlp_dim": 4096}
+HUGE: dict[str, Any] = {"dim": 1280, "depth": 32, "heads": 16, "mlp_dim": 5120}
+DISTILLED: dict[str, Any] = {"distillation_token": True, "distillation_head": True}
+DINOV2: dict[str, Any] = {
+    "image": 518,
+    "patch": 14,
+    "layer_scale": 1.0,
+    "pool": "class+mean",
+    "positions_for": "class",
+    "dialect": "dinov2",
+}
+
+VARIANTS = {
+    "vit-tiny-16": ViTConfig(**TINY),
+    "vit-tiny-16-384": ViTConfig(**TINY, image=384),
+    "vit-small-8": ViTConfig(**SMALL, patch=8),
+    "vit-small-16": ViTConfig(**SMALL),
+    "vit-small-16-384": ViTConfig(**SMALL, image=384),
+    "vit-small-32": ViTConfig(**SMALL, patch=32),
+    "vit-small-32-384": ViTConfig(**SMALL, patch=32, image=384),
+    "vit-base-8": ViTConfig(**BASE, patch=8),
+    "vit-base-16": ViTConfig(**BASE),
+    "vit-base-16-384": ViTConfig(**BASE, image=384),
+    "vit-base-32": ViTConfig(**BASE, patch=32),
+    "vit-base-32-384": ViTConfig(**BASE, patch=32, image=384),
+    "vit-large-16": ViTConfig(**LARGE),
+    "vit-large-16-384": ViTConfig(**LARGE, image=384),
+    "vit-large-32": ViTConfig(**LARGE, patch=32),
+    "vit-large-32-384": ViTConfig(**LARGE, patch=32, image=384),
+    "vit-huge-14": ViTConfig(**HUGE, patch=14),
+    # the paper's ViT_C: one block fewer, so that the convolutions cost what the block did
+    "vit-tiny-conv": ViTConfig(dim=192, heads=3, mlp_dim=576, depth=11, stem=(24, 48, 96, 192)),
+    "vit-small-conv": ViTConfig(dim=384, heads=6, mlp_dim=1152, depth=11, stem=(48, 96, 192, 384)),
+    "vit-base-conv": ViTConfig(**BASE, depth=11, stem=(64, 128, 256, 512)),
+    "deit-tiny-16": ViTConfig(**TINY),
+    "deit-small-16": ViTConfig(**SMALL),
+    "deit-base-16": ViTConfig(**BASE),
+    "deit-base-16-384": ViTConfig(**BASE, image=384),
+    "deit-tiny-distilled-16": ViTConfig(**TINY, **DISTILLED),
+    "deit-small-distilled-16": ViTConfig(**SMALL, **DISTILLED),
+    "deit-base-distilled-16": ViTConfig(**BASE, **DISTILLED),
+    "deit-base-distilled-16-384": ViTConfig(**BASE, **DISTILLED, image=384),
+    "dinov2-small-14": ViTConfig(**SMALL, **DINOV2),
+    "dinov2-base-14": ViTConfig(**BASE, **DINOV2),
+    "dinov2-large-14": ViTConfig(**LARGE, **DINOV2),
+    "dinov2-giant-14": ViTConfig(**DINOV2, dim=1536, depth=40, heads=24, mlp_dim=4096, gated=True),
+}
+VARIANTS |= {
+    name.replace("-14", "-registers-14"): replace(config, registers=4, dialect="dinov2-registers")
+    for name, config in VARIANTS.items()
+    if name.startswith("dinov2")
+}
+
+
+def build_block(config: ViTConfig, drop_path: float) -> EncoderBlock:
+    """One layer of the encoder, from the parts that the configuration names."""
+
+    def residual() -> Residual:
+        return Residual(
+            config.dim,
+            norm=config.norm,
+            eps=config.eps,
+            layer_scale=config.layer_scale,
+            drop_path=drop_path,
+            dropout=config.dropout,
+        )
+
+    bias = None
+    if config.position == "relative":
+        bias = RelativeBias(config.grid, config.heads, prefix=config.prefix)
+    if config.position == "relative-log":
+        bias = LogRelativeBias(config.grid, config.heads, hidden=config.relative_hidden, prefix=config.prefix)
+    return EncoderBlock(
+        Attention(config.dim, config.heads, bias=config.bias),
+        (GatedMLP if config.gated else MLP)(config.dim, config.mlp_dim),
+        residual(),
+        residual(),
+        bias,
+    )
+
+
+def build_positions(config: ViTConfig) -> nn.Module | None:
+    """What is added to the tokens before the first block, if anything."""
+    if config.position == "learned":
+        return LearnedPositions(config.grid, config.dim, prefix=config.positioned, dialect=config.dialect)
+    if config.position == "axes":
+        return LearnedAxes(config.grid, config.dim, prefix=config.positioned, dialect=config.dialect)
+    if config.position == "sinusoidal":
+        return SinusoidalPositions(config.grid, config.dim, prefix=config.positioned)
+    return None
+
+
+class ViT(nn.Module):
+    """Classify an image from tokens that have read all its patches."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.patch_embed = (
+            ConvStem(config.channels, dim, config.stem, last=config.stem_last)
+            if config.stem
+            else PatchEmbed(config.channels, dim, config.patch_size)
+        )
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.class_token else None
+        self.distillation_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.distillation_token else None
+        self.registers = nn.Parameter(torch.zeros(1, config.registers, dim)) if config.registers else None
+        self.positions = build_positions(config)
+        self.blocks = Stack(build_block(config, rate) for rate in depth_decay(config.drop_path, config.depth))
+        self.norm = nn.LayerNorm(config.pooled if config.norm_pooled else dim, eps=config.eps)
+        self.representation = None if config.representation is None else nn.Linear(config.pooled, config.representation)
+        self.head = nn.Linear(config.read, config.classes) if config.classes else nn.Identity()
+        self.distillation_head = nn.Linear(config.dim, config.classes) if config.distillation_head else None
+        init_transformer(self)
+        for token in self.prefix_tokens():
+            nn.init.trunc_normal_(token, std=0.02)
+
+    def prefix_tokens(self) -> list[Tensor]:
+        """The tokens without a place, in their order."""
+        tokens = (self.class_token, self.distillation_token, self.registers)
+        return [token for token in tokens if token is not None]
+
+    def embed(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Tokens:
+        """Cut into patches, make each a vector, tell each its place, and put the class token in front."""
+        patches = self.patch_embed(images)
+        grid = (patches.shape[2], patches.shape[3])
+        if self.config.position.startswith("relative") and grid != self.config.grid:
+            raise ConfigError(
+                f"The relative positions of this model are for {self.config.grid[0]} x {self.config.grid[1]} patches, "
+                f"and the image has {grid[0]} x {grid[1]}. `create_model(..., image={tuple(images.shape[2:])})` fits."
+            )
+        x = rearrange(patches, "batch dim rows columns -> batch (rows columns) dim")
+        prefix = [token.expand(images.shape[0], -1, -1) for token in self.prefix_tokens()]
+        x = torch.cat([*prefix, x], dim=1)  # class token, distillation token, registers, patches
+        if self.positions is not None:
+            x = x + self.place_prefix(self.positions(grid))
+        return Tokens(x, grid, self.config.prefix, self.valid_tokens(valid))
+
+    def place_prefix(self, table: Float[Tensor, "1 places dim"]) -> Float[Tensor, "1 tokens dim"]:
+        """Give the prefix tokens that have no position a position of zeros."""
+        unplaced = self.config.prefix - self.config.positioned
+        if not unplaced:
+            return table
+        placed, patches = table[:, : self.config.positioned], table[:, self.config.positioned :]
+        return torch.cat([placed, table.new_zeros(1, unplaced, table.shape[2]), patches], dim=1)
+
+    def valid_tokens(self, valid: Bool[Tensor, "batch height width"] | None) -> Bool[Tensor, "batch tokens"] | None:
+        """A patch is real when any of its pixels is; tokens without a place always are."""
+        if valid is None:
+            return None
+        cells = F.max_pool2d(valid[:, None].float(), self.config.patch_size).bool().flatten(1)
+        return F.pad(cells, (self.config.prefix, 0), value=True)
+
+    def encode(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Tokens:
+        """All tokens after the last block, normalised unless the norm stands after the pooling."""
+        tokens = self.blocks(self.embed(images, valid))
+        return tokens if self.config.norm_pooled else tokens._replace(x=self.norm(tokens.x))
+
+    def features(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        at: Sequence[int],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> list[Feature]:
+        """The patches after chosen blocks (counted from 0), as maps over the picture."""
+        seen = self.blocks.at(self.embed(images, valid), at)
+        return [feature(tokens, self.config.patch_size) for tokens in seen]
+
+    def pool(self, tokens: Tokens) -> Float[Tensor, "batch read"]:
+        """What the head reads: the class token, the mean of the patches, or both side by side."""
+        parts = []
+        if "class" in self.config.pool:
+            parts.append(tokens.x[:, 0])
+        if "mean" in self.config.pool:
+            parts.append(mean_of_patches(tokens))
+        pooled = torch.cat(parts, dim=-1)
+        if self.config.norm_pooled:
+            pooled = self.norm(pooled)
+        return pooled if self.representation is None else torch.tanh(self.representation(pooled))
+
+    def opinions(self, images: Float[Tensor, "batch channels height width"]) -> DistilledLogits:
+        """The class token's logits and the distillation token's, apart."""
+        tokens = self.encode(images)
+        if self.distillation_head is None:
+            raise ConfigError(
+                "This model has no distillation head. Make it with distillation_head=True (deit-*-distilled-16)."
+            )
+        return DistilledLogits(self.head(self.pool(tokens)), self.distillation_head(tokens.x[:, 1]))
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits; those of the two heads are averaged where there are two."""
+        if self.distillation_head is not None:
+            opinions = self.opinions(images)
+            return (opinions.logits + opinions.distilled) / 2
+        return self.head(self.pool(self.encode(images)))
+
+
+def mean_of_patches(tokens: Tokens) -> Float[Tensor, "batch dim"]:
+    """The average of the patch tokens; padding does not count."""
+    patches = tokens.x[:, tokens.prefix :]
+    if tokens.valid is None:
+        return patches.mean(dim=1)
+    valid = tokens.valid[:, tokens.prefix :, None]
+    return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1).clamp(min=1)
