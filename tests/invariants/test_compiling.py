@@ -1,0 +1,45 @@
+"""What we write can be exported with a free batch size, and compiled whole."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vitrail.models.vit import ViT, ViTConfig
+
+PARTS = [
+    {},
+    {"registers": 2, "pool": "class+mean"},
+    {"stem": (4, 6, 8)},
+    {"position": "relative", "layer_scale": 0.1},
+    {"distillation_token": True, "distillation_head": True},
+]
+
+
+def small(**changes) -> ViT:
+    torch.manual_seed(0)
+    shape = {"image": (16, 24), "patch": 8, "dim": 16, "depth": 2, "heads": 2, "mlp_dim": 32, "classes": 5}
+    return ViT(ViTConfig(**shape | changes)).eval()
+
+
+@pytest.mark.parametrize("changes", PARTS, ids=str)
+def test_an_exported_model_takes_any_batch_and_answers_the_same(changes):
+    model = small(**changes)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(model, (torch.randn(2, 3, 16, 24),), dynamic_shapes=({0: batch},)).module()
+    for size in (1, 2, 5):
+        images = torch.randn(size, 3, 16, 24)
+        torch.testing.assert_close(program(images), model(images))
+
+
+@pytest.mark.slow
+def test_a_model_compiles_without_a_break_in_the_graph():
+    # in a process of its own: compiling fails under the hook that checks shapes in tests
+    script = (
+        "import torch; from vitrail.models.vit import ViT, ViTConfig\n"
+        "model = ViT(ViTConfig(image=16, patch=8, dim=16, depth=2, heads=2, mlp_dim=32, classes=5)).eval()\n"
+        "images = torch.randn(2, 3, 16, 16)\n"
+        "torch.testing.assert_close(torch.compile(model, fullgraph=True)(images), model(images))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
