@@ -1,11 +1,12 @@
 """A picture and whatever goes with it, before and after it becomes numbers for a model."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
+from typing_extensions import Protocol, runtime_checkable  # Python 3.11's own would ask a picture for its size
 
 
 @runtime_checkable

@@ -1,0 +1,1 @@
+"""What people arrive with, made into batches: data sets, augmentation, mixing, loading, and checks."""

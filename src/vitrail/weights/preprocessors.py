@@ -1,0 +1,190 @@
+"""Preprocessing as transformers (`preprocessor_config.json`) and timm (`pretrained_cfg`) write it down, both ways."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from vitrail.errors import ConfigError, unknown
+from vitrail.geometry.placement import Size
+from vitrail.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing, covering
+
+FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by the number that Pillow gives them
+HALF, CLIP_MEAN, CLIP_STD = [0.5] * 3, [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+
+# what the processors of transformers do where their file says nothing
+SQUASHED = {"resample": 2, "size": {"height": 224, "width": 224}, "image_mean": HALF, "image_std": HALF}
+CROPPED = {"resample": 3, "crop_size": 224, "do_center_crop": True}
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "ViT": SQUASHED,
+    "Siglip": SQUASHED | {"resample": 3},
+    "DeiT": SQUASHED | CROPPED | {"size": {"height": 256, "width": 256}},
+    "Bit": CROPPED | {"size": {"shortest_edge": 224}, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
+    "CLIP": CROPPED | {"size": {"shortest_edge": 224}, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
+}
+UNKNOWN_STEPS = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
+
+
+@contextmanager
+def legible(file: str) -> Iterator[None]:
+    """Values of a wrong kind inside a file are one sentence about the file."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise ConfigError(f"{file} holds a value that makes no sense ({error}).") from error
+
+
+def processor_name(config: Mapping[str, Any]) -> tuple[str, bool]:
+    """Which processor of transformers a file is for, and whether it works on tensors ("fast")."""
+    name = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "ViTImageProcessor")
+    fast = name.endswith("Fast")
+    name = name.removesuffix("Fast").removesuffix("Pil").removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
+    if name not in PROCESSORS:
+        raise ConfigError(f"{unknown('image processor', name, PROCESSORS)} Or say preprocessing=Preprocessing(...).")
+    return name, fast
+
+
+def whole(side: Any) -> int:
+    """A number of pixels, and nothing else."""
+    if not isinstance(side, int):
+        raise TypeError(f"{side!r} is not a number of pixels")
+    return side
+
+
+def read_size(size: Any, *, shorter_side: bool) -> int | Size:
+    """Rows and columns, or the shorter side, from any spelling that transformers has had for a size.
+
+    Args:
+        size: a number, a pair, or an object with `height` and `width` or with `shortest_edge`.
+        shorter_side: whether a bare number is the shorter side; otherwise it is the side of a square.
+    """
+    if isinstance(size, int):
+        return size if shorter_side else (size, size)
+    if isinstance(size, list | tuple) and len(size) == 2:
+        return whole(size[0]), whole(size[1])
+    if isinstance(size, Mapping) and set(size) == {"height", "width"}:
+        return whole(size["height"]), whole(size["width"])
+    if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
+        return whole(size["shortest_edge"])
+    raise ConfigError(f"The image processor's size {size!r} is neither a height and a width nor a shortest edge.")
+
+
+@legible("preprocessor_config.json")
+def from_transformers(config: Mapping[str, Any]) -> Preprocessing:
+    """What `preprocessor_config.json` says.
+
+    A processor named `...Fast` resizes tensors; any other is taken to use Pillow, as it did when published, although
+    transformers 5 runs it on tensors too where torchvision is installed.
+
+    Raises:
+        ConfigError: a processor, or a step of it, that is not known here, pictures of no certain size, or nonsense.
+    """
+    name, fast = processor_name(config)
+    said = PROCESSORS[name] | {key: value for key, value in config.items() if value is not None}
+    for step in UNKNOWN_STEPS:
+        if said.get(step):
+            raise ConfigError(f"The image processor wants {step}, which is not known here.")
+
+    resize = read_size(said["size"], shorter_side=name in ("Bit", "CLIP")) if said.get("do_resize", True) else None
+    size = read_size(said["crop_size"], shorter_side=False) if said.get("do_center_crop") else resize
+    if not isinstance(size, tuple):
+        raise ConfigError(f"The image processor resizes to {said['size']!r} and does not crop: no size is certain.")
+
+    interpolation = FILTERS[said["resample"]]
+    factor = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1
+    white = 1.0 if math.isclose(255 * factor, 1) else 255 * factor  # what mean and std are said in terms of
+    mean, std = (said["image_mean"], said["image_std"]) if said.get("do_normalize", True) else ([0] * 3, [1] * 3)
+    return Preprocessing(
+        size=size,
+        resize=resize,
+        interpolation=interpolation,
+        resampler="tensor" if fast and interpolation in INTERPOLATIONS["tensor"] else "pillow",
+        margin="zero" if fast else "floor",
+        mean=tuple(value / white for value in mean),
+        std=tuple(value / white for value in std),
+    )
+
+
+def to_transformers(preprocessing: Preprocessing) -> dict[str, Any]:
+    """What to write into `preprocessor_config.json`: the nearest that transformers can say; see `lost`."""
+    name = "ViT" if preprocessing.resize == preprocessing.size else "DeiT"
+    if isinstance(preprocessing.resize, tuple):
+        size = {"height": preprocessing.resize[0], "width": preprocessing.resize[1]}
+    else:
+        name, size = "Bit", {"shortest_edge": preprocessing.resize or min(preprocessing.size)}
+    return {
+        "image_processor_type": f"{name}ImageProcessor{'Fast' if preprocessing.resampler == 'tensor' else ''}",
+        "do_resize": preprocessing.resize is not None,
+        "size": size,
+        "resample": FILTERS.index(preprocessing.interpolation),
+        "do_center_crop": preprocessing.resize != preprocessing.size,
+        "crop_size": {"height": preprocessing.size[0], "width": preprocessing.size[1]},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+        "do_convert_rgb": preprocessing.channels == 3,
+    }
+
+
+@legible("pretrained_cfg")
+def from_timm(config: Mapping[str, Any]) -> Preprocessing:
+    """What `pretrained_cfg` says; what is missing or empty in it is timm's default.
+
+    Raises:
+        ConfigError: a crop mode or an interpolation that is not known here, or nonsense.
+    """
+    said = {key: value for key, value in config.items() if value}
+    channels, rows, columns = map(whole, said.get("input_size", (3, 224, 224)))
+    share = said.get("crop_pct", 0.875)
+    before = (math.floor(rows / share), math.floor(columns / share))
+    mean, std = (tuple(map(float, said.get(*name))) for name in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+    modes: dict[str, dict[str, Any]] = {
+        "center": covering(before),
+        "squash": {"resize": before},
+        "border": {"resize": before, "fit": "contain", "fill": tuple(round(255 * value) for value in mean)},
+    }
+    mode = said.get("crop_mode", "center")
+    if mode not in modes:
+        raise ConfigError(unknown("crop mode of timm", mode, modes))
+    preprocessing = Preprocessing(
+        size=(rows, columns), interpolation=said.get("interpolation", "bicubic"), mean=mean, std=std, **modes[mode]
+    )
+    return preprocessing.for_channels(channels)
+
+
+def crop_share(size: Size, before: Size) -> float:
+    """The `crop_pct` with which timm arrives at the size before the crop, as short as it can be written."""
+    most = min(side / wanted for side, wanted in zip(size, before, strict=True))
+    for digits in range(1, 17):
+        units = math.floor(most * 10**digits)
+        for share in (units / 10**digits, (units - 1) / 10**digits):
+            if share > 0 and (math.floor(size[0] / share), math.floor(size[1] / share)) == before:
+                return share
+    return most
+
+
+def to_timm(preprocessing: Preprocessing) -> dict[str, Any]:
+    """What to write into `pretrained_cfg`: the nearest that timm can say; see `lost`."""
+    size, before = preprocessing.size, preprocessing.resize or preprocessing.size
+    modes = {"squash": "squash", "cover": "center", "contain": "border"}
+    return {
+        "input_size": [preprocessing.channels, *size],
+        "interpolation": preprocessing.interpolation,
+        "crop_pct": crop_share(size, before if isinstance(before, tuple) else (before, before)),
+        "crop_mode": modes[preprocessing.fit] if isinstance(before, tuple) else "center",
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+    }
+
+
+def lost(ours: Preprocessing, written: Preprocessing) -> list[str]:
+    """What another library could not be told: each field that reads back as something else, in words."""
+    fields = [field.name for field in dataclasses.fields(ours)]
+    return [
+        f"{name} is {getattr(ours, name)} and was written as {getattr(written, name)}"
+        for name in fields
+        if getattr(ours, name) != getattr(written, name)
+    ]

@@ -1,0 +1,24 @@
+"""What all tests share: the fixtures folder, checked shapes, one thread, and no hub."""
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# shapes and types are checked wherever vitrail runs in this process
+install_import_hook("vitrail", "typechecker.check")
+torch.set_num_threads(1)  # the machine is shared by two test processes
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of fixtures and real data beside the clone; tests that read it step aside where there is none."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the folder ../shared beside the clone")
+    return SHARED
