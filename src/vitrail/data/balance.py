@@ -1,0 +1,47 @@
+"""Making up for classes that are much rarer than others."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitrail.data.dataset import Dataset, classes_of
+from vitrail.errors import ConfigError
+
+
+def class_counts(dataset: Dataset) -> Int[np.ndarray, " classes"]:
+    """How many pictures each class has."""
+    numbers = [number for label in dataset.labels() for number in classes_of(label)]
+    return np.bincount(np.array(numbers, dtype=np.int64), minlength=len(dataset.classes))
+
+
+def class_weights(dataset: Dataset) -> Float[Tensor, " classes"]:
+    """What to multiply the loss of each class by, so that all classes count the same.
+
+    Inverse to the counts, and one on average over the pictures. A class without a picture weighs nothing.
+    """
+    counts = class_counts(dataset)
+    present = (counts > 0).sum()
+    weights = np.divide(counts.sum(), present * counts, out=np.zeros(len(counts)), where=counts > 0)
+    return torch.from_numpy(weights).float()
+
+
+def balanced_order(dataset: Dataset, generator: np.random.Generator) -> Int[np.ndarray, " samples"]:
+    """An epoch as long as the data set in which every class is shown equally often.
+
+    Within a class, no picture comes a second time before all others have come once more.
+
+    Raises:
+        ConfigError: pictures have several labels, so no order is balanced.
+    """
+    if dataset.multi_label:
+        raise ConfigError("Balanced sampling needs one label for each picture. Use class weights for several.")
+    labels = np.array(dataset.labels())
+    present = generator.permutation(np.unique(labels))
+    quota, rest = divmod(len(labels), len(present))
+    chosen = []
+    for place, number in enumerate(present):
+        members, wanted = np.flatnonzero(labels == number), quota + (place < rest)
+        rounds = [generator.permutation(members) for _ in range(-(-wanted // len(members)))]
+        chosen.append(np.concatenate(rounds)[:wanted] if rounds else members[:0])
+    return generator.permutation(np.concatenate(chosen))

@@ -1,0 +1,39 @@
+"""What is wrong with a data set, file by file, before anything runs. Nothing is changed.
+
+`checks/faults.py` lists the codes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vitrail.data.checks import folders, idxs, manifests
+from vitrail.data.checks.faults import Fault, fault
+from vitrail.data.datasets import folder, idx, manifest, scenes
+from vitrail.data.open import format_of
+
+__all__ = ["Fault", "check"]
+
+CHECKS = {folder: folders.check, idx: idxs.check, manifest: manifests.check}
+ORDER = ("error", "warning", "note")
+
+
+def check(path: Path | str) -> list[Fault]:
+    """Find everything that is wrong with a data set, or good to know: errors first, each kind together.
+
+    Every file is read and decoded, in several threads; some hundred at a time are in memory.
+
+    Raises:
+        DataError: nothing is there, or nothing that is a data set.
+    """
+    return sorted(find(path), key=lambda found: (ORDER.index(found.severity), found.code, found.path))
+
+
+def find(path: Path | str) -> Iterator[Fault]:
+    reader, place = format_of(path)
+    if reader is scenes:
+        scenes.read_spelling(path)  # which raises if it means nothing
+        return
+    try:
+        yield from CHECKS[reader](Path(place))
+    except OSError as error:
+        yield fault("unreadable", error.filename or path, f"It cannot be read ({error.strerror}).")

@@ -1,0 +1,94 @@
+"""What can be wrong with a data set, in one table, so that a code always weighs the same."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from vitrail.data.files import shown
+
+Severity = Literal["error", "warning", "note"]
+
+ERRORS = {  # training would stop, or its scores would be wrong
+    "no-data": "cannot be opened as a data set at all",
+    "no-pictures": "a part without a single picture",
+    "one-class": "nothing to tell apart",
+    "empty-class": "a class without a picture",
+    "class-case-clash": "two classes whose names differ only in case",
+    "class-name": "a class whose name is not UTF-8",
+    "class-not-in-train": "a class to be judged by that is never shown",
+    "duplicate-across-parts": "the same picture to learn from and to be judged by",
+    "missing-column": "a table that does not say where the pictures are, or what",
+    "missing-file": "a table names a file that is not there",
+    "wrong-columns": "a line with too many or too few columns",
+    "bad-json": "a line that is not a JSON object",
+    "bad-csv": "a line that no CSV reader understands",
+    "empty-label": "a line without a label",
+    "unknown-split": "a line whose part is none of train, val and test",
+    "conflicting-rows": "one picture with two labels, or in two parts",
+    "encoding": "a table that is not UTF-8",
+    "empty": "a file without content",
+    "wrong-magic": "not an idx file of bytes",
+    "wrong-shape": "an idx file whose sizes are not those of pictures or labels",
+    "count-mismatch": "not one label for each picture",
+    "too-large": "a file larger than is read",
+    "truncated": "a file that is cut short",
+    "trailing-bytes": "a file that goes on after its end",
+    "unreadable": "a file that cannot be read",
+    "damaged": "a picture that cannot be decoded",
+    "format": "a file that is no picture, under a picture's name",
+    "missing": "a link that leads nowhere",
+    "directory": "a folder under a picture's name",
+    "not-a-file": "a pipe or device under a picture's name",
+}
+WARNINGS = {  # probably not what was meant
+    "duplicate": "the same picture twice in a class",
+    "duplicate-across-classes": "the same picture in two classes",
+    "duplicate-row": "the same line twice",
+    "one-picture-class": "a class that cannot be both learned and judged",
+    "class-only-in-train": "a class that is never judged",
+    "file-case-clash": "two files whose names differ only in case",
+    "hidden-file": "a file that programs leave behind",
+    "not-a-picture": "a file that is not read",
+    "loose-picture": "a picture beside the class folders, which is not read",
+    "nested-folder": "a folder inside a class",
+    "outside-root": "a link that leads out of the data set",
+    "space-in-name": "a class whose name begins or ends with a space",
+    "wrong-extension": "a picture whose name says another format",
+    "tiny": "fewer pixels than show anything",
+    "huge": "many more pixels than any model reads",
+    "extreme-aspect": "a picture of which a crop shows little",
+}
+NOTES = {  # read well, and good to know
+    "imbalance": "some classes are much rarer than others",
+    "rotated": "turned by EXIF orientation",
+    "grey": "read as colour, or the other way round",
+    "cmyk": "converted to RGB",
+    "deep": "scaled from 16 bits to 8",
+    "transparent": "laid on white",
+    "animated": "only the first frame is read",
+    "bom": "a mark in front of UTF-8 that some programs trip over",
+}
+SEVERITIES: dict[str, Severity] = {
+    **dict.fromkeys(ERRORS, "error"),
+    **dict.fromkeys(WARNINGS, "warning"),
+    **dict.fromkeys(NOTES, "note"),
+}
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong, or good to know.
+
+    Attributes:
+        code: a short, stable word for its kind.
+        path: the file, folder or line (`labels.csv:12`).
+        reason: what is wrong, with the values, and what to do.
+        severity: `error`, `warning` or `note`.
+    """
+
+    code: str
+    path: str
+    reason: str
+    severity: Severity
+
+
+def fault(code: str, path: Path | str, reason: str) -> Fault:
+    return Fault(code, shown(path), shown(reason), SEVERITIES.get(code, "error"))

@@ -1,0 +1,91 @@
+"""Faults of a folder of class folders."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vitrail.data.checks.faults import Fault, fault
+from vitrail.data.checks.pictures import Entry, class_faults, picture_faults
+from vitrail.data.datasets.folder import find_parts, without_classes
+from vitrail.data.files import folders_in, hidden, is_picture_name, pictures_below, shown
+
+
+def check(path: Path) -> Iterator[Fault]:
+    """All faults of a folder, with parts or without."""
+    roots: dict[str | None, Path] = {**find_parts(path)} or {None: path}
+    counts: dict[str | None, Counter[str]] = {}
+    for part, root in roots.items():
+        classes = {folder.name: sum(1 for _ in pictures_below(folder)) for folder in folders_in(root)}
+        counts[part] = Counter(classes)
+        yield from layout_faults(root, classes)
+        for folder in folders_in(root):
+            yield from file_faults(folder, path)
+    yield from class_faults(path, counts)
+    yield from picture_faults(list_entries(roots))
+
+
+def list_entries(roots: dict[str | None, Path]) -> Iterator[Entry]:
+    """All pictures, class by class, part by part."""
+    for part, root in roots.items():
+        for folder in folders_in(root):
+            yield from (Entry(picture, part, (folder.name,)) for picture in pictures_below(folder))
+
+
+def layout_faults(root: Path, classes: dict[str, int]) -> Iterator[Fault]:
+    """What is odd about the folders, and beside them.
+
+    Args:
+        classes: how many pictures each has.
+    """
+    if not classes:
+        yield fault("no-data", root, without_classes(root))
+    elif not any(classes.values()):
+        yield fault("no-pictures", root, f"None of its {len(classes)} folders has a picture.")
+    for name, count in classes.items():
+        if not count and any(classes.values()):
+            yield fault("empty-class", root / name, "No picture is in this folder. Put some in, or remove it.")
+        if shown(name) != name:
+            yield fault("class-name", root / name, "The name of this folder is not UTF-8. Rename it.")
+        if name != name.strip():
+            yield fault("space-in-name", root / name, f"The class is called {name!r}. Rename the folder.")
+    for name, twin in clashes(classes):
+        yield fault("class-case-clash", root / name, f"There is also {twin}, another class. Rename or join them.")
+    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        if hidden(entry.name):
+            yield fault("hidden-file", entry.path, "Hidden, and not read. Remove it.")
+        elif classes and entry.is_file() and is_picture_name(entry.name):
+            yield fault("loose-picture", entry.path, "Beside the class folders, and not read. Move it into one.")
+
+
+def file_faults(folder: Path, root: Path) -> Iterator[Fault]:
+    """What is odd about the names in a class folder, and below it.
+
+    Args:
+        root: of the whole data set, out of which no link should lead.
+    """
+    inside = os.path.realpath(root)
+    for place, folders, files in os.walk(folder):
+        for name in sorted(folders + files):
+            path = Path(place, name)
+            if path.is_symlink() and os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+                target = shown(os.path.realpath(path))
+                yield fault("outside-root", path, f"A link to {target}, outside the data set. Copy it in.")
+            if hidden(name):
+                yield fault("hidden-file", path, "Hidden, and not read. Remove it.")
+            elif name in folders:
+                yield fault("nested-folder", path, f"Its pictures are read as {folder.name}. Move it if it is a class.")
+            elif not is_picture_name(name):
+                yield fault("not-a-picture", path, "Not named as a picture, and not read. Remove or rename it.")
+        folders[:] = [name for name in folders if not hidden(name)]
+        for name, twin in clashes(files):
+            yield fault("file-case-clash", Path(place, name), f"There is also {twin}; on many systems one hides it.")
+
+
+def clashes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names that differ from an earlier one only in case, with that one."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        alike[name.casefold()].append(name)
+    for first, *others in alike.values():
+        yield from ((other, first) for other in others)

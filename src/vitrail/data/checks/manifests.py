@@ -1,0 +1,53 @@
+"""Faults of a table that names pictures and labels."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from vitrail.data.checks.faults import Fault, fault
+from vitrail.data.checks.pictures import Entry, class_faults, picture_faults
+from vitrail.data.datasets.manifest import Row, RowError, rows, tables
+from vitrail.data.files import shown
+
+BOM = b"\xef\xbb\xbf"
+
+
+def check(path: Path) -> Iterator[Fault]:
+    """All faults of a table, or of a folder of tables."""
+    listed: dict[Path, tuple[str, Row]] = {}  # the first line that names a picture, with its place
+    for part, table in tables(path).items():
+        with open(table, "rb") as file:
+            if file.read(len(BOM)) == BOM:
+                yield fault("bom", table, "It begins with a byte order mark, which is skipped.")
+        try:
+            for row in rows(table):
+                if isinstance(row, RowError):
+                    yield fault(row.code, row.place, row.hint)
+                else:
+                    yield from row_faults(f"{shown(table)}:{row.line}", row._replace(split=part or row.split), listed)
+        except RowError as error:
+            yield fault(error.code, error.place, error.hint)
+    if not listed:
+        yield fault("no-pictures", path, "It names no picture that is there.")
+    counts: dict[str | None, Counter[str]] = defaultdict(Counter)
+    for _, row in listed.values():
+        counts[row.split].update(row.labels)
+    yield from class_faults(path, counts)
+    yield from picture_faults(Entry(row.path, row.split, row.labels) for _, row in listed.values())
+
+
+def row_faults(place: str, row: Row, listed: dict[Path, tuple[str, Row]]) -> Iterator[Fault]:
+    """What is wrong with one line, seeing the lines before it; a sound one is added to them."""
+    path = Path(os.path.normpath(row.path))
+    if not path.is_file():
+        yield fault("missing-file", place, f"There is no file {shown(path)}. Paths count from the table's folder.")
+        return
+    if path not in listed:
+        listed[path] = (place, row)
+        return
+    before, first = listed[path]
+    if (set(row.labels), row.split) == (set(first.labels), first.split):
+        yield fault("duplicate-row", place, f"Says the same as {before}.")
+    else:
+        yield fault("conflicting-rows", place, f"{shown(path)} is also in {before}, with another label or part.")

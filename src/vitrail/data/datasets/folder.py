@@ -1,0 +1,96 @@
+"""A folder of folders: one for each class, named as the class, with its pictures inside.
+
+The layout of torchvision's ImageFolder, and its order: classes sorted by name, then files. Around it there may be
+parts: `train/`, `val/` (or `valid/`, `validation/`) and `test/`. Hidden files, and files whose names are not those of
+pictures, are left out; `vitrail check` lists them.
+"""
+
+from pathlib import Path
+
+from vitrail.data.dataset import PictureFiles
+from vitrail.data.files import folders_in, is_picture_name, pictures_below, shown
+from vitrail.errors import DataError
+
+PART_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+def recognises(path: Path) -> bool:
+    return path.is_dir()
+
+
+def find_parts(path: Path) -> dict[str, Path]:
+    """Where the parts of a data set stand, by the names that we have for them.
+
+    Only a folder with folders in it is a part: `train` beside `car` and `bus` is a class.
+    """
+    folders = {folder.name.lower(): folder for folder in folders_in(path) if folders_in(folder)}
+    return {part: folders[name] for part, names in PART_NAMES.items() for name in names if name in folders}
+
+
+def parts(path: Path) -> tuple[str, ...]:
+    return tuple(find_parts(path))
+
+
+def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = None) -> PictureFiles:
+    """Read one part, or a folder that has no parts.
+
+    Args:
+        path: the folder.
+        part: `train`, `val` or `test`; `None` where there are none.
+        classes: the classes to number by, when another part has already said them; some of them may be missing here.
+
+    Raises:
+        DataError: no classes, a class without a picture, or one that is not in `classes`.
+    """
+    root = find_parts(path)[part] if part else path
+    folders = {folder.name: folder for folder in folders_in(root)}
+    if not folders:
+        raise DataError(without_classes(root))
+    unprintable = next((name for name in folders if shown(name) != name), None)
+    if unprintable is not None:
+        raise DataError(f"The folder {shown(folders[unprintable])} has a name that is not UTF-8. Rename it.")
+    files = {name: [str(path) for path in pictures_below(folder)] for name, folder in folders.items()}
+    files = {name: found for name, found in files.items() if found or classes is None}
+    empty = [name for name, found in files.items() if not found]
+    if len(empty) == len(files):
+        raise DataError(f"{shown(root)} has {len(folders)} folders, and no picture in any of them.")
+    if empty:
+        raise DataError(
+            f"{shown(root)} has no picture in {len(empty)} of its {len(files)} classes: {listing(empty)}. "
+            "Remove these folders, or put pictures in."
+        )
+    return numbered(root, files, tuple(files) if classes is None else classes)
+
+
+def numbered(root: Path, files: dict[str, list[str]], classes: tuple[str, ...]) -> PictureFiles:
+    """Give each file the number of its class."""
+    number = {name: place for place, name in enumerate(classes)}
+    foreign = [name for name in files if name not in number]
+    if foreign:
+        raise DataError(
+            f"{shown(root)} has classes that are not among the {len(classes)} expected: {listing(foreign)}. "
+            f"Expected: {listing(classes)}."
+        )
+    paths = [path for found in files.values() for path in found]
+    targets = [number[name] for name, found in files.items() for _ in found]
+    return PictureFiles(paths, targets, classes)
+
+
+def listing(names: list[str] | tuple[str, ...], most: int = 8) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def without_classes(root: Path) -> str:
+    """The sentence for a folder that has no folders."""
+    loose = sum(is_picture_name(entry.name) for entry in root.iterdir())
+    found = f"{loose} pictures but no folders" if loose else "no folders and no pictures"
+    return (
+        f"{shown(root)} holds {found}. A data set has one folder for each class with its pictures inside "
+        f"({root.name}/daisy/1.jpg), or is a .csv or .jsonl file with the columns path and label."
+    )

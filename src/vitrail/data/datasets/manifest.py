@@ -1,0 +1,274 @@
+"""A table that names pictures and their labels: .csv, .tsv or .jsonl, in UTF-8.
+
+One line a picture, and for CSV a first line with the names of the columns:
+
+| column | other names | holds |
+| --- | --- | --- |
+| `path` | `file`, `file_name`, `filename`, `image`, `image_path` | where the picture is, from the table's folder |
+| `label` | `class`, `category`, `target` | its class |
+| `labels` | `classes`, `tags` | all its classes, `cat|dog` or `cat;dog`; there may be none |
+| `split` | `part`, `set` (may be missing) | `train`, `val` or `test` |
+
+Other columns are left alone. CSV columns are separated by `,` `;` or a tab, whichever the first line has most of. In
+JSON lines, labels may also be a list, which makes it several labels even under the name `label`. Classes are sorted by
+name, or by number if all are whole numbers. A folder with `train.csv` and `val.csv` (or .tsv, .jsonl) is one data set.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from vitrail.data.dataset import PictureFiles
+from vitrail.data.datasets.folder import PART_NAMES, listing
+from vitrail.data.files import shown
+from vitrail.errors import DataError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+COLUMNS = {
+    "path": ("path", "file", "file_name", "filename", "image", "image_path"),
+    "label": ("label", "class", "category", "target"),
+    "labels": ("labels", "classes", "tags"),
+    "split": ("split", "part", "set"),
+}
+BETWEEN_LABELS = re.compile(r"[|;]")
+
+
+class Row(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        line: its number in the file, from 1.
+        path: of the picture; it need not exist.
+        labels: the names of its classes.
+        several: whether it could have had more than one.
+        split: its part, by the name that we have for it, or `None`.
+    """
+
+    line: int
+    path: Path
+    labels: tuple[str, ...]
+    several: bool
+    split: str | None
+
+
+class RowError(DataError):
+    """A line that says nothing usable.
+
+    Args:
+        code: a short, stable word for the kind of fault.
+        place: the file and the line, `labels.csv:12`.
+        hint: what is wrong and what to do about it, in words.
+    """
+
+    def __init__(self, code: str, place: str, hint: str) -> None:
+        super().__init__(f"{place}: {hint}")
+        self.code, self.place, self.hint = code, place, hint
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.code, self.place, self.hint)
+
+
+def recognises(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES or (path.is_dir() and "train" in part_files(path))
+
+
+def part_files(folder: Path) -> dict[str, Path]:
+    """The tables of a folder that are named after a part."""
+    tables = {table.stem.lower(): table for table in sorted(folder.iterdir()) if table.suffix.lower() in SUFFIXES}
+    return {part: tables[name] for part, names in PART_NAMES.items() for name in names if name in tables}
+
+
+def tables(path: Path) -> dict[str | None, Path]:
+    """The files to read, by the part that their name stands for; `None` for a file that holds all."""
+    return {**part_files(path)} if path.is_dir() else {None: path}
+
+
+def rows(table: Path) -> Iterator[Row | RowError]:
+    """Read a table line by line; a bad line comes as an error, so that all of them can be told at once.
+
+    Raises:
+        RowError: the file as a whole cannot be read.
+    """
+    lines = text_lines(table)
+    records = read_json(table, lines) if table.suffix.lower() in (".jsonl", ".ndjson") else read_csv(table, lines)
+    for line, record in records:
+        yield record if isinstance(record, RowError) else read_row(table, line, record)
+
+
+def text_lines(table: Path) -> Iterator[str]:
+    """The lines of a text file, without the mark that some programs put in front of UTF-8."""
+    with open(table, "rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise RowError("encoding", shown(table), "this is UTF-16. Save it as UTF-8.")
+    with open(table, encoding="utf-8-sig", newline="") as file:
+        try:
+            yield from file
+        except UnicodeDecodeError as error:
+            raise RowError(
+                "encoding", shown(table), f"byte {error.start} is not UTF-8 ({error.reason}). Save it as UTF-8."
+            ) from error
+
+
+def read_csv(table: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict | RowError]]:
+    """Each line of a CSV file, as what stands in its columns."""
+    header = next(lines, None)
+    if header is None or not header.strip():
+        raise RowError("empty", shown(table), "the file is empty. Its first line must name the columns path and label.")
+    separator = "\t" if table.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
+    require_columns(names, f"{shown(table)}:1")
+    reader = csv.reader(lines, delimiter=separator)
+    try:
+        for values in reader:
+            line = reader.line_num + 1
+            if len(values) == len(names):
+                yield line, dict(zip(names, values, strict=True))
+            elif any(value.strip() for value in values):
+                hint = f"{len(values)} columns where the first line names {len(names)}. Put quotes around commas."
+                yield line, RowError("wrong-columns", f"{shown(table)}:{line}", hint)
+    except csv.Error as error:
+        line = reader.line_num + 1
+        yield line, RowError("bad-csv", f"{shown(table)}:{line}", f"cannot be read from here on: {error}.")
+
+
+def read_json(table: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict | RowError]]:
+    """Each line of a JSON lines file that is not blank."""
+    for line, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        place = f"{shown(table)}:{line}"
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            yield line, RowError("bad-json", place, f"this line is not JSON ({error}).")
+            continue
+        if isinstance(record, dict):
+            yield line, record
+        else:
+            yield line, RowError("bad-json", place, 'not an object such as {"path": "1.jpg", "label": "cat"}.')
+
+
+def named(record: Iterable[str], column: str) -> str | None:
+    """How a column is called here, in its own spelling."""
+    spelling = {name.strip().lower(): name for name in record}
+    return next((spelling[name] for name in COLUMNS[column] if name in spelling), None)
+
+
+def require_columns(names: Iterable[str], place: str) -> None:
+    """Complain unless there is a column of paths and one of labels."""
+    names = list(names)
+    if named(names, "path") is None:
+        raise RowError("missing-column", place, f"there is no column called path, only {listing(names)}.")
+    if named(names, "label") is None and named(names, "labels") is None:
+        raise RowError("missing-column", place, f"there is no column called label or labels, only {listing(names)}.")
+
+
+def read_row(table: Path, line: int, record: dict) -> Row | RowError:
+    """What one line says."""
+    place = f"{shown(table)}:{line}"
+    try:
+        require_columns(record, place)
+        labels, several = read_labels(record, place)
+        return Row(line, table.parent / read_path(record, place), labels, several, read_split(record, place))
+    except RowError as error:
+        return error
+
+
+def read_path(record: dict, place: str) -> str:
+    path = record[named(record, "path")]
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise RowError("missing-file", place, f"{path!r} is not the path of a picture.")
+    return path.strip()
+
+
+def read_labels(record: dict, place: str) -> tuple[tuple[str, ...], bool]:
+    """The names of the classes, and whether there could be several."""
+    column = named(record, "labels")
+    several = column is not None
+    given = record[column if several else named(record, "label")]
+    if isinstance(given, list):
+        given, several = [str(label).strip() for label in given], True
+    elif several:
+        given = [label.strip() for label in BETWEEN_LABELS.split("" if given is None else str(given))]
+    else:
+        given = ["" if given is None else str(given).strip()]
+        if not given[0]:
+            raise RowError("empty-label", place, "the label is empty. Give one, or remove the line.")
+    return tuple(dict.fromkeys(label for label in given if label)), several
+
+
+def read_split(record: dict, place: str) -> str | None:
+    column = named(record, "split")
+    given = record[column] if column is not None else None
+    if given is None or not str(given).strip():
+        return None
+    name = str(given).strip().lower()
+    part = next((part for part, names in PART_NAMES.items() if name in names), None)
+    if part is None:
+        raise RowError("unknown-split", place, f"{given!r} is not a part. Write train, val or test.")
+    return part
+
+
+def sound_rows(path: Path) -> list[Row]:
+    """All rows of all tables, in their parts.
+
+    Raises:
+        RowError: the first bad line, with how many there are.
+    """
+    found = [
+        row._replace(split=part or row.split) if isinstance(row, Row) else row
+        for part, table in tables(path).items()
+        for row in rows(table)
+    ]
+    bad = [row for row in found if isinstance(row, RowError)]
+    if bad:
+        more = f" {len(bad) - 1} more lines are at fault; `vitrail check` lists them." if len(bad) > 1 else ""
+        raise RowError(bad[0].code, bad[0].place, bad[0].hint + more)
+    return [row for row in found if isinstance(row, Row)]
+
+
+def parts(path: Path) -> tuple[str, ...]:
+    present = {row.split for row in sound_rows(path)}
+    return tuple(part for part in PART_NAMES if part in present)
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in the order that people expect: 2 before 10, otherwise by the alphabet."""
+    names = set(names)
+    whole = all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in names)
+    return tuple(sorted(names, key=(lambda name: (int(name), name)) if whole else None))
+
+
+def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = None) -> PictureFiles:
+    """Read one part, or a table that has no parts.
+
+    The files themselves are not looked at; one that is missing is an error when it is read.
+
+    Args:
+        path: the table, or a folder with tables named after their parts.
+        part: `train`, `val` or `test`; `None` where there are none.
+        classes: the classes to number by, when another part has already said them.
+
+    Raises:
+        DataError: no rows, bad rows, or a class that is not in `classes`.
+    """
+    found = sound_rows(path)
+    chosen = [row for row in found if part is None or row.split == part]
+    if not chosen:
+        raise DataError(f"{shown(path)} names no pictures{f' for {part}' if part else ''}.")
+    if classes is None:
+        classes = class_order(label for row in chosen for label in row.labels)
+    number = {name: place for place, name in enumerate(classes)}
+    foreign = sorted({label for row in chosen for label in row.labels if label not in number})
+    if foreign:
+        raise DataError(
+            f"{shown(path)} has classes that are not among the {len(classes)} expected: {listing(foreign)}. "
+            f"Expected: {listing(classes)}."
+        )
+    several = any(row.several for row in found)
+    numbers = [tuple(sorted(number[label] for label in row.labels)) for row in chosen]
+    targets = numbers if several else [first for (first,) in numbers]
+    return PictureFiles([str(row.path) for row in chosen], targets, classes, multi_label=several)

@@ -1,0 +1,71 @@
+"""Finding picture files and telling whether two of them have the same content."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vitrail.data.decoding import open_file
+
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+PICTURE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+SYSTEM_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+HEAD = 1 << 16  # bytes that a fingerprint reads: two pictures agree in these, and in length, only by being copies
+
+
+def shown(path: Path | str) -> str:
+    """A path that can be printed anywhere, even where its name is not valid text."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def hidden(name: str) -> bool:
+    """Whether a name is one that people do not put there themselves (`.DS_Store`, `Thumbs.db` ...)."""
+    return name.startswith(".") or name in SYSTEM_NAMES
+
+
+def is_picture_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, sorted by name."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry) for entry in entries if entry.is_dir() and not hidden(entry.name))
+
+
+def pictures_below(folder: Path) -> Iterator[Path]:
+    """All files in and below a folder whose names say that they are pictures, sorted; hidden ones are left out."""
+    seen = set()  # folders met so far: a link may lead back to one
+    for place, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not hidden(name))
+        yield from (Path(place, name) for name in sorted(files) if is_picture_name(name) and not hidden(name))
+
+
+def fingerprint(path: Path | str) -> bytes:
+    """Sixteen bytes from a file's length and beginning: the same for copies, cheap for large files.
+
+    Raises:
+        ImageError: it is missing, or no file.
+    """
+    with open_file(Path(path)) as file:
+        length = os.fstat(file.fileno()).st_size
+        return hashlib.blake2b(length.to_bytes(8, "big") + file.read(HEAD), digest_size=16).digest()
+
+
+def digest(path: Path) -> bytes:
+    """Sixteen bytes from all of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -1,0 +1,140 @@
+"""From what a person typed after `--data` to data sets.
+
+A path is a folder of class folders, a table (.csv, .tsv, .jsonl), a folder of idx files, or `scenes:` for the
+generated world. Each of these may come in parts; where there is no validation part, one is set aside.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+from vitrail.data.dataset import Dataset, Label, Splits, Subset, classes_of
+from vitrail.data.datasets import folder, idx, manifest, scenes
+from vitrail.data.files import shown
+from vitrail.errors import DataError
+
+FORMATS = (manifest, idx, folder)  # asked in this order; any folder that is nothing else is a folder of classes
+
+
+def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
+    """The module that reads what stands at a path, and the path as it wants it.
+
+    Raises:
+        DataError: nothing is there, or nothing that is a data set.
+    """
+    if scenes.recognises(path):
+        return scenes, path
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise DataError(
+            f"There is no data set at {shown(path)}. Give a folder of class folders, a .csv or .jsonl file, a folder "
+            "of idx files, or scenes: for generated pictures."
+        )
+    for reader in FORMATS:
+        if reader.recognises(path):
+            return reader, path
+    raise DataError(f"{shown(path)} is not a data set. Give a folder of class folders, or a .csv or .jsonl file.")
+
+
+def parts(path: Path | str) -> tuple[str, ...]:
+    """The parts that a data set comes in, out of `train`, `val` and `test`; none where it is in one piece."""
+    reader, path = format_of(path)
+    return reader.parts(path)
+
+
+def open_dataset(path: Path | str, split: str | None = None, classes: tuple[str, ...] | None = None) -> Dataset:
+    """Open a data set, or one part of it.
+
+    Args:
+        path: see above.
+        split: `train`, `val` or `test`. A set without a validation part gives the two that `open_splits` makes of it.
+            `None` takes a set that is in one piece as it is.
+        classes: the classes to number by, when another part, or a model, has already said them.
+
+    Raises:
+        DataError: it cannot be read, has no such part, or is in parts and none was named.
+    """
+    reader, place = format_of(path)
+    found = reader.parts(place)
+    if split is None and found:
+        raise DataError(f"{shown(path)} is in parts: {', '.join(found)}. Name one of them: split={found[-1]!r}.")
+    if split in ("train", "val") and "val" not in found and (not found or "train" in found):
+        splits = split_off(reader.open_part(place, "train" if found else None, classes), str(path))
+        return splits.train if split == "train" else splits.val
+    if split is None or split in found:
+        return reader.open_part(place, split, classes)
+    raise DataError(f"{shown(path)} has no part called {split!r}. It has {', '.join(found) or 'only one piece'}.")
+
+
+def open_splits(path: Path | str, seed: int = 0, validation: float = 0.1) -> Splits:
+    """Open what to learn from and what to be judged by.
+
+    Args:
+        path: see above.
+        seed: which pictures are set aside, where there is no validation part.
+        validation: the share of pictures to set aside then.
+
+    Returns:
+        Both, with the classes of the training part; what was decided is in `notes`.
+
+    Raises:
+        DataError: it cannot be read, or there is nothing to learn from.
+    """
+    reader, place = format_of(path)
+    found = reader.parts(place)
+    if found and "train" not in found:
+        raise DataError(f"{shown(path)} has no part called train to learn from, only {', '.join(found)}.")
+    train = reader.open_part(place, "train" if found else None, None)
+    if "val" in found:
+        return Splits(train, reader.open_part(place, "val", train.classes), [])
+    return split_off(train, str(path), seed, validation)
+
+
+def split_off(whole: Dataset, name: str, seed: int = 0, validation: float = 0.1) -> Splits:
+    """Set some pictures aside for validation."""
+    with ThreadPoolExecutor() as readers:
+        contents = list(readers.map(whole.fingerprint, range(len(whole))))
+    aside = choose_validation(contents, whole.labels(), seed, validation)
+    if not aside:
+        raise DataError(f"{shown(name)} has too few pictures to set some aside for validation. Two a class are needed.")
+    train = [index for index in range(len(whole)) if index not in aside]
+    note = (
+        f"{shown(name)} has no validation part: {len(aside)} of its {len(whole)} pictures are set aside as one, "
+        f"chosen by a hash of their content."
+    )
+    return Splits(Subset(whole, train), Subset(whole, sorted(aside)), [note])
+
+
+def choose_validation(contents: Sequence[bytes], labels: Sequence[Label], seed: int, share: float) -> set[int]:
+    """Which pictures to validate with: those whose content, hashed with the seed, falls below a threshold.
+
+    So a picture stays on its side when others come or go, and copies of one picture are never on both sides. A class
+    that would have nothing on one side gets there the picture that was nearest to it, if it has two that differ.
+    """
+    place = {content: position(content, seed) for content in contents}
+    chosen = {content for content in place if place[content] < share}
+    for members in contents_of_classes(contents, labels):
+        ranked = sorted(members, key=place.__getitem__)
+        if chosen.isdisjoint(ranked) and len(ranked) > 1:
+            chosen.add(ranked[0])
+        if chosen.issuperset(ranked):
+            chosen.remove(ranked[-1])
+    return {index for index, content in enumerate(contents) if content in chosen}
+
+
+def position(content: bytes, seed: int) -> float:
+    """A number in [0, 1) that depends on nothing but the content and the seed."""
+    mixed = hashlib.blake2b(content + str(seed).encode(), digest_size=8).digest()
+    return int.from_bytes(mixed, "big") / 2**64
+
+
+def contents_of_classes(contents: Sequence[bytes], labels: Sequence[Label]) -> Iterable[set[bytes]]:
+    """The distinct contents that each class has."""
+    members: dict[int, set[bytes]] = defaultdict(set)
+    for content, label in zip(contents, labels, strict=True):
+        for number in classes_of(label):
+            members[number].add(content)
+    return [members[number] for number in sorted(members)]
