@@ -1,0 +1,172 @@
+"""How good a model is on labelled pictures: one loop for any task."""
+
+import csv
+import heapq
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from vitrail.core.precision import fast_float32
+from vitrail.errors import DataError
+from vitrail.samples import Batch
+from vitrail.tasks.task import Task
+
+KEPT = 16  # predictions that are shown, and worst mistakes
+GOLDEN = (5**0.5 - 1) / 2
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Where labelled pictures come from."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A result that can say how far it is from the truth, by which the worst mistakes are found."""
+
+    def mistake(self, truth: Any) -> float:
+        """0 when right; the worse, the larger."""
+        ...
+
+
+class Case(NamedTuple):
+    """One picture and what the model said about it.
+
+    Attributes:
+        index: of the picture in its data set.
+        result: as the task gives it.
+        mistake: how wrong it is, 0 when right; `None` where the task's results do not say.
+    """
+
+    index: int
+    result: Any
+    mistake: float | None
+
+
+class Kept:
+    """The few cases that rank highest, of however many are offered."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.offered = most, 0
+        self.heap: list[tuple[float, int, Case]] = []  # lowest first; of equals, the earlier stays
+
+    def offer(self, rank: float, case: Case) -> None:
+        self.offered += 1
+        heapq.heappush(self.heap, (rank, -self.offered, case))
+        if len(self.heap) > self.most:
+            heapq.heappop(self.heap)
+
+    def highest_first(self) -> tuple[Case, ...]:
+        return tuple(case for _, _, case in sorted(self.heap, reverse=True))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """What came out.
+
+    Attributes:
+        task: its name.
+        seen: how many pictures were judged.
+        scores: one number for each name.
+        best: the name of the one that decides.
+        details: what the numbers are made of, ready for JSON.
+        shown: some predictions, spread evenly over the data set.
+        worst: the worst mistakes, worst first.
+    """
+
+    task: str
+    seen: int
+    scores: dict[str, float]
+    best: str
+    details: dict[str, Any]
+    shown: tuple[Case, ...]
+    worst: tuple[Case, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Scores and details as plain values."""
+        return {"task": self.task, "pictures": self.seen, "scores": self.scores, "details": self.details}
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """The details that are tables: rows with the same columns."""
+        return {
+            name: rows
+            for name, rows in self.details.items()
+            if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
+        }
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write `scores.json`, and a CSV file for each table; gives the paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / "scores.json"]
+        paths[0].write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        for name, rows in self.tables().items():
+            paths.append(folder / f"{name}.csv")
+            with open(paths[-1], "w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, rows[0])
+                writer.writeheader()
+                writer.writerows(rows)
+        return paths
+
+
+@contextmanager
+def judging(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode, and each of its parts back into the mode it was in."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def cases(results: list[Any], batch: Batch) -> Iterator[Case]:
+    """The pictures of a batch, one by one."""
+    for index, result, truth in zip(batch.index.tolist(), results, batch.target, strict=True):
+        yield Case(index, result, result.mistake(truth) if isinstance(result, Judged) else None)
+
+
+def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT) -> Report:
+    """Judge a model on all pictures of a loader.
+
+    Memory does not grow with their number, except where a metric needs every score.
+
+    Args:
+        model: runs where its parameters are, in eval mode, and is left in the mode it was in.
+        task: gives meaning to its answers.
+        loader: the pictures; its first epoch is taken.
+        kept: how many predictions and how many mistakes to keep.
+
+    Raises:
+        DataError: there are no pictures.
+    """
+    metrics, shown, worst, seen = task.metrics(), Kept(kept), Kept(kept), 0
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    with judging(model), fast_float32(), torch.inference_mode():
+        for batch in loader.epoch(0):
+            results = list(task.predict(model, batch.inputs.to(device, non_blocking=True)))
+            metrics.update(results, batch)
+            for case in cases(results, batch):
+                shown.offer(seen * GOLDEN % 1, case)  # multiples of the golden ratio fall evenly
+                if case.mistake:
+                    worst.offer(case.mistake, case)
+                seen += 1
+    if not seen:
+        raise DataError("There are no pictures to judge the model by. `vitrail check --data PATH` says what is there.")
+    return Report(
+        task=task.name,
+        seen=seen,
+        scores=metrics.compute(),
+        best=task.best[0],
+        details=metrics.details(),
+        shown=tuple(sorted(shown.highest_first(), key=lambda case: case.index)),
+        worst=worst.highest_first(),
+    )

@@ -1,0 +1,86 @@
+"""From a model and a data set, as a person names them, to scores and a report."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from vitrail.data.dataset import Dataset
+from vitrail.data.loader import Loader
+from vitrail.data.open import open_dataset, parts
+from vitrail.data.transforms import eval_transform
+from vitrail.evaluate.evaluate import Report, evaluate
+from vitrail.evaluate.report import write_report
+from vitrail.loading import say
+from vitrail.predict import predictor
+
+Announce = Callable[[str], None]
+
+
+class Judgement(NamedTuple):
+    """Scores, and the page that shows them."""
+
+    report: Report
+    page: Path
+
+
+def learned_from(source: Path, data: str) -> bool:
+    """Whether a run was trained on this very path."""
+    recipe = source / "recipe.json"
+    if not recipe.is_file():
+        return False
+    path = json.loads(recipe.read_text(encoding="utf-8"))["data"]["path"]
+    return path == data or Path(path).resolve() == Path(data).resolve()
+
+
+def part_to_judge(source: str | Path, data: str, classes: tuple[str, ...] | None, announce: Announce) -> Dataset:
+    """The pictures that a model is judged by: the part for it, or all, but never what it has learned from.
+
+    A set in one piece is taken whole, unless it is the one that training has set some pictures of aside.
+
+    Raises:
+        DataError: it cannot be read, or only has a part to learn from.
+    """
+    found = parts(data)
+    split = next((name for name in ("val", "test") if name in found), None)
+    if split is None and (found or learned_from(Path(source), data)):
+        split = "val"
+        announce(f"{data}: judged by the pictures that training sets aside.")
+    elif split is not None:
+        announce(f"{data}: judged by its part {split}.")
+    return open_dataset(data, split, classes)
+
+
+def judge(
+    source: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    batch: int = 32,
+    workers: int = 1,
+    device: str | None = None,
+    announce: Announce = say,
+) -> Judgement:
+    """Score a model on labelled pictures, as `vitrail evaluate` does, and write its report.
+
+    Args:
+        source: a run, a folder or a hub id.
+        data: what `open_dataset` reads; in one piece, or with a part `val` or `test`.
+        out: the folder of the report; `evaluated-DATA` in the run unless given.
+        batch: pictures at once.
+        workers: processes that read pictures.
+        device: where to compute; a graphics card where there is one, unless given.
+        announce: is told what was chosen on the way.
+
+    Raises:
+        VitrailError: whatever is wrong, in a sentence.
+    """
+    ask = predictor(source, device=device, announce=announce)
+    task, preprocessing = ask.task, ask.card.preprocessing
+    dataset = part_to_judge(source, str(data), getattr(task, "classes", None), announce)
+    report = evaluate(ask.model, task, Loader(dataset, eval_transform(preprocessing), batch, workers=workers))
+    name = Path(str(data)).name.replace(":", "-").strip("-")
+    folder = Path(source if Path(source).is_dir() else ".") / f"evaluated-{name}" if out is None else Path(out)
+    title = f"{ask.card.model}, judged by {data}"
+    page = write_report(report, folder, title=title, dataset=dataset, model=ask.model, preprocessing=preprocessing)
+    return Judgement(report, page)

@@ -1,0 +1,122 @@
+"""Pieces of a web page that needs nothing but itself. Whatever is written into it is escaped."""
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+STYLE = """
+:root { --ink: #1a1a1a; --quiet: #6b6b6b; --pale: #e4e4e4; --right: #0b7285; --wrong: #d9480f; }
+* { box-sizing: border-box; }
+body { margin: 0; color: var(--ink); background: #fafaf8; line-height: 1.5; }
+body { font-family: system-ui, "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 3rem 2rem 5rem; }
+h1 { margin: 0; font-size: 2.3rem; letter-spacing: -0.02em; overflow-wrap: anywhere; }
+h2 { margin: 3.2rem 0 0.4rem; font-size: 1.3rem; letter-spacing: -0.01em; }
+p { margin: 0.2rem 0 1rem; color: var(--quiet); max-width: 46rem; }
+.box { background: white; border: 1px solid var(--pale); border-radius: 10px; }
+.scores { display: flex; flex-wrap: wrap; gap: 0.8rem; margin: 2rem 0 0; padding: 0; list-style: none; }
+.scores li { flex: 1 1 7.5rem; padding: 0.9rem 1.1rem; color: var(--quiet); font-size: 0.85rem; }
+.scores strong { display: block; color: var(--ink); font-size: 1.7rem; font-variant-numeric: tabular-nums; }
+.scores .best { color: #cfe8ec; background: var(--right); border-color: var(--right); }
+.scores .best strong { color: white; }
+img.box { display: block; max-width: 100%; }
+.table { max-height: 30rem; overflow: auto; }
+table { width: 100%; border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.4rem 0.9rem; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+th { position: sticky; top: 0; background: white; color: var(--quiet); font-weight: 500; }
+th:first-child { min-width: 8rem; }
+td { border-top: 1px solid #f1f1ef; }
+.share { background: linear-gradient(to right, #d7ecef var(--part), transparent var(--part)); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 1rem; }
+.tiles.wide { grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr)); }
+figure { margin: 0; overflow: hidden; }
+figure img { display: block; width: 100%; height: 230px; object-fit: contain; background: #f1f1ef; }
+figcaption { padding: 0.6rem 0.9rem 0.8rem; color: var(--quiet); font-size: 0.85rem; overflow-wrap: anywhere; }
+figcaption div:first-child { color: var(--ink); font-weight: 600; }
+.right figcaption div:first-child { color: var(--right); }
+.wrong figcaption div:first-child { color: var(--wrong); }
+footer { margin-top: 4rem; color: var(--quiet); font-size: 0.85rem; }
+"""
+
+
+def embedded(kind: str, data: bytes) -> str:
+    """Data as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def drawing(data: bytes, inches: float, words: str) -> str:
+    """A drawn figure.
+
+    Args:
+        data: of the PNG file.
+        inches: its width; all figures of a page so have letters of one size.
+        words: for whoever cannot see it.
+    """
+    source = embedded("image/png", data)
+    return f'<img class="box" style="width: {inches * 101:.0f}px" src="{source}" alt="{html.escape(words)}">'
+
+
+def photograph(image: Image.Image, words: str) -> str:
+    """A picture, as JPEG: a tenth of the size that PNG would take."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=88)
+    return f'<img src="{embedded("image/jpeg", buffer.getvalue())}" alt="{html.escape(words)}" loading="lazy">'
+
+
+def tile(image: Image.Image, lines: Sequence[str], right: bool | None) -> str:
+    """A picture with a few words beneath, the first of which says whether the answer is right by its colour."""
+    verdict = {True: "right", False: "wrong", None: ""}[right]
+    words = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
+    return f'<figure class="box {verdict}">{photograph(image, lines[0])}<figcaption>{words}</figcaption></figure>'
+
+
+def tiles(content: Iterable[str], *, wide: bool = False) -> str:
+    """Tiles in rows; wide ones are two pictures each."""
+    return f'<div class="tiles{" wide" if wide else ""}">{"".join(content)}</div>'
+
+
+def scores(values: Mapping[str, float], best: str) -> str:
+    """One box for each score; the one that decides comes first and stands out."""
+    boxes = (
+        f'<li class="box {"best" if name == best else ""}"><strong>{values[name]:.3f}</strong>{html.escape(name)}</li>'
+        for name in sorted(values, key=lambda name: name != best)
+    )
+    return f'<ul class="scores">{"".join(boxes)}</ul>'
+
+
+def cell(value: Any) -> str:
+    """One value of a table; a share of one has a bar behind it."""
+    if isinstance(value, float):
+        part = f' class="share" style="--part: {value:.1%}"' if 0 <= value <= 1 else ""
+        return f"<td{part}>{value:.3f}</td>"
+    return f"<td>{html.escape('' if value is None else str(value))}</td>"
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows that all have the same columns, in a box that scrolls when they are many."""
+    head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in rows[0])
+    body = "".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
+    return f'<div class="box table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def section(title: str, content: str, words: str = "") -> str:
+    """A part of the page under its title."""
+    said = f"<p>{html.escape(words)}</p>" if words else ""
+    return f"<section><h2>{html.escape(title)}</h2>{said}{content}</section>"
+
+
+def page(title: str, words: str, content: Iterable[str]) -> str:
+    """The whole page."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><main><h1>{html.escape(title)}</h1><p>{html.escape(words)}</p>{''.join(content)}"
+        "<footer>Written by vitrail. This page holds everything it shows and loads nothing.</footer>"
+        "</main></body></html>\n"
+    )

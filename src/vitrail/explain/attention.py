@@ -1,0 +1,242 @@
+"""What a model looked at, asked of its attention: one question, one layer, drawn over the picture.
+
+The question is a token: the class token, which has read the picture to name it, or the patch that holds a chosen
+pixel. The answer is how much that token looks at every other one, as the model really computed it: same mask, same
+bias, same heads. It is evidence of what was mixed in one layer, and not yet of what decided the answer.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from vitrail.core.tokens import Tokens
+from vitrail.data.images import PictureArray
+from vitrail.errors import ExplanationError
+from vitrail.explain.drawing import Caption, HeatMap, Question, draw, png, visible
+from vitrail.explain.recording import attentions, chosen_layers, recording
+from vitrail.geometry.grid import patch_box, token_at
+from vitrail.geometry.placement import Placement
+from vitrail.preprocessing import Preprocessing
+from vitrail.samples import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Head = int | Literal["mean", "all"]
+Point = tuple[int | float, int | float]  # x, then y
+LEAST = (1200, 1200)  # rows and columns to which a picture is decoded for drawing; a page shows no more
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A model whose tokens can be had."""
+
+    def encode(self, images: Tensor) -> Tokens: ...
+
+
+class Asked(NamedTuple):
+    """A question in terms of tokens.
+
+    Attributes:
+        rows: the tokens that are asked; their answers are averaged.
+        words: how to say it.
+        mark: where it is in the picture, if it is there.
+    """
+
+    rows: list[int]
+    words: str
+    mark: Question | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """Where a token looked.
+
+    Attributes:
+        picture: what was shown.
+        placement: from its pixels, as displayed, to those that the model read.
+        grid: rows and columns of patches.
+        prefix: how many tokens stand before the patches and have no place in the picture.
+        asked: the question.
+        layer: which of the layers, counted from 0.
+        layers: how many there are.
+        head: what is drawn: the `"mean"` of the heads kept, `"all"` of them, or the number of the only one.
+        heads: the numbers of the heads kept.
+        weights: how much was looked at each token; a row for each head kept.
+    """
+
+    picture: Picture
+    placement: Placement
+    grid: tuple[int, int]
+    prefix: int
+    asked: Asked
+    layer: int
+    layers: int
+    head: Head
+    heads: tuple[int, ...]
+    weights: Float[Tensor, "heads tokens"]
+
+    @property
+    def map(self) -> Float[Tensor, "rows columns"]:
+        """How much each patch is looked at; the mean over the heads kept. Together with `unplaced` it sums to one."""
+        return self.maps.mean(dim=0)
+
+    @property
+    def maps(self) -> Float[Tensor, "heads rows columns"]:
+        """The same for each head."""
+        return self.weights[:, self.prefix :].unflatten(1, self.grid)
+
+    @property
+    def unplaced(self) -> float:
+        """The share of the attention that goes to tokens without a place in the picture; the mean over the heads."""
+        return float(self.weights[:, : self.prefix].sum(dim=1).mean())
+
+    def panels(self) -> list[HeatMap]:
+        """What is drawn: one map, or the mean and then every head."""
+        if isinstance(self.head, int):
+            return [HeatMap(f"head {self.head}", self.map)]
+        mean = HeatMap(f"mean of {len(self.heads)} heads", self.map)
+        if self.head == "mean":
+            return [mean]
+        return [mean, *(HeatMap(f"head {head}", map) for head, map in zip(self.heads, self.maps, strict=True))]
+
+    def caption(self) -> Caption:
+        """What is written on the drawing."""
+        rows, columns = self.grid
+        down, across = self.placement.size[0] // rows, self.placement.size[1] // columns
+        notes = [f"{rows} by {columns} patches of {down} by {across} pixels of the model's input; nothing is smoothed."]
+        if self.prefix:
+            which = "the token" if self.prefix == 1 else f"the {self.prefix} tokens"
+            which = f"{which} without a place in the picture (class token, registers)"
+            notes.append(f"{self.unplaced:.1%} goes to {which}.")
+        return Caption(
+            title=f"Attention in layer {self.layer} (of 0 to {self.layers - 1})",
+            question=f"Where {self.asked.words} looks, in {Path(self.picture.name).name}",
+            notes=tuple(notes),
+            scale="share of the attention, per patch",
+        )
+
+    def figure(self) -> "Figure":
+        """The drawing, as a matplotlib figure that belongs to no window."""
+        picture = self.picture.read(least=LEAST)
+        shrink = min(picture.height // LEAST[0], picture.width // LEAST[1])
+        return draw(picture.reduce(max(shrink, 1)), self.placement, self.panels(), self.caption(), self.asked.mark)
+
+    def save(self, path: str | Path) -> Path:
+        """Draw it into a PNG file, making its folder where there is none, and give the path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(self.figure()))
+        return path
+
+
+def visible_channels(pixels: UInt8[Tensor, "channels rows columns"]) -> Picture:
+    """The first three channels as colours, or the first as grey: what can be drawn of a picture with any channels."""
+    return PictureArray(pixels[: 3 if pixels.shape[0] >= 3 else 1])
+
+
+def encode(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> Tokens:
+    """The tokens of a model, which know where they lie in the picture.
+
+    Raises:
+        ExplanationError: this model does not say.
+    """
+    if not isinstance(model, Encoder):
+        raise ExplanationError(
+            f"{type(model).__name__} does not say where its tokens lie in the picture: it has no encode(images)."
+        )
+    return model.encode(images)
+
+
+def first_token(model: nn.Module, tokens: Tokens) -> Asked:
+    """Who is asked when nobody says: the class token, or all patches where a model has none."""
+    if getattr(model, "class_token", None) is not None:
+        return Asked([0], "the class token")
+    return Asked(list(range(tokens.prefix, tokens.x.shape[1])), "the average patch (this model has no class token)")
+
+
+def patch_under(at: Point, picture: Picture, placement: Placement, tokens: Tokens) -> Asked:
+    """The patch that holds a pixel of the file.
+
+    Raises:
+        ExplanationError: the pixel is not in the picture, or not in the part of it that the model reads.
+    """
+    x, y = math.floor(at[0]), math.floor(at[1])
+    rows, columns = placement.source
+    if not (0 <= x < columns and 0 <= y < rows):
+        raise ExplanationError(
+            f"There is no pixel x={x}, y={y} in {picture.name}: x runs from 0 to {columns - 1} and y from 0 to "
+            f"{rows - 1}."
+        )
+    left, top, right, bottom = (math.ceil(side - 0.5) for side in visible(placement))  # pixels by their centres
+    if not (left <= x < right and top <= y < bottom):
+        raise ExplanationError(
+            f"The model does not see the pixel x={x}, y={y}: of {picture.name} it reads x from {left} to {right - 1} "
+            f"and y from {top} to {bottom - 1}. Ask about a pixel in there."
+        )
+    patch = placement.size[0] // tokens.grid[0], placement.size[1] // tokens.grid[1]
+    inside = placement.forward(torch.tensor([x + 0.5, y + 0.5], dtype=torch.float64))
+    token = token_at(float(inside[0]), float(inside[1]), tokens.grid, patch, tokens.prefix)
+    left, top, right, bottom = patch_box(token, tokens.grid, patch, tokens.prefix)
+    corners = torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=torch.float64)
+    return Asked([token], f"the patch at x = {x}, y = {y}", Question((x + 0.5, y + 0.5), placement.back(corners)))
+
+
+@torch.inference_mode()
+def explain(
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    picture: Picture | Tensor,
+    *,
+    at: Point | None = None,
+    layer: int | str = -1,
+    head: Head = "mean",
+) -> Explanation:
+    """Ask a model where it looked in a picture.
+
+    The model is not touched: a twin that shares its weights is run. One question costs one row of attention.
+
+    Args:
+        model: anything made of `vitrail` attention that turns images into `Tokens` by `encode(images)`.
+        preprocessing: how the picture becomes what it reads.
+        picture: what is shown to it; uint8 pixels (channels, rows, columns) where it has channels that no file has.
+        at: the pixel to ask about, x then y, in the file as displayed, counted from 0; without it the class token
+            is asked, and where a model has none, the average patch.
+        layer: by number (negative ones count from the end) or by name.
+        head: a number, `"mean"`, or `"all"` to see each.
+
+    Raises:
+        ExplanationError: nothing here attends; no such layer, head or pixel; or the pixel lies outside what the
+            model reads.
+    """
+    names = list(attentions(model))
+    [name, *more] = chosen_layers(model, layer)
+    if more:
+        raise ExplanationError(f"{layer!r} means {1 + len(more)} layers. Ask one of them: {name}, {', '.join(more)}.")
+    prepared = preprocessing(picture)
+    picture = picture if isinstance(picture, Picture) else visible_channels(picture)
+    images = prepared.pixels[None].to(next(model.parameters()))
+    tokens = encode(model, images)
+    asked = first_token(model, tokens) if at is None else patch_under(at, picture, prepared.placement, tokens)
+
+    twin, records = recording(model, name, asked.rows, [head] if isinstance(head, int) else None)
+    encode(twin.eval(), images)
+
+    weights = records[name].maps[-1][0].mean(dim=1)
+    return Explanation(
+        picture=picture,
+        placement=prepared.placement,
+        grid=tokens.grid,
+        prefix=tokens.prefix,
+        asked=asked,
+        layer=names.index(name),
+        layers=len(names),
+        head=head,
+        heads=records[name].heads,
+        weights=weights.double().cpu(),
+    )

@@ -1,0 +1,192 @@
+"""Seeing the attention of a model that keeps none, without touching it.
+
+A fused kernel never holds its weights. The twin does: a structural copy that shares every parameter and buffer,
+in which each chosen `Attention` answers with the kernel it had and computes, beside it, the weights of the few
+rows that were asked for. So the answers are the same to the last bit, one row costs one row, and whoever is using
+the model meanwhile notices nothing.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitrail.core.attention import Attention
+from vitrail.core.kernels import Kernel, attention_weights
+from vitrail.errors import ExplanationError
+
+Layers = int | str | Sequence[int | str]
+
+
+class Record:
+    """What was kept of one `Attention`.
+
+    Attributes:
+        name: of the module.
+        rows: which queries were asked; `None` when all were.
+        heads: which heads were kept.
+        maps: how much each asked query looked at each key, one entry for each call of the module. A row sums to
+            one, or to zero where the query may look nowhere. Dropout is not applied. At least float32.
+    """
+
+    def __init__(self, name: str, rows: tuple[int, ...] | None, heads: tuple[int, ...]) -> None:
+        self.name, self.rows, self.heads = name, rows, heads
+        self.maps: list[Float[Tensor, "batch heads rows key"]] = []
+
+
+class Recording(NamedTuple):
+    """A model that keeps its attention, and where it keeps it.
+
+    Attributes:
+        twin: answers as the model does, with the same parameters; not meant for several threads at once, as each
+            would add to the same records. Twins are cheap (milliseconds): make one for each question.
+        records: by module name, in the model's order.
+    """
+
+    twin: nn.Module
+    records: dict[str, Record]
+
+
+def choose(x: Tensor, axis: int, places: Sequence[int]) -> Tensor:
+    """Some places along an axis; an axis that broadcasts, because it has length one or is missing, stays."""
+    if x.ndim < -axis or x.shape[axis] == 1:
+        return x
+    return x.index_select(axis, torch.tensor(places, device=x.device))
+
+
+class RecordingKernel(nn.Module):
+    """Answers with the kernel it is given, and notes the weights of the asked rows beside it.
+
+    It is a module because a kernel may be one, with parameters of its own.
+    """
+
+    def __init__(self, kernel: Kernel, record: Record) -> None:
+        super().__init__()
+        self.kernel, self.record = kernel, record
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch heads query width"],
+        key: Float[Tensor, "batch heads key width"],
+        value: Float[Tensor, "batch heads key value_width"],
+        mask: Tensor | None,
+        *,
+        scale: float,
+        dropout: float = 0.0,
+    ) -> Float[Tensor, "batch heads query value_width"]:
+        self.record.maps.append(self.weights(query.detach(), key.detach(), mask, scale))
+        return self.kernel(query, key, value, mask, scale=scale, dropout=dropout)
+
+    def weights(
+        self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float
+    ) -> Float[Tensor, "batch heads rows key"]:
+        """The weights of the asked rows and heads alone, in float32 where the model computes in less."""
+        heads = self.record.heads
+        rows = range(query.shape[2]) if self.record.rows is None else self.record.rows
+        check_within("token", rows, query.shape[2], self.record.name)
+        query, key = choose(choose(query, -3, heads), -2, rows), choose(key, -3, heads)
+        if mask is not None:
+            mask = choose(choose(mask.detach(), -3, heads), -2, rows)
+        exact = torch.promote_types(query.dtype, torch.float32)
+        with torch.autocast(query.device.type, enabled=False):
+            return attention_weights(query.to(exact), key.to(exact), mask, scale=scale)
+
+
+def check_within(kind: str, places: Iterable[int], count: int, name: str) -> None:
+    """Refuse the number of a head or token that `name` does not have."""
+    for place in places:
+        if not 0 <= place < count:
+            raise ExplanationError(f"There is no {kind} {place}: {name} has {kind}s 0 to {count - 1}.")
+
+
+def attentions(model: nn.Module) -> dict[str, Attention]:
+    """The parts of a model that attend, by name, in the model's order.
+
+    Raises:
+        ExplanationError: there are none.
+    """
+    found = {name: part for name, part in model.named_modules() if isinstance(part, Attention)}
+    if not found:
+        raise ExplanationError(
+            f"{type(model).__name__} has no attention to show: none of its parts is a vitrail Attention. "
+            f"Ask a transformer, such as vit-small-16, and give the plain model rather than an exported or packed one."
+        )
+    return found
+
+
+def chosen_layers(model: nn.Module, layers: Layers | None) -> list[str]:
+    """The names of the attention layers that are meant.
+
+    Args:
+        model: whose layers.
+        layers: numbers in the model's order (negative ones count from the end), names or patterns such as
+            `blocks.*.attention`; one or several; `None` for all.
+
+    Raises:
+        ExplanationError: there is no such layer, or none at all.
+    """
+    names = list(attentions(model))
+    if layers is None:
+        return names
+    chosen = []
+    for layer in [layers] if isinstance(layers, int | str) else layers:
+        if isinstance(layer, int):
+            matching = names[layer : layer + 1 or None] if -len(names) <= layer < len(names) else []
+        else:
+            matching = [name for name in names if fnmatchcase(name, layer)]
+        if not matching:
+            raise ExplanationError(
+                f"There is no layer {layer}. This model has layers 0 to {len(names) - 1} ({names[0]} to {names[-1]}); "
+                f"-1 is the last."
+            )
+        chosen += matching
+    return [name for name in names if name in chosen]
+
+
+def twin_of(model: nn.Module) -> nn.Module:
+    """A copy of the structure that shares every parameter and buffer."""
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    try:
+        return copy.deepcopy(model, shared)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise ExplanationError(
+            f"This {type(model).__name__} cannot be copied, so its attention cannot be recorded ({error}). "
+            f"Give the plain model: not sharded, packed or exported."
+        ) from error
+
+
+def recording(
+    model: nn.Module,
+    layers: Layers | None = None,
+    rows: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+) -> Recording:
+    """Make a twin of a model that keeps the attention of chosen layers, queries and heads.
+
+    Args:
+        model: a plain module; of a compiled one, the module that was compiled is taken. It is not changed.
+        layers: numbers (negative ones count from the end), names or patterns; all unless given.
+        rows: which queries (token numbers, prefix tokens first); all unless given, which is N x N.
+        heads: all unless given.
+
+    Raises:
+        ExplanationError: nothing here attends, or there is no such layer or head; when the twin is called, there
+            is no such token.
+    """
+    plain = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that it compiles
+    names = chosen_layers(plain, layers)
+    twin = twin_of(plain)
+    records = {}
+    for name in names:
+        attention = twin.get_submodule(name)
+        assert isinstance(attention, Attention)
+        check_within("head", heads or (), attention.heads, name)
+        kept = tuple(range(attention.heads)) if heads is None else tuple(heads)
+        records[name] = Record(name, None if rows is None else tuple(rows), kept)
+        attention.kernel = RecordingKernel(attention.kernel, records[name])
+    return Recording(twin, records)

@@ -1,0 +1,240 @@
+"""Pictures in, answers out: preprocessing, model and task, put together once and called often."""
+
+import glob
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from vitrail import catalog
+from vitrail.core.devices import fastest_device, usable_device
+from vitrail.core.packing import packed
+from vitrail.core.precision import fast_float32
+from vitrail.core.tokens import Tokens
+from vitrail.data.files import pictures_below
+from vitrail.data.images import ImageFile, PictureArray
+from vitrail.errors import ConfigError, DataError, ImageError, unknown
+from vitrail.explain.attention import Explanation, Head, Point, explain
+from vitrail.loading import from_pretrained, say
+from vitrail.pixels import MODES, channels_first
+from vitrail.samples import Picture
+from vitrail.tasks.task import Task
+from vitrail.weights.card import Card
+
+Shown = Picture | Tensor  # a tensor where a picture has channels that no picture file has
+Images = Any  # a path, folder or pattern; a Pillow image, array or tensor; a Picture; or an iterable of these
+OnError = Literal["raise", "keep"]
+READERS = min(8, os.cpu_count() or 1)  # threads that decode the pictures of a batch
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A model that can say what it knows of a picture before it names it."""
+
+    def encode(self, images: Tensor) -> Tokens: ...
+
+    def pool(self, tokens: Tokens) -> Tensor: ...
+
+
+def files_at(path: Path) -> list[Path]:
+    """The pictures that a path means: itself, all in and below a folder, or whatever matches a pattern.
+
+    Raises:
+        DataError: there are none.
+    """
+    if path.is_dir():
+        found = list(pictures_below(path))
+        if not found:
+            raise DataError(f"There are no pictures in {path}.")
+        return found
+    if glob.has_magic(str(path)) and not path.exists():
+        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        found = [file for match in matches for file in (pictures_below(match) if match.is_dir() else [match])]
+        if not found:
+            raise DataError(f"No picture matches {path}.")
+        return found
+    return [path]
+
+
+def from_memory(pixels: Image.Image | np.ndarray | Tensor) -> list[Shown]:
+    """One picture, or each of a batch: uint8 arrays end with the channels, uint8 tensors put them before the rows."""
+    if isinstance(pixels, Image.Image):
+        return [PictureArray(pixels)]
+    if pixels.ndim == 4:
+        return [picture for one in pixels for picture in from_memory(one)]
+    whole = channels_first(pixels)
+    return [PictureArray(whole) if whole.shape[0] in MODES else whole]
+
+
+def pictures(images: Images) -> Iterator[Shown]:
+    """The pictures that somebody means, one by one and in their order; files are not opened yet.
+
+    Args:
+        images: a path, a folder (all pictures in and below it, by name), a pattern with `*`; a Pillow image; a uint8
+            array (rows, columns, channels) or tensor (channels, rows, columns), or a batch of them; a `Picture`; or
+            any iterable of these.
+
+    Raises:
+        DataError: a folder without pictures, or a pattern that matches none.
+        ConfigError: something else.
+    """
+    if isinstance(images, str | os.PathLike):
+        yield from map(ImageFile, files_at(Path(images)))
+    elif isinstance(images, Image.Image | np.ndarray | Tensor):
+        yield from from_memory(images)
+    elif isinstance(images, Picture):
+        yield images
+    elif isinstance(images, Iterable):
+        for one in images:
+            yield from pictures(one)
+    else:
+        raise ConfigError(
+            f"{type(images).__name__} is no picture. Give a path, a folder, a pattern, a Pillow image, a uint8 array "
+            f"or tensor, or a list of these."
+        )
+
+
+def in_groups(items: Iterable[Shown], size: int) -> Iterator[list[Shown]]:
+    """So many at a time; the last group may be smaller."""
+    items = iter(items)
+    while group := list(itertools.islice(items, size)):
+        yield group
+
+
+def numbered(model: nn.Module) -> tuple[str, ...]:
+    """Names for the classes of a model whose card does not know them: their numbers.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    classes = getattr(getattr(model, "config", None), "classes", 0)
+    if not classes:
+        raise ConfigError(f"This {type(model).__name__} tells no classes apart. Ask it for features instead.")
+    return tuple(map(str, range(classes)))
+
+
+class Predictor:
+    """A model that is shown pictures. Several threads may use one.
+
+    Args:
+        model: with its card. It is put into eval mode.
+        device: where it runs; where it is unless given.
+        fast: compute float32 on a processor by its fastest kernels, with the same numbers within rounding. What is
+            explained is always the plain model.
+    """
+
+    def __init__(self, model: nn.Module, device: str | None = None, fast: bool = True) -> None:
+        card = getattr(model, "card", None)
+        if not isinstance(card, Card):
+            raise ConfigError(
+                f"This {type(model).__name__} has no card to say how pictures are prepared for it. Take it from "
+                f"create_model or from_pretrained, or set model.card."
+            )
+        self.model = (model if device is None else model.to(usable_device(device))).eval()
+        self.quick, self.speed = (packed(self.model), fast_float32) if fast else (self.model, nullcontext)
+        self.card = card
+
+    @property
+    def task(self) -> Task:
+        """What the model's answers mean.
+
+        Raises:
+            ConfigError: its card names a task that there is not, or it has no classes.
+        """
+        if self.card.task not in catalog.TASKS:
+            raise ConfigError(unknown("task", self.card.task, catalog.TASKS))
+        task = catalog.load(catalog.TASKS[self.card.task])
+        asked = {field.name for field in fields(task)}  # of a task, what a card can tell
+        told: dict[str, Any] = {"multi_label": self.card.multi_label} if "multi_label" in asked else {}
+        if "classes" in asked:
+            told["classes"] = self.card.labels or numbered(self.model)
+        return task(**told)
+
+    def __call__(self, images: Images, batch: int = 32, on_error: OnError = "raise") -> list[Any]:
+        """What pictures show: one result for each, in their order.
+
+        Args:
+            images: see `pictures`.
+            batch: how many are looked at together; it changes how long that takes and not what is answered.
+            on_error: what becomes of a file that cannot be read: `raise` its error, or `keep` it as the result.
+
+        Raises:
+            ImageError: a file cannot be read, unless `on_error` is `keep`.
+            DataError, ConfigError: no pictures, or something that is none.
+        """
+        task = self.task
+        return list(self.answers(images, lambda pixels: task.predict(self.quick, pixels), batch, on_error))
+
+    def features(self, images: Images, batch: int = 32, on_error: OnError = "raise") -> list[Any]:
+        """What the head would read of each picture, a vector for each; alike pictures have alike vectors.
+
+        Arguments and errors are those of a call.
+        """
+        model = self.quick
+        if not isinstance(model, Embeds):
+            raise ConfigError(f"{type(model).__name__} has no features to give: it lacks encode() or pool().")
+        vectors = self.answers(images, lambda pixels: model.pool(model.encode(pixels)).cpu(), batch, on_error)
+        return [vector.clone() if isinstance(vector, Tensor) else vector for vector in vectors]
+
+    def explain(
+        self, image: Images, at: Point | None = None, layer: int | str = -1, head: Head = "mean"
+    ) -> Explanation:
+        """Where the model looked in one picture; see `vitrail.explain.attention.explain`."""
+        found = list(pictures(image))
+        if len(found) != 1:
+            raise ConfigError(f"One picture can be explained at a time, and {len(found)} were given.")
+        return explain(self.model, self.card.preprocessing, found[0], at=at, layer=layer, head=head)
+
+    def answers(
+        self, images: Images, ask: Callable[[Tensor], Iterable[Any]], batch: int, on_error: OnError
+    ) -> Iterator[Any]:
+        """What `ask` says of each picture, a batch at a time; the pictures of a batch are decoded side by side."""
+        if batch < 1:
+            raise ConfigError(f"batch={batch} must be at least 1.")
+        like = next(self.model.parameters())
+        with ThreadPoolExecutor(READERS) as readers:
+            for group in in_groups(pictures(images), batch):
+                prepared = list(readers.map(lambda picture: self.prepare(picture, on_error), group))
+                pixels = [one for one in prepared if isinstance(one, Tensor)]
+                with torch.inference_mode(), self.speed():
+                    results = iter(ask(torch.stack(pixels).to(like)) if pixels else ())
+                yield from [next(results) if isinstance(one, Tensor) else one for one in prepared]
+
+    def prepare(self, picture: Shown, on_error: OnError) -> Float[Tensor, "channels rows columns"] | ImageError:
+        """The pixels that the model reads, or why there are none."""
+        try:
+            return self.card.preprocessing(picture).pixels
+        except ImageError as error:
+            if on_error == "raise":
+                raise
+            return error
+
+
+def predictor(
+    source: str | Path | nn.Module,
+    device: str | None = None,
+    fast: bool = True,
+    announce: Callable[[str], None] = say,
+) -> Predictor:
+    """Make something that is shown pictures and says what they are.
+
+    Args:
+        source: a run, a folder, a name from `list_models` or a hub id, as for `from_pretrained`; or a model, which is
+            put into eval mode.
+        device: `cpu`, `cuda`, `cuda:1` or `mps`. Unless given, the fastest there is; a model stays where it is.
+        fast: see `Predictor`.
+        announce: is told what was chosen on the way.
+    """
+    if isinstance(source, nn.Module):
+        return Predictor(source, device, fast)
+    return Predictor(from_pretrained(source, announce=announce), device or fastest_device(), fast)

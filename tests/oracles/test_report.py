@@ -1,0 +1,381 @@
+"""Evaluation on results whose scores are known beforehand, and the page that shows them."""
+
+import csv
+import json
+from html.parser import HTMLParser
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from vitrail.data.images import PictureArray
+from vitrail.data.loader import Loader
+from vitrail.data.transforms import eval_transform
+from vitrail.errors import DataError
+from vitrail.evaluate.evaluate import evaluate
+from vitrail.evaluate.plots import Tile, confusion, confusions, curves, joined, reliability, sheet, tinted
+from vitrail.evaluate.report import label_in_words, read_records, write_report
+from vitrail.explain.drawing import png
+from vitrail.models.vit import ViT, ViTConfig
+from vitrail.preprocessing import Preprocessing
+from vitrail.samples import Sample
+from vitrail.tasks.classify import Classify
+
+SIZE = 16
+PLAIN = Preprocessing(size=(SIZE, SIZE), resize=None, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+class Written(NamedTuple):
+    """A data set in which the first pixel of a picture says what the model will answer, and how firmly."""
+
+    truths: list
+    answers: list[int]
+    firmness: list[int]
+    classes: tuple[str, ...]
+    multi_label: bool = False
+    task: str = "classify"
+    channels: int = 3
+
+    def __len__(self):
+        return len(self.truths)
+
+    def __getitem__(self, index):
+        pixels = np.full((SIZE, SIZE, 3), 40, dtype=np.uint8)
+        pixels[0, 0, :2] = self.answers[index], self.firmness[index]
+        return Sample(PictureArray(pixels, f"folder/picture {index}.png"), self.truths[index])
+
+    def labels(self):
+        return list(self.truths)
+
+    def fingerprint(self, index):
+        return str(index).encode()
+
+
+class Reader(nn.Module):
+    """Answers what is written in the first pixel."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.drop = nn.Dropout(0.5)
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        written = (images[:, :2, 0, 0] * 255).round()
+        return nn.functional.one_hot(written[:, 0].long(), self.classes) * written[:, 1:] / 10
+
+
+def written(classes=("cat", "dog", "bird"), count=60, wrong=(), seed=0) -> Written:
+    """Pictures of which those in `wrong` are taken for the next class, the later the more firmly."""
+    truths = np.random.default_rng(seed).integers(0, len(classes), count).tolist()
+    answers = [(truth + (index in wrong)) % len(classes) for index, truth in enumerate(truths)]
+    firmness = [10 + index for index in range(count)]
+    return Written(truths, answers, firmness, tuple(classes))
+
+
+def judge(data: Written, model: nn.Module | None = None, batch: int = 7, **how):
+    task = Classify(classes=data.classes, multi_label=data.multi_label)
+    model = Reader(len(data.classes)) if model is None else model
+    return evaluate(model, task, Loader(data, eval_transform(PLAIN), batch), **how)
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed, and collects what a page would load and run."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.tags, self.loaded, self.words = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def page_of(data: Written, folder, model: nn.Module | None = None, kept: int = 4) -> tuple[str, Page]:
+    model = Reader(len(data.classes)) if model is None else model
+    path = write_report(
+        judge(data, model, kept=kept), folder, title="flowers", dataset=data, model=model, preprocessing=PLAIN
+    )
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+# the loop
+
+
+def test_scores_are_those_counted_by_hand():
+    report = judge(written(count=60, wrong=(3, 20, 41)))
+    assert report.seen == 60
+    assert report.scores["top1"] == pytest.approx(57 / 60)
+    assert report.best == "top1"
+    assert np.trace(report.details["confusion"]) == 57
+
+
+@pytest.mark.parametrize("batch", [1, 7, 60, 100])
+def test_the_worst_mistakes_are_kept_worst_first_whatever_the_batch(batch):
+    wrong = (2, 9, 17, 33, 34, 50)
+    report = judge(written(count=60, wrong=wrong), batch=batch, kept=4)
+    assert [case.index for case in report.worst] == [50, 34, 33, 17]  # later pictures are answered more firmly
+    mistakes = [case.mistake for case in report.worst]
+    assert mistakes == sorted(mistakes, reverse=True)
+    assert all(mistakes)
+
+
+def test_the_predictions_shown_are_spread_over_the_whole_data_set():
+    report = judge(written(count=200), batch=50, kept=16)
+    shown = [case.index for case in report.shown]
+    assert shown == sorted(set(shown))
+    assert len(shown) == 16
+    gaps = np.diff([0, *shown, 200])
+    assert gaps.max() <= 25  # twice the even 12.5
+
+
+def test_fewer_pictures_than_are_kept_are_all_shown():
+    report = judge(written(count=5, wrong=(1,)), kept=16)
+    assert [case.index for case in report.shown] == [0, 1, 2, 3, 4]
+    assert [case.index for case in report.worst] == [1]
+
+
+def test_the_model_is_judged_in_eval_mode_and_each_part_is_left_in_its_own():
+    model = nn.Sequential(Reader(3), nn.BatchNorm1d(3))
+    model.train()
+    model[1].eval()  # a frozen part in a model that trains
+    seen = []
+    model[0].register_forward_hook(lambda *given: seen.append(model[0].drop.training))
+    judge(written(), model)
+    assert set(seen) == {False}
+    assert model.training
+    assert model[0].drop.training
+    assert not model[1].training
+
+
+def test_no_pictures_is_a_sentence():
+    with pytest.raises(DataError, match="There are no pictures to judge the model by"):
+        judge(Written([], [], [], ("a", "b")))
+
+
+def test_results_that_cannot_say_how_wrong_they_are_give_no_mistakes():
+    class Count:
+        name, best = "count", ("most", "max")
+
+        def predict(self, model, inputs):
+            return [3] * inputs.shape[0]
+
+        def metrics(self):
+            return self
+
+        def update(self, results, batch):
+            pass
+
+        def compute(self):
+            return {"most": 3.0}
+
+        def details(self):
+            return {}
+
+        def loss(self, model, batch, generator=None): ...
+
+        def after_step(self, model, step): ...
+
+    report = evaluate(Reader(3), Count(), Loader(written(count=6), eval_transform(PLAIN), 4))
+    assert report.scores == {"most": 3.0}
+    assert report.worst == ()
+    assert {case.mistake for case in report.shown} == {None}
+
+
+def test_scores_and_tables_are_written_for_other_programs(tmp_path):
+    data = written(classes=('a "quoted", class', "b;c", "d\ne"), wrong=(1, 2))
+    report = judge(data)
+    paths = report.save(tmp_path / "new")
+    assert [path.name for path in paths] == ["scores.json", "per_class.csv"]
+    read = json.loads(paths[0].read_text())
+    assert read["scores"] == report.scores
+    assert read["pictures"] == 60
+    with open(paths[1], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == list(data.classes)
+    assert sum(int(row["support"]) for row in rows) == 60
+
+
+# the page
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path):
+    text, page = page_of(written(wrong=(1, 5)), tmp_path)
+    assert page.loaded
+    assert all(address.startswith("data:image/") for address in page.loaded)
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert "http" not in text.replace("http-equiv", "")
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_strange_names_of_classes_and_files_are_words_and_nothing_else(tmp_path):
+    names = (
+        "<script>alert(1)</script>",
+        "a\"b'&amp;<img src=x onerror=y>",
+        "$x^2_$ \\frac{",
+        "\u82b1\u3000\U0001f33b",
+        "",
+    )
+    _text, page = page_of(written(classes=names, wrong=(1, 5)), tmp_path)
+    assert "script" not in page.tags
+    said = "".join(page.words)
+    for name in names:
+        assert name in said
+    assert all(address.startswith("data:image/") for address in page.loaded)
+
+
+def test_the_page_shows_the_figures_that_lie_beside_it(tmp_path):
+    records = [{"step": step, "epoch": step / 10, "loss": 1 / step, "rate": 0.1} for step in range(1, 30)]
+    records.append({"step": 30, "epoch": 3.0, "val_loss": 0.3, "val_top1": 0.9})
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "metrics.jsonl").write_text(lines + '{"step": 31, "epo')  # the process died here
+    assert read_records(tmp_path / "metrics.jsonl") == records
+    text, _ = page_of(written(wrong=(1, 5)), tmp_path)
+    figures = {path.name for path in tmp_path.glob("*.png")}
+    assert figures == {"curves.png", "confusion.png", "calibration.png", "predictions.png", "mistakes.png"}
+    assert text.count('class="box" style="width') == 3
+    assert "How training went" in text
+    for path in tmp_path.glob("*.png"):
+        with Image.open(path) as image:
+            assert min(image.size) > 50
+
+
+def test_mistakes_come_with_where_the_model_looked(tmp_path):
+    torch.manual_seed(0)
+    model = ViT(ViTConfig(image=16, patch=8, dim=24, depth=1, heads=4, mlp_dim=48, classes=3)).eval()
+    text, _page = page_of(written(), tmp_path, model)
+    assert "worst mistakes" in text
+    assert "where the class token" in text
+    wide = text.split('class="tiles wide"')[1]
+    assert wide.count("<figure") == 4
+
+
+def test_mistakes_of_a_model_without_attention_say_why_there_is_none(tmp_path):
+    text, _ = page_of(written(wrong=(1, 5)), tmp_path)
+    assert "The 2 worst mistakes" in text
+    assert "Reader has no attention to show" in text
+
+
+def test_a_model_that_is_never_wrong_is_told_so(tmp_path):
+    text, _ = page_of(written(), tmp_path)
+    assert "No mistakes" in text
+
+
+def test_one_class_alone_is_judged_too(tmp_path):
+    text, _ = page_of(written(classes=("only",)), tmp_path)
+    assert "Pictures judged: 60. Classes: 1." in text
+
+
+def test_several_labels_at_once_have_a_page_too(tmp_path):
+    truths = [(0,), (0, 2), (), (1,), (2,), (0, 1, 2)]
+    data = Written(truths, [0, 0, 1, 1, 0, 2], [50] * 6, ("cat", "dog", "bird"), multi_label=True)
+    text, _ = page_of(data, tmp_path, kept=6)
+    assert "truth: cat, bird" in text
+    assert "truth: none" in text
+    assert "What was taken for what" not in text
+
+
+@pytest.mark.parametrize(("label", "words"), [(1, "dog"), ((0, 1), "cat, dog"), ((), "none"), (None, "unknown")])
+def test_the_truth_is_said_in_words(label, words):
+    assert label_in_words(label, ("cat", "dog")) == words
+
+
+# the figures
+
+
+def drawn(figure) -> np.ndarray:
+    import io
+
+    return np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 100, 1000])
+def test_confusion_is_readable_however_many_classes(count):
+    counts = np.eye(count, dtype=int) * 20
+    if count > 1:
+        counts[0, count - 1] = 5
+    names = [f"class {number}" for number in range(count)]
+    figure = confusion(counts.tolist(), names)
+    pixels = drawn(figure)
+    orange = (pixels[..., 0] - pixels[..., 2] > 40).sum()
+    teal = (pixels[..., 2] - pixels[..., 0] > 40).sum()
+    assert teal > 200
+    assert (orange > 200) == (count > 1)
+    said = " ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text")))
+    assert ("class 0 \u2192" in said) == (count > 1)
+
+
+def test_truth_stands_in_rows_and_agreement_in_another_colour():
+    shares = np.zeros((3, 3))
+    shares[1, 1] = shares[0, 2] = 1
+    colours = tinted(shares)
+    assert colours[1, 1, 2] > colours[1, 1, 0]  # teal
+    assert colours[0, 2, 0] > colours[0, 2, 2]  # orange
+    assert colours[2, 0].tolist() == [1, 1, 1]
+
+
+def test_a_single_confusion_among_a_thousand_classes_is_not_lost():
+    shares = np.zeros((1000, 1000))
+    shares[997, 3] = 0.5
+    small = joined(shares)
+    assert small.shape == (200, 200)
+    assert small[199, 0] == 0.5
+    assert np.count_nonzero(small) == 1
+
+
+def test_the_most_frequent_confusions_come_first_and_right_answers_do_not_count():
+    counts = np.array([[50, 3, 0], [7, 10, 1], [0, 0, 90]])
+    pairs = confusions(counts, ["a", "b", "c"])
+    assert [(pair.truth, pair.said, pair.count, pair.of) for pair in pairs] == [
+        ("b", "a", 7, 18),
+        ("a", "b", 3, 53),
+        ("b", "c", 1, 18),
+    ]
+    assert confusions(np.eye(3, dtype=int), ["a", "b", "c"]) == []
+
+
+def test_the_reliability_diagram_prints_the_calibration_error_of_the_metrics():
+    report = judge(written(wrong=(3, 20, 41)))
+    figure = reliability(report.details["calibration"])
+    titles = [axes.get_title(loc="left") for axes in figure.get_axes()]
+    assert f"{report.scores['ece']:.3f}" in titles[0]
+
+
+def test_figures_of_nothing_are_drawn_without_complaint(recwarn):
+    empty = {"edges": [0.5, 1.0], "count": [0, 0], "confidence": [0.0, 0.0], "accuracy": [0.0, 0.0]}
+    for figure in (
+        confusion([[0, 0], [0, 0]], ["a", "b"]),
+        reliability(empty),
+        curves([], "top1"),
+        curves([{"step": 1, "epoch": 0.1, "loss": float("nan"), "rate": 0.1}], "top1"),
+        sheet([], "Nothing"),
+    ):
+        assert drawn(figure).size
+    assert not recwarn.list
+
+
+def test_a_sheet_holds_pictures_of_all_shapes():
+    tiles = [
+        Tile(Image.new("RGB", size, "navy"), ("said $a$", "truth"), right)
+        for size, right in [((300, 10), True), ((10, 300), False), ((30, 30), None), ((1, 1), True), ((5, 5), True)]
+    ]
+    assert drawn(sheet(tiles, "Pictures")).shape[0] > drawn(sheet(tiles[:4], "Pictures")).shape[0]
