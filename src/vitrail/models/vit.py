@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
-from vitrail.core.blocks import MLP, EncoderBlock, GatedMLP, NormPlace, Residual
+from vitrail.core.blocks import ACTIVATIONS, MLP, EncoderBlock, GatedMLP, NormPlace, Residual
 from vitrail.core.embeddings import ConvStem, PatchEmbed, check_divides
 from vitrail.core.init import depth_decay, init_transformer
 from vitrail.core.positions import (
@@ -61,6 +61,7 @@ class ViTConfig:
     distillation_token: bool = False  # a second class token, that listens to a teacher
     distillation_head: bool = False  # and has a classifier of its own
     registers: int = 0  # further tokens without a place
+    mask_token: bool = False  # the token that stood for hidden patches in pre-training, kept to be written back
     position: Position = "learned"
     positions_for: Literal["all", "class", "patches"] = "all"  # which tokens have a learned position
     dialect: str = "timm"  # how positions are stretched to another grid
@@ -69,6 +70,7 @@ class ViTConfig:
     norm: NormPlace = "before"
     eps: float = 1e-6  # of every layer norm
     bias: bool = True  # in the query, key and value projections
+    activation: Literal["gelu", "gelu-tanh", "quick-gelu", "relu", "silu"] = "gelu"  # inside each MLP without a gate
     gated: bool = False  # MLPs with a gate (SwiGLU)
     layer_scale: float | None = None  # first value of the factor on each branch
     pool: Literal["class", "mean", "class+mean"] = "class"  # what the head reads
@@ -225,9 +227,14 @@ def build_block(config: ViTConfig, drop_path: float) -> EncoderBlock:
         bias = RelativeBias(config.grid, config.heads, prefix=config.prefix)
     if config.position == "relative-log":
         bias = LogRelativeBias(config.grid, config.heads, hidden=config.relative_hidden, prefix=config.prefix)
+    mlp = (
+        GatedMLP(config.dim, config.mlp_dim)
+        if config.gated
+        else MLP(config.dim, config.mlp_dim, activation=ACTIVATIONS[config.activation])
+    )
     return EncoderBlock(
         Attention(config.dim, config.heads, bias=config.bias),
-        (GatedMLP if config.gated else MLP)(config.dim, config.mlp_dim),
+        mlp,
         residual(),
         residual(),
         bias,
@@ -260,6 +267,8 @@ class ViT(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.class_token else None
         self.distillation_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.distillation_token else None
         self.registers = nn.Parameter(torch.zeros(1, config.registers, dim)) if config.registers else None
+        if config.mask_token:
+            self.register_buffer("mask_token", torch.zeros(1, dim))
         self.positions = build_positions(config)
         self.blocks = Stack(build_block(config, rate) for rate in depth_decay(config.drop_path, config.depth))
         self.norm = nn.LayerNorm(config.pooled if config.norm_pooled else dim, eps=config.eps)
@@ -268,7 +277,7 @@ class ViT(nn.Module):
         self.distillation_head = nn.Linear(config.dim, config.classes) if config.distillation_head else None
         init_transformer(self)
         for token in self.prefix_tokens():
-            nn.init.trunc_normal_(token, std=0.02)
+            nn.init.normal_(token, std=0.02)
 
     def prefix_tokens(self) -> list[Tensor]:
         """The tokens without a place, in their order."""

@@ -1,0 +1,82 @@
+"""Every name a person may type, with one sentence, and where it leads. Imports nothing heavy."""
+
+import importlib
+from typing import Any, NamedTuple
+
+
+class Entry(NamedTuple):
+    """Where a name leads.
+
+    Attributes:
+        target: `module:attribute`; for a model, the name of its family.
+        sentence: what it is.
+    """
+
+    target: str
+    sentence: str
+
+
+FAMILIES: dict[str, Entry] = {
+    "vit": Entry("vitrail.models.vit_formats:FAMILY", "Vision Transformer, DeiT and DINOv2: an image read as patches."),
+}
+
+MODELS: dict[str, Entry] = {
+    "vit-tiny-16": Entry("vit", "ViT-Ti/16 at 224 pixels, 5.7 M parameters."),
+    "vit-tiny-16-384": Entry("vit", "ViT-Ti/16 at 384 pixels, 5.8 M parameters."),
+    "vit-small-8": Entry("vit", "ViT-S/8 at 224 pixels, 22.1 M parameters."),
+    "vit-small-16": Entry("vit", "ViT-S/16 at 224 pixels, 22.1 M parameters."),
+    "vit-small-16-384": Entry("vit", "ViT-S/16 at 384 pixels, 22.2 M parameters."),
+    "vit-small-32": Entry("vit", "ViT-S/32 at 224 pixels, 22.9 M parameters."),
+    "vit-small-32-384": Entry("vit", "ViT-S/32 at 384 pixels, 22.9 M parameters."),
+    "vit-base-8": Entry("vit", "ViT-B/8 at 224 pixels, 86.6 M parameters."),
+    "vit-base-16": Entry("vit", "ViT-B/16 at 224 pixels, 86.6 M parameters."),
+    "vit-base-16-384": Entry("vit", "ViT-B/16 at 384 pixels, 86.9 M parameters."),
+    "vit-base-32": Entry("vit", "ViT-B/32 at 224 pixels, 88.2 M parameters."),
+    "vit-base-32-384": Entry("vit", "ViT-B/32 at 384 pixels, 88.3 M parameters."),
+    "vit-large-16": Entry("vit", "ViT-L/16 at 224 pixels, 304 M parameters."),
+    "vit-large-16-384": Entry("vit", "ViT-L/16 at 384 pixels, 305 M parameters."),
+    "vit-large-32": Entry("vit", "ViT-L/32 at 224 pixels, 307 M parameters."),
+    "vit-large-32-384": Entry("vit", "ViT-L/32 at 384 pixels, 307 M parameters."),
+    "vit-huge-14": Entry("vit", "ViT-H/14 at 224 pixels, 632 M parameters."),
+    "vit-tiny-conv": Entry("vit", "ViT-Ti with a convolutional stem, 4.6 M parameters."),
+    "vit-small-conv": Entry("vit", "ViT-S with a convolutional stem, 17.8 M parameters."),
+    "vit-base-conv": Entry("vit", "ViT-B with a convolutional stem, 80.8 M parameters."),
+    "deit-tiny-16": Entry("vit", "DeiT-Ti/16 at 224 pixels, 5.7 M parameters."),
+    "deit-small-16": Entry("vit", "DeiT-S/16 at 224 pixels, 22.1 M parameters."),
+    "deit-base-16": Entry("vit", "DeiT-B/16 at 224 pixels, 86.6 M parameters."),
+    "deit-base-16-384": Entry("vit", "DeiT-B/16 at 384 pixels, 86.9 M parameters."),
+    "deit-tiny-distilled-16": Entry("vit", "DeiT-Ti/16 with a teacher's token, 5.9 M parameters."),
+    "deit-small-distilled-16": Entry("vit", "DeiT-S/16 with a teacher's token, 22.4 M parameters."),
+    "deit-base-distilled-16": Entry("vit", "DeiT-B/16 with a teacher's token, 87.3 M parameters."),
+    "deit-base-distilled-16-384": Entry("vit", "DeiT-B/16 with a teacher's token at 384, 87.6 M parameters."),
+    "dinov2-small-14": Entry("vit", "DINOv2 ViT-S/14, 22.8 M parameters."),
+    "dinov2-base-14": Entry("vit", "DINOv2 ViT-B/14, 88.1 M parameters."),
+    "dinov2-large-14": Entry("vit", "DINOv2 ViT-L/14, 306 M parameters."),
+    "dinov2-giant-14": Entry("vit", "DINOv2 ViT-g/14, 1140 M parameters."),
+    "dinov2-small-registers-14": Entry("vit", "DINOv2 ViT-S/14 with four registers, 22.8 M parameters."),
+    "dinov2-base-registers-14": Entry("vit", "DINOv2 ViT-B/14 with four registers, 88.1 M parameters."),
+    "dinov2-large-registers-14": Entry("vit", "DINOv2 ViT-L/14 with four registers, 306 M parameters."),
+    "dinov2-giant-registers-14": Entry("vit", "DINOv2 ViT-g/14 with four registers, 1140 M parameters."),
+}
+
+
+TASKS: dict[str, Entry] = {
+    "classify": Entry("vitrail.tasks.classify:Classify", "Say which class, or which classes, a picture belongs to."),
+    "distil": Entry("vitrail.tasks.distill:Distil", "Classify, and listen to a teacher that already can."),
+}
+
+RECIPES: dict[str, Entry] = {
+    "classify": Entry("vitrail.recipes.vit:classify", "Any classifier on any labelled pictures, fresh or fine-tuned."),
+    "demo": Entry("vitrail.recipes.demo:demo", "A small ViT on generated scenes, in minutes on a processor."),
+}
+
+
+def load(entry: Entry) -> Any:
+    """What an entry leads to."""
+    module, _, attribute = entry.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def family_of_model(name: str) -> Any:
+    """The family that a model in the catalog belongs to."""
+    return load(FAMILIES[MODELS[name].target])

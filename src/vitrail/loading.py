@@ -1,0 +1,355 @@
+"""Models by name or from weights, and weights back onto disk: where catalog, families and weights meet."""
+
+import fnmatch
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.catalog import FAMILIES, MODELS, load
+from vitrail.errors import CheckpointError, ConfigError, unknown
+from vitrail.models.family import Family
+from vitrail.preprocessing import Preprocessing
+from vitrail.weights import folders, hub
+from vitrail.weights.bare import read_file
+from vitrail.weights.card import Card
+from vitrail.weights.cards import Checkpoint, default_checkpoint
+from vitrail.weights.configs import checked
+from vitrail.weights.files import check_finite, read_json, write_folder
+from vitrail.weights.formats import Loaded, variant_name
+from vitrail.weights.keymap import some
+
+Announce = Callable[[str], None]
+
+TABLE_LIMIT = 2**28  # numbers in tables that are computed and not stored; no published model has a hundredth of it
+
+
+def say(sentence: str) -> None:
+    """Tell the person at the terminal, beside whatever is printed as a result."""
+    print(sentence, file=sys.stderr)
+
+
+def all_families() -> list[Family]:
+    """Every family there is."""
+    return [load(entry) for entry in FAMILIES.values()]
+
+
+def family_of(model: nn.Module) -> Family:
+    """The family a model belongs to, by its configuration.
+
+    Raises:
+        ConfigError: it is none of ours.
+    """
+    config = getattr(model, "config", None)
+    for family in all_families():
+        if type(config) is family.config:
+            return family
+    raise ConfigError(f"{type(model).__name__} was not made by vitrail: no family has its configuration.")
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the published sizes that match a pattern with `*`."""
+    return fnmatch.filter(MODELS, pattern)
+
+
+def change_config(family: Family, config: Any, changes: dict[str, Any]) -> Any:
+    """A configuration with some fields changed, each checked by name and kind.
+
+    Raises:
+        ConfigError: no such field, or a value it cannot have.
+    """
+    return family.change(config, checked(family.config, changes))
+
+
+def with_card(model: Any, card: Card) -> nn.Module:
+    """The same model, which now carries its card."""
+    model.card = card
+    return model
+
+
+def fresh_card(name: str, config: Any) -> Card:
+    """The card of a model that has learned nothing yet: ImageNet's preprocessing at its size and channels."""
+    preprocessing = Preprocessing.imagenet(getattr(config, "size", 224))
+    return Card(model=name, preprocessing=preprocessing.for_channels(getattr(config, "channels", 3)))
+
+
+def create_model(name: str, **changes: Any) -> nn.Module:
+    """A model with fresh weights, in training mode, with its `.config` and `.card`.
+
+    Args:
+        name: a name from `list_models`.
+        changes: fields of its configuration that should be otherwise (`classes=10`, `image=384`).
+
+    Raises:
+        ConfigError: no such model or field, or a configuration that makes no sense.
+    """
+    if name not in MODELS:
+        raise ConfigError(unknown("model", name, MODELS))
+    family = load(FAMILIES[MODELS[name].target])
+    config = change_config(family, family.variants[name], changes)
+    return with_card(family.build(config), fresh_card(name, config))
+
+
+def find(source: str | Path, announce: Announce) -> tuple[Path, Checkpoint | None]:
+    """Where a source is on disk: an existing path, else the default checkpoint of a name, else a hub id.
+
+    Raises:
+        CheckpointError: it is none of these, or it cannot be fetched.
+    """
+    name = str(source)
+    if os.path.lexists(source):
+        announce(f"Reading {source}.")
+        return Path(source), None
+    if name in MODELS:
+        checkpoint = default_checkpoint(name)
+        if checkpoint is None:
+            raise CheckpointError(f"No weights are published for {name}. create_model({name!r}) makes fresh ones.")
+        announce(f"{name} is a published size: taking {checkpoint.source} from the hub (licence {checkpoint.licence}).")
+        return hub.fetch(checkpoint.source), checkpoint
+    if hub.is_id(name):
+        announce(f"{name} is no path here and no published size: taking it for a hub id.")
+        return hub.fetch(name), None
+    raise CheckpointError(f"There is no file or folder {name!r}. {unknown('model', name, MODELS)}")
+
+
+def one_dtype(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> tuple[dict[str, Tensor], list[str]]:
+    """All floating tensors in one precision: float32, or float64 where the source has it, unless said otherwise."""
+    if dtype is not None and not dtype.is_floating_point:
+        raise ConfigError(f"dtype={dtype} holds no fractions. Use torch.float32, torch.bfloat16 or torch.float16.")
+    found = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    odd = [name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.element_size() < 2]
+    if odd:
+        raise CheckpointError(f"{odd[0]} is {tensors[odd[0]].dtype}; weights of fewer than 16 bits are not read.")
+    wanted = dtype or (torch.float64 if torch.float64 in found else torch.float32)
+    same = {name: tensor.to(wanted) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    other = some(sorted(str(kind).removeprefix("torch.") for kind in found - {wanted}))
+    if other:
+        return same, [f"The weights are {other}; they are loaded as {str(wanted).removeprefix('torch.')}."]
+    return same, [
+        f"The weights are {str(wanted).removeprefix('torch.')}, and stay so."
+    ] if wanted != torch.float32 else []
+
+
+def is_any(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name matches one of several patterns with `*`."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def with_shapes(names: Sequence[str], tensors: dict[str, Tensor]) -> str:
+    """Names, each with the shape of its tensor."""
+    return some([f"{name} {tuple(tensors[name].shape)}" for name in names])
+
+
+def check_complete(family: Family, loaded: Loaded, missing: Sequence[str]) -> None:
+    """Refuse weights that are not exactly those of the configuration they came with.
+
+    Raises:
+        CheckpointError: tensors too many, too few (unless named in `missing`), or of another shape or kind.
+    """
+    try:
+        with torch.device("meta"):
+            empty = family.build(loaded.config)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise CheckpointError(f"{loaded.source}: no model can be made of {loaded.config} ({error}).") from error
+    expected = empty.state_dict()
+    computed = sum(buffer.numel() for name, buffer in empty.named_buffers() if name not in expected)
+    if computed > TABLE_LIMIT:
+        raise CheckpointError(f"{loaded.source} describes tables of {computed:,} numbers; that is no real model.")
+    source, tensors = loaded.source, loaded.tensors
+    if extra := [name for name in tensors if name not in expected]:
+        raise CheckpointError(
+            f"{source} has {len(extra)} tensors that this model has no place for: {with_shapes(extra, tensors)}."
+        )
+    absent = [name for name in expected if name not in tensors and not is_any(name, missing)]
+    if absent:
+        kept = len(expected) - len(absent)
+        raise CheckpointError(
+            f"{source} fills {kept} of {len(expected)} tensors; missing: {with_shapes(absent, expected)}. "
+            f"If they may be made anew, say so: missing=({absent[0]!r},)."
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(tensor.shape)} and should have {tuple(expected[name].shape)}."
+            )
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise CheckpointError(f"{source}: {name} is {tensor.dtype} and should be {expected[name].dtype}.")
+
+
+def keep(
+    tensors: dict[str, Tensor], expected: dict[str, Tensor], free: Sequence[str], source: str
+) -> dict[str, Tensor]:
+    """The tensors that go into a model as they are; those it lacks must be among the names in `free`.
+
+    Raises:
+        CheckpointError: one that it needs is of another shape or not there, and nobody said it may be made anew.
+    """
+    kept = {}
+    for name, tensor in expected.items():
+        if name in tensors and tensors[name].shape == tensor.shape:
+            kept[name] = tensors[name]
+        elif is_any(name, free):
+            continue
+        elif name in tensors:
+            raise CheckpointError(
+                f"{name} has shape {tuple(tensors[name].shape)} in {source} and {tuple(tensor.shape)} in the model "
+                f"asked for; that change cannot be made to trained weights."
+            )
+        else:
+            raise CheckpointError(
+                f"The model asked for has {name} {tuple(tensor.shape)}, and {source} has not. If it may be made anew, "
+                f"say so: missing=({name!r},)."
+            )
+    return kept
+
+
+def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Announce) -> nn.Module:
+    """A model of the target configuration with all of the loaded weights that fit it, and fresh ones elsewhere.
+
+    Heads are made anew when the number of classes has changed.
+
+    Raises:
+        CheckpointError: something would stay without weights that nobody said may.
+    """
+    family = loaded.family
+    tensors, notes = family.resize(loaded.tensors, loaded.config, target)
+    heads = family.heads if getattr(target, "classes", None) != getattr(loaded.config, "classes", None) else ()
+    model = family.build(target)
+    expected = model.state_dict()
+    usable = {name: tensor for name, tensor in tensors.items() if not is_any(name, heads)}
+    kept = keep(usable, expected, (*missing, *heads), loaded.source)
+    fresh = [name for name in expected if name not in kept]
+    left = [name for name in tensors if name not in expected]
+    for note in notes:
+        announce(note)
+    announce(
+        f"kept {len(kept)} of {len(expected)} tensors"
+        + (f"; new: {with_shapes(fresh, expected)}" if fresh else "")
+        + (f"; left out: {with_shapes(left, tensors)}" if left else "")
+    )
+    dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+    model.to(dtype).load_state_dict({**model.state_dict(), **kept})
+    return model
+
+
+def published_card(card: Card, name: str, checkpoint: Checkpoint) -> Card:
+    """The card of a published checkpoint, with what is known about it beside its folder."""
+    return replace(
+        card,
+        model=name,
+        licence=checkpoint.licence,
+        origin=f"{checkpoint.source} ({checkpoint.origin})",
+        scores=checkpoint.scores,
+        notes=checkpoint.notes,
+    )
+
+
+def adapt_card(card: Card, old: Any, new: Any, preprocessing: Preprocessing | None) -> Card:
+    """The card of a model whose configuration has changed since it was written."""
+    if getattr(old, "classes", None) != getattr(new, "classes", None):
+        card = replace(card, labels=(), scores={})
+    if preprocessing is not None:
+        return replace(card, preprocessing=preprocessing)
+    prepared = card.preprocessing.for_channels(getattr(new, "channels", card.preprocessing.channels))
+    if getattr(old, "size", None) != getattr(new, "size", None):
+        prepared = prepared.for_size(new.size)
+    return replace(card, preprocessing=prepared)
+
+
+def read_source(
+    path: Path, format: str | None, model: str | None, preprocessing: Preprocessing | None, named: dict[str, Any]
+) -> Loaded:
+    """Everything that a path holds, whatever kind of source it is."""
+    if path.is_dir():
+        if format is not None or model is not None:
+            raise ConfigError(f"{path} is a folder and says itself what it is; leave out format and model.")
+        return folders.read_folder(path, all_families(), preprocessing)
+    return read_file(path, format, model, all_families(), named)
+
+
+def from_pretrained(
+    source: str | Path,
+    format: str | None = None,
+    model: str | None = None,
+    missing: Sequence[str] = (),
+    announce: Announce = say,
+    dtype: torch.dtype | None = None,
+    preprocessing: Preprocessing | None = None,
+    **changes: Any,
+) -> nn.Module:
+    """A model with trained weights, in evaluation mode, with its `.config` and `.card`.
+
+    Nothing is loaded unless everything is right: the files are whole, every tensor is known, and every tensor of the
+    model is filled. Other classes make a new head, another image size stretches the positions, another number of
+    channels inflates the stem; each is announced.
+
+    Args:
+        source: a folder (ours, transformers', timm's), a file of tensors, a name from `list_models` (its default
+            checkpoint is fetched) or a hub id; looked up in this order.
+        format: for a file alone, whose names it has (`timm`, `torchvision`, `transformers`, `google`, `dinov2`).
+        model: for a file alone, the published size it is or comes nearest to.
+        missing: names of ours, with `*`, that the source may lack; they start fresh.
+        announce: is told what was chosen, guessed and changed, a sentence at a time.
+        dtype: precision of the model; float32 by default (float64 where the source has it).
+        preprocessing: how pictures are prepared, where the source does not say it or is wrong.
+        changes: fields of the configuration that should be otherwise (`classes=10`, `image=384`, `heads=4`).
+
+    Raises:
+        CheckpointError, ConfigError: whatever is wrong, in a sentence.
+    """
+    path, checkpoint = find(source, announce)
+    loaded = read_source(path, format, model, preprocessing, changes)
+    check_complete(loaded.family, loaded, missing)
+    check_finite(loaded.tensors, loaded.source)
+    for note in loaded.notes:
+        announce(note)
+    tensors, notes = one_dtype(loaded.tensors, dtype)
+    for note in notes:
+        announce(note)
+    target = change_config(loaded.family, loaded.config, changes)
+    made = assemble(replace(loaded, tensors=tensors), target, missing, announce)
+    card = loaded.card if checkpoint is None else published_card(loaded.card, str(source), checkpoint)
+    return with_card(made.eval(), adapt_card(card, loaded.config, target, preprocessing))
+
+
+def save_pretrained(model: nn.Module, folder: str | Path, format: str = "vitrail", announce: Announce = say) -> Path:
+    """Write a model so that `from_pretrained`, or another library, reads it back with the same numbers.
+
+    The folder appears whole or not at all. One that is there already must be empty, hold something else than a model,
+    or hold a model in the same format, which is replaced.
+
+    Args:
+        model: one of ours.
+        folder: where it goes.
+        format: `vitrail`, `transformers` or `timm`.
+        announce: is told where it went.
+
+    Raises:
+        ConfigError: that library has no such model; or the folder holds a model in another format.
+    """
+    family, folder = family_of(model), Path(folder)
+    config: Any = model.config
+    card = getattr(model, "card", None) or fresh_card(variant_name(family, config), config)
+    tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    if (folder / "config.json").exists():
+        there = folders.library_of(read_json(folder / "config.json"), folder)
+        if there != format:
+            raise ConfigError(f"{folder} already holds a model in the format {there}. Choose another folder.")
+
+    notes: list[str] = []
+
+    def write(draft: Path) -> None:
+        if format == "vitrail":
+            folders.write_vitrail(draft, family, config, tensors, card)
+        else:
+            notes.extend(folders.write_foreign(draft, format, family, config, tensors, card))
+
+    write_folder(folder, write, last="manifest.json" if format == "vitrail" else "config.json")
+    for note in (*notes, f"Saved to {folder} ({format})."):
+        announce(note)
+    return folder

@@ -1,0 +1,97 @@
+"""What a family tells the rest of the house about itself, so that no door needs to know it by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from vitrail.weights.keymap import KeyMap
+
+Shapes = Mapping[str, tuple[int, ...]]
+Misfits = Callable[[Any], list[str]]
+Tensors = dict[str, Tensor]
+
+
+def nothing(*_: Any) -> dict[str, Any]:
+    """No fields: what a reader says that has nothing to add."""
+    return {}
+
+
+def nothing_wrong(config: Any) -> list[str]:
+    """No misfits."""
+    return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How one foreign library writes this family down.
+
+    A library that writes it in several ways (with and without a classifier, norm before or after the pooling) has
+    a format for each.
+
+    Attributes:
+        library: `transformers`, `timm`, `torchvision`, `google` ...
+        keymap: foreign tensor names to ours, both ways.
+        architectures: the names by which that library's config calls it; empty where there are only bare files.
+        read_config: fields of our config from the foreign one and the shapes of the foreign tensors.
+        write_config: the foreign config from ours.
+        misfits: the fields of a config of ours that this format cannot write down as they are; none when it fits.
+        defaults: fields of ours that this library decides where nothing else does, such as the epsilon of its norms.
+        infer: fields of ours that only the foreign shapes tell, such as heads where they are an axis.
+        preprocessing: how that library prepares its pictures where nothing says it, as `Preprocessing` has it.
+    """
+
+    library: str
+    keymap: KeyMap
+    architectures: tuple[str, ...] = ()
+    read_config: Callable[[Mapping[str, Any], Shapes], dict[str, Any]] | None = None
+    write_config: Callable[[Any], dict[str, Any]] | None = None
+    misfits: Misfits = nothing_wrong
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    infer: Callable[[Shapes], dict[str, Any]] = nothing
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+
+def changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    """The same configuration with other values in some fields."""
+    return replace(config, **changes)
+
+
+def as_they_are(tensors: Tensors, old: Any, new: Any) -> tuple[Tensors, list[str]]:
+    """The same tensors, and nothing to say about them."""
+    return tensors, []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One family of models.
+
+    Attributes:
+        name: as the catalog has it.
+        config: the type of its configuration.
+        build: a model with fresh weights, from a configuration.
+        variants: published sizes by name.
+        formats: how other libraries write it down.
+        heads: our tensor names (with `*`) that belong to the classes and are made anew when their number changes.
+        infer: fields of a configuration that the shapes of our tensors tell, given a guess at all its fields.
+        change: a configuration with some fields changed, and others with them where they must follow.
+        identity: fields in which a model agrees with the published size it is called after.
+        flexible: fields that a person may change although the weights have them otherwise; `resize` follows.
+        untold: fields that no shape tells, each with the one that must be a variant's for the variant to be believed.
+        resize: prepares tensors of one configuration for another (positions to a new grid, stem to other
+            channels); gives the tensors and a sentence for each change.
+    """
+
+    name: str
+    config: type
+    build: Callable[[Any], nn.Module]
+    variants: Mapping[str, Any]
+    formats: tuple[Format, ...] = ()
+    heads: tuple[str, ...] = ()
+    infer: Callable[[Shapes, Mapping[str, Any]], dict[str, Any]] = nothing
+    change: Callable[[Any, Mapping[str, Any]], Any] = changed
+    identity: tuple[str, ...] = ()
+    flexible: tuple[str, ...] = ("classes",)
+    untold: Mapping[str, str] = field(default_factory=dict)
+    resize: Callable[[Tensors, Any, Any], tuple[Tensors, list[str]]] = as_they_are

@@ -1,0 +1,77 @@
+"""Weights of one configuration made ready for another: other classes, another picture, other channels."""
+
+from torch import Tensor
+
+from vitrail.core.positions import resize_positions
+from vitrail.errors import CheckpointError
+from vitrail.models.family import changed
+from vitrail.models.vit import ViTConfig
+from vitrail.models.vit_formats.common import Fields
+
+
+def change(config: ViTConfig, changes: Fields) -> ViTConfig:
+    """A configuration with some fields changed.
+
+    New classes are read from the token itself: the layer before the old head goes with it, as the paper does when it
+    fine-tunes (Dosovitskiy et al. 2021, section 3.2).
+    """
+    changes = dict(changes)
+    classes = changes.get("classes", config.classes)
+    if classes and classes != config.classes and not config.classes:
+        changes.setdefault("representation", None)
+    if not classes:
+        changes.setdefault("distillation_head", False)
+    return changed(config, changes)
+
+
+def resize_stem(tensors: dict[str, Tensor], old: ViTConfig, new: ViTConfig) -> list[str]:
+    """Make the first convolution read another number of channels.
+
+    One channel gets the sum over all of them, which answers as before to a grey picture. More get the old ones again
+    and again, scaled by old / new, so that activations keep their size (as in timm).
+    """
+    if old.channels == new.channels:
+        return []
+    name = "patch_embed.convolutions.0.weight" if old.stem else "patch_embed.project.weight"
+    weight = tensors[name]
+    if new.channels == 1:
+        tensors[name] = weight.sum(dim=1, keepdim=True)
+        return [f"{name} now reads 1 channel: the sum over the {old.channels} it had."]
+    order = [channel % old.channels for channel in range(new.channels)]
+    tensors[name] = weight[:, order] * (old.channels / new.channels)
+    return [
+        f"{name} now reads {new.channels} channels: the {old.channels} it had, repeated and scaled to keep their sum."
+    ]
+
+
+def resize_places(tensors: dict[str, Tensor], old: ViTConfig, new: ViTConfig) -> list[str]:
+    """Stretch learned positions to the new grid, in the dialect of where they come from.
+
+    Raises:
+        CheckpointError: a table of relative positions, which belongs to its grid.
+    """
+    if old.grid == new.grid or old.position in ("none", "sinusoidal", "relative-log"):
+        return []
+    if old.position == "relative":
+        raise CheckpointError(
+            f"The relative positions of these weights are for {old.grid[0]} x {old.grid[1]} patches and cannot be "
+            f"stretched to {new.grid[0]} x {new.grid[1]}. Keep image={old.image}."
+        )
+    tables = {"positions.table": (old.grid, new.grid, old.positioned)}
+    if old.position == "axes":
+        tables = {
+            "positions.rows": ((old.grid[0], 1), (new.grid[0], 1), 0),
+            "positions.columns": ((1, old.grid[1]), (1, new.grid[1]), 0),
+        }
+    for name, (before, after, prefix) in tables.items():
+        tensors[name] = resize_positions(tensors[name], before, after, prefix=prefix, dialect=old.dialect)
+    return [
+        f"Positions stretched from {old.grid[0]} x {old.grid[1]} to {new.grid[0]} x {new.grid[1]} patches, as "
+        f"{old.dialect} does."
+    ]
+
+
+def resize(tensors: dict[str, Tensor], old: ViTConfig, new: ViTConfig) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors of one configuration made ready for another, and a sentence for each change."""
+    tensors = dict(tensors)
+    return tensors, resize_stem(tensors, old, new) + resize_places(tensors, old, new)

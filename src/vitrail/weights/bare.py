@@ -1,0 +1,135 @@
+"""Files of tensors alone, of which a person says what they are."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vitrail.errors import CheckpointError, ConfigError, unknown
+from vitrail.preprocessing import Preprocessing
+from vitrail.weights.card import Card
+from vitrail.weights.configs import checked
+from vitrail.weights.files import read_tensors, unprefixed
+from vitrail.weights.formats import Family, Format, Loaded, shapes_of, tell, translate, values_of, variant_name
+
+
+def guess_format(families: Iterable[Family], names: Iterable[str], library: str | None) -> tuple[Family, Format] | None:
+    """Whose names a file probably has: the format that knows most of them, if it knows at least half."""
+    names = list(names)[:500]
+    lost = [
+        (len(format.keymap.unclaimed(names)), family, format)
+        for family in families
+        for format in family.formats
+        if library in (None, format.library)
+    ]
+    fewest, family, format = min(lost, key=lambda entry: entry[0], default=(len(names) + 1, None, None))
+    return (family, format) if fewest <= len(names) / 2 else None
+
+
+def guess_model(family: Family, told: Mapping[str, Any]) -> str:
+    """The published size with which the shapes agree best."""
+
+    def agreement(name: str) -> int:
+        return sum(getattr(family.variants[name], field) == told.get(field) for field in family.identity)
+
+    return max(family.variants, key=agreement)
+
+
+def introduction(path: Path, families: list[Family], foreign: Mapping[str, Tensor], library: str | None) -> str:
+    """What a file that nobody introduces looks like, and what to type to say so."""
+    guess = guess_format(families, foreign, library)
+    if guess is None:
+        return f"from_pretrained({path.name!r}, format=..., model=...) says it."
+    family, format = guess
+    try:
+        ours = format.keymap.read(foreign)
+        model = guess_model(family, tell(family, ours, values_of(next(iter(family.variants.values()))), str(path)))
+    except CheckpointError:
+        model = next(iter(family.variants))
+    return (
+        f"It looks like {format.library}'s {model}; if so, say from_pretrained({path.name!r}, "
+        f"format={format.library!r}, model={model!r}), or --from {format.library} --model {model}."
+    )
+
+
+def identify(
+    path: Path, library: str | None, model: str | None, families: list[Family], foreign: Mapping[str, Tensor]
+) -> Family:
+    """The family of a bare file, from what the person says it is.
+
+    Raises:
+        CheckpointError, ConfigError: it is not said, or there is no such thing; says what to type.
+    """
+    if library is None or model is None:
+        what = "what model it is" if library else "who wrote it and what model it is"
+        raise CheckpointError(
+            f"{path} is a file of tensors and does not say {what}. {introduction(path, families, foreign, library)}"
+        )
+    sizes = {name: family for family in families for name in family.variants}
+    if model not in sizes:
+        raise ConfigError(unknown("model", model, sizes))
+    libraries = {one.library for one in sizes[model].formats}
+    if library not in libraries:
+        raise ConfigError(unknown("format", library, libraries))
+    return sizes[model]
+
+
+def check_named(family: Family, model: str, named: Mapping[str, Any], told: Mapping[str, Any], path: Path) -> None:
+    """Refuse what the person says where the shapes say otherwise, and a guess where nothing tells.
+
+    Raises:
+        CheckpointError: names the field, and what to add.
+    """
+    for name, value in named.items():
+        if told.get(name, value) != value and name not in family.flexible:
+            raise CheckpointError(f"{name}={value!r} was given, and the shapes in {path} say {name}={told[name]!r}.")
+    for name, anchor in family.untold.items():
+        published = getattr(family.variants[model], anchor)
+        if name not in told and name not in named and told[anchor] != published:
+            raise CheckpointError(
+                f"{path} has {anchor}={told[anchor]} and {model} has {published}, so nothing tells {name}. Is it "
+                f"{guess_model(family, told)}? Or add {name}=..."
+            )
+
+
+def read_file(
+    path: Path, library: str | None, model: str | None, families: Iterable[Family], named: Mapping[str, Any]
+) -> Loaded:
+    """A file of tensors alone.
+
+    What the shapes tell is taken from them; what they cannot (heads, epsilon) comes from the library, from the
+    published size, and from what is named.
+
+    Args:
+        path: the file.
+        library: whose names it has.
+        model: the published size it is, or comes nearest to.
+        families: all there are.
+        named: fields of the configuration that the person gave.
+
+    Raises:
+        CheckpointError: it is not said what the file is, or what is said contradicts its shapes.
+    """
+    foreign = unprefixed(read_tensors(path))
+    family = identify(path, library, model, list(families), foreign)
+    named = checked(family.config, named)
+    published = family.variants[model]
+    formats = [one for one in family.formats if one.library == library]
+    format = min(formats, key=lambda one: (len(one.keymap.unclaimed(foreign)), len(one.misfits(published))))
+    tensors, notes = translate(format, foreign, str(path))
+
+    guess = {**values_of(published), **format.defaults, **named}
+    told = tell(family, tensors, guess, str(path)) | format.infer(shapes_of(foreign))
+    check_named(family, str(model), named, told, path)
+    config = family.change(published, {**format.defaults, **named, **told})
+
+    other = [f"{name}={told[name]!r}" for name in told if told[name] != getattr(published, name)]
+    if other:
+        notes.append(f"Other than in {model}, the shapes in {path.name} tell: {', '.join(other)}.")
+    if format.defaults:
+        notes.append(f"As in {library}: {', '.join(f'{name}={value!r}' for name, value in format.defaults.items())}.")
+    preprocessing = Preprocessing.imagenet(getattr(config, "image", 224), **format.preprocessing)
+    notes.append(f"{path.name} does not say how pictures are prepared for it; assumed: {preprocessing}.")
+    card = Card(model=variant_name(family, config), preprocessing=preprocessing, origin=str(path))
+    return Loaded(family, config, tensors, card, str(path), tuple(notes))

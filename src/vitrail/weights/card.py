@@ -1,0 +1,58 @@
+"""What a person should know about a model besides its numbers: labels, preprocessing, licence, origin, score."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vitrail.errors import ConfigError
+from vitrail.preprocessing import Preprocessing
+from vitrail.weights.configs import build
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The page that goes with a model.
+
+    Attributes:
+        model: the name of its variant, or of its family when it is none of the published sizes.
+        preprocessing: how a picture becomes what the model reads.
+        labels: names of the classes, in their order; empty where they are not known.
+        task: what an answer means.
+        multi_label: whether several labels can hold at once.
+        licence: of the weights; empty where it is not known.
+        origin: where the weights come from.
+        scores: published or measured numbers by name.
+        notes: whatever else is worth a sentence.
+    """
+
+    model: str
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] = ()
+    task: str = "classify"
+    multi_label: bool = False
+    licence: str = ""
+    origin: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    notes: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `card.json` holds them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], where: str = "card.json") -> "Card":
+        """The card in a file.
+
+        Raises:
+            ConfigError: a field that a card does not have, or one of the wrong kind.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{where} should hold the fields of a card, and holds {values!r:.60}.")
+        known = dict(values)
+        if "preprocessing" in known:
+            known["preprocessing"] = build(Preprocessing, known["preprocessing"], f"preprocessing in {where}")
+        scores = known.get("scores", {})
+        if not isinstance(scores, Mapping) or not all(isinstance(score, int | float) for score in scores.values()):
+            raise ConfigError(f"{where}: scores should be numbers by name, and are {scores!r:.60}.")
+        return build(cls, known, where)

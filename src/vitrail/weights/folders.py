@@ -1,0 +1,315 @@
+"""Folders of weights with a configuration beside them: our own, transformers' and timm's, read and written."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from vitrail.errors import CheckpointError, ConfigError, unknown
+from vitrail.preprocessing import Preprocessing
+from vitrail.weights import preprocessors
+from vitrail.weights.card import Card
+from vitrail.weights.configs import build
+from vitrail.weights.files import read_json, read_shards, read_tensors, sha256, write_json, write_safetensors
+from vitrail.weights.formats import (
+    Family,
+    Format,
+    Loaded,
+    check_told,
+    shapes_of,
+    translate,
+    values_of,
+    variant_name,
+)
+from vitrail.weights.keymap import some
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+OURS = ("config.json", "card.json", "model.safetensors")  # and manifest.json, which holds the SHA-256 of each
+
+
+def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
+    """All tensors of a folder, whichever way they are stored, and the file they came from."""
+    for name in WEIGHTS:
+        if (folder / name).exists():
+            path = folder / name
+            return (read_shards(path) if name.endswith(".index.json") else read_tensors(path)), str(path)
+    raise CheckpointError(f"{folder} has no weights. Expected one of {', '.join(WEIGHTS)}.")
+
+
+def check_manifest(folder: Path) -> None:
+    """Refuse a folder in which a single bit is not as it was written.
+
+    Raises:
+        CheckpointError: no manifest, a file that is missing, or one that has changed.
+    """
+    if not (folder / "manifest.json").exists():
+        raise CheckpointError(
+            f"{folder} has no manifest.json, so nothing says whether it is whole. Save the model again."
+        )
+    prints = read_json(folder / "manifest.json").get("sha256")
+    if not isinstance(prints, dict) or set(prints) != set(OURS):
+        raise CheckpointError(f"{folder / 'manifest.json'} should give the SHA-256 of {', '.join(OURS)}.")
+    for name in OURS:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} has no {name}, which its manifest lists. Copy the folder again.")
+        if sha256(folder / name) != prints[name]:
+            raise CheckpointError(
+                f"{folder / name} is not as it was written (SHA-256 differs): it was damaged, edited, or a save was "
+                f"interrupted. Copy the folder again, or save the model again."
+            )
+
+
+def read_vitrail(folder: Path, config: Mapping[str, Any], families: Iterable[Family]) -> Loaded:
+    """A folder that `save_pretrained` wrote."""
+    check_manifest(folder)
+    if odd := set(config) - {"format", "family", "variant", "config"}:
+        raise ConfigError(f"{folder / 'config.json'} has fields we do not know: {some(sorted(odd))}.")
+    by_name = {family.name: family for family in families}
+    if config.get("family") not in by_name:
+        raise ConfigError(f"{folder / 'config.json'}: {unknown('family', str(config.get('family')), by_name)}")
+    family = by_name[config["family"]]
+    card = Card.from_json(read_json(folder / "card.json"), str(folder / "card.json"))
+    ours = build(family.config, config.get("config"), str(folder / "config.json"))
+    tensors = read_tensors(folder / "model.safetensors")
+    check_told(family, ours, tensors, str(folder / "model.safetensors"))
+    return Loaded(family, ours, tensors, card, str(folder / "model.safetensors"))
+
+
+def write_vitrail(folder: Path, family: Family, config: Any, tensors: Mapping[str, Tensor], card: Card) -> None:
+    """Our own folder: configuration, card, weights, and the SHA-256 of each."""
+    described = {"format": "vitrail", "family": family.name, "variant": variant_name(family, config)}
+    write_json(folder / "config.json", described | {"config": values_of(config)})
+    write_json(folder / "card.json", card.to_json())
+    write_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
+    write_json(
+        folder / "manifest.json", {"format": "vitrail", "sha256": {name: sha256(folder / name) for name in OURS}}
+    )
+
+
+def placeholders(classes: int) -> list[str]:
+    """What transformers calls classes that have no names."""
+    return [f"LABEL_{number}" for number in range(classes)]
+
+
+def label_list(names: Any, classes: int) -> tuple[str, ...]:
+    """Class names in their order, from a list or from an object of numbers; none where they do not fit."""
+    if isinstance(names, Mapping):
+        names = [names.get(str(number)) for number in range(len(names))]
+    fits = isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
+    return tuple(names) if fits and names != placeholders(classes) else ()
+
+
+def transformers_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing | None:
+    """How a transformers folder prepares its pictures, if it says so."""
+    path = folder / "preprocessor_config.json"
+    return preprocessors.from_transformers(read_json(path)) if path.exists() else None
+
+
+def timm_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing | None:
+    """How a timm folder prepares its pictures; timm has a default for whatever it does not say."""
+    return preprocessors.from_timm(config.get("pretrained_cfg") or {})
+
+
+class Extras(NamedTuple):
+    """What goes into a foreign folder beside names and sizes.
+
+    Attributes:
+        config: additions to its config.
+        files: other files, by name.
+        lost: what that library cannot be told, in words.
+    """
+
+    config: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+    lost: list[str]
+
+
+def transformers_extras(card: Card, config: Any) -> Extras:
+    """Labels and preprocessing as transformers writes them."""
+    labels = card.labels or placeholders(getattr(config, "classes", 0))
+    names = {"id2label": dict(enumerate(labels)), "label2id": {label: number for number, label in enumerate(labels)}}
+    prepared = preprocessors.to_transformers(card.preprocessing)
+    lost = preprocessors.lost(card.preprocessing, preprocessors.from_transformers(prepared))
+    return Extras(names if labels else {}, {"preprocessor_config.json": prepared}, lost)
+
+
+def timm_extras(card: Card, config: Any) -> Extras:
+    """Labels and preprocessing as timm writes them."""
+    prepared = preprocessors.to_timm(card.preprocessing)
+    lost = preprocessors.lost(card.preprocessing, preprocessors.from_timm(prepared))
+    return Extras({"pretrained_cfg": prepared} | ({"label_names": list(card.labels)} if card.labels else {}), {}, lost)
+
+
+def transformers_names(config: Mapping[str, Any]) -> list[str]:
+    """The architectures that a transformers config names."""
+    names = config.get("architectures")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def timm_names(config: Mapping[str, Any]) -> list[str]:
+    """The architecture that a timm config names, without the tag of its weights."""
+    return [str(config["architecture"]).split(".")[0]]
+
+
+@dataclass(frozen=True)
+class Library:
+    """What is particular to the folders of one library, whatever the family.
+
+    Attributes:
+        names: the architectures that a config names.
+        labels: the entry of a config that names the classes.
+        preprocessing: how pictures are prepared, if a folder says so.
+        extras: what goes into a config and beside it, from our card and configuration.
+    """
+
+    names: Callable[[Mapping[str, Any]], list[str]]
+    labels: str
+    preprocessing: Callable[[Path, Mapping[str, Any]], Preprocessing | None]
+    extras: Callable[[Card, Any], Extras]
+
+
+LIBRARIES = {
+    "transformers": Library(transformers_names, "id2label", transformers_preprocessing, transformers_extras),
+    "timm": Library(timm_names, "label_names", timm_preprocessing, timm_extras),
+}
+
+
+def library_of(config: Mapping[str, Any], folder: Path) -> str:
+    """Who wrote a folder, by what its config says.
+
+    Raises:
+        CheckpointError: nobody we know.
+    """
+    if config.get("format") == "vitrail":
+        return "vitrail"
+    if "architecture" in config:
+        return "timm"
+    if "architectures" in config or "model_type" in config:
+        return "transformers"
+    raise CheckpointError(
+        f"{folder / 'config.json'} is not one of vitrail, transformers or timm: it has no 'format', 'architectures' or "
+        f"'architecture'."
+    )
+
+
+def read_config(family: Family, format: Format, config: Mapping[str, Any], shapes: Any, where: str) -> Any:
+    """Our configuration from a foreign one.
+
+    Raises:
+        ConfigError: what it says cannot be, or is not of the kind it should be.
+    """
+    try:
+        values = format.read_config(config, shapes)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
+        raise ConfigError(f"{where} has a value of the wrong kind: {error}.") from error
+    return build(family.config, values, where)
+
+
+def foreign_card(
+    folder: Path, config: Mapping[str, Any], library: Library, name: str, ours: Any, given: Preprocessing | None
+) -> tuple[Card, list[str]]:
+    """What a foreign folder tells besides weights, and what of it had to be assumed."""
+    preprocessing, notes = given or library.preprocessing(folder, config), []
+    if preprocessing is None:
+        preprocessing = Preprocessing.imagenet(getattr(ours, "image", 224))
+        notes.append(f"{folder} does not say how pictures are prepared for it; assumed: {preprocessing}.")
+    published = config.get("pretrained_cfg")
+    card = Card(
+        model=name,
+        labels=label_list(config.get(library.labels), getattr(ours, "classes", 0)),
+        preprocessing=preprocessing,
+        licence=str(published.get("license") or "") if isinstance(published, Mapping) else "",
+        origin=str(folder),
+    )
+    return card, notes
+
+
+def read_foreign(
+    folder: Path,
+    config: Mapping[str, Any],
+    library: str,
+    families: Iterable[Family],
+    preprocessing: Preprocessing | None = None,
+) -> Loaded:
+    """A folder of transformers or timm."""
+    where, names = str(folder / "config.json"), LIBRARIES[library].names(config)
+    known = {
+        architecture: family
+        for family in families
+        for format in family.formats
+        if format.library == library
+        for architecture in format.architectures
+    }
+    name = next((name for name in names if name in known), None)
+    if name is None:
+        raise CheckpointError(
+            f"{where} describes {library}'s {some(names) or 'model without architecture'}, which cannot be "
+            f"read. Known: {some(sorted(known), 12)}."
+        )
+    family = known[name]
+    formats = [one for one in family.formats if one.library == library and name in one.architectures]
+    foreign, file = read_weights(folder)
+    ours = read_config(family, formats[0], config, shapes_of(foreign), where)
+    format = min(formats, key=lambda one: len(one.misfits(ours)))
+    tensors, notes = translate(format, foreign, file)
+    check_told(family, ours, tensors, file)
+    size = variant_name(family, ours)
+    card, assumed = foreign_card(folder, config, LIBRARIES[library], size, ours, preprocessing)
+    return Loaded(family, ours, tensors, card, file, (*notes, *assumed))
+
+
+def read_folder(folder: Path, families: Iterable[Family], preprocessing: Preprocessing | None = None) -> Loaded:
+    """A folder of weights with the configuration beside them, whoever wrote it.
+
+    Args:
+        folder: where it is.
+        families: all there are.
+        preprocessing: how pictures are prepared for it, where the person knows better than a foreign folder.
+
+    Raises:
+        CheckpointError, ConfigError: whatever is wrong with it, in a sentence.
+    """
+    if not (folder / "config.json").exists():
+        raise CheckpointError(
+            f"{folder} has no config.json. For a weights file alone, give the file and say what it is: "
+            f"from_pretrained(file, format='timm', model='vit-base-16')."
+        )
+    config = read_json(folder / "config.json")
+    library = library_of(config, folder)
+    if library == "vitrail":
+        return read_vitrail(folder, config, families)
+    return read_foreign(folder, config, library, families, preprocessing)
+
+
+def write_foreign(
+    folder: Path, library: str, family: Family, config: Any, tensors: Mapping[str, Tensor], card: Card
+) -> list[str]:
+    """A folder that another library reads; gives a sentence for each thing that it cannot be told.
+
+    Raises:
+        ConfigError: that library has no such model; names the fields, and the formats that fit.
+    """
+    writable = [one for one in family.formats if one.write_config is not None]
+    candidates = [one for one in writable if one.library == library]
+    if not candidates:
+        raise ConfigError(unknown("format", library, ["vitrail", *{one.library for one in writable}]))
+    format = min(candidates, key=lambda one: len(one.misfits(config)))
+    if wrong := format.misfits(config):
+        said = ", ".join(f"{name}={getattr(config, name)!r}" for name in wrong)
+        fitting = ["vitrail", *dict.fromkeys(one.library for one in writable if not one.misfits(config))]
+        raise ConfigError(
+            f"{library} cannot write down this model ({said}). Formats that can: {', '.join(fitting)}. Or load it with "
+            f"other values of these fields, where they may be otherwise."
+        )
+    assert format.write_config is not None
+    extras = LIBRARIES[library].extras(card, config)
+    sizes = {name: value for name, value in values_of(config).items() if type(value) is int}
+    write_safetensors(folder / "model.safetensors", format.keymap.write(tensors, sizes), {"format": "pt"})
+    for name, values in extras.files.items():
+        write_json(folder / name, values)
+    write_json(folder / "config.json", format.write_config(config) | extras.config)
+    return [f"{library} cannot be told that {loss}." for loss in extras.lost]

@@ -1,0 +1,101 @@
+"""What every source of weights is read through: names translated, shapes compared with what is said of them.
+
+A family says how its names and configurations are translated (`models.family.Format`); here it is only handed over.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+from vitrail.errors import CheckpointError
+from vitrail.weights.card import Card
+
+Family = Any  # a models.family.Family, and
+Format = Any  # a models.family.Format: this part is handed them and imports no model
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a source holds, under our names, and not yet a model.
+
+    Attributes:
+        family: whose weights they are.
+        config: what model they fit.
+        tensors: all of them.
+        card: what else is known.
+        source: the file they were read from.
+        notes: what a person should hear about how it was read.
+    """
+
+    family: Family
+    config: Any
+    tensors: dict[str, Tensor]
+    card: Card
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def variant_name(family: Family, config: Any) -> str:
+    """The published size that a configuration is, or comes nearest to; its family where it is none."""
+
+    def likeness(name: str) -> int:
+        return sum(
+            getattr(family.variants[name], field.name) == getattr(config, field.name) for field in fields(config)
+        )
+
+    same = [
+        name
+        for name, variant in family.variants.items()
+        if all(getattr(variant, field) == getattr(config, field) for field in family.identity)
+    ]
+    return max(same, key=likeness, default=family.name)
+
+
+def values_of(config: Any) -> dict[str, Any]:
+    """The fields of a configuration and their values."""
+    return {field.name: getattr(config, field.name) for field in fields(config)}
+
+
+def tell(family: Family, tensors: Mapping[str, Tensor], guess: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What the shapes of our tensors tell about a configuration.
+
+    Raises:
+        CheckpointError: they are not shapes that any model of the family has.
+    """
+    try:
+        return family.infer(shapes_of(tensors), guess)
+    except (IndexError, TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(f"{where}: a tensor has shapes that no {family.name} has ({error}).") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+def check_told(family: Family, config: Any, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights whose shapes contradict the configuration beside them, before a model is made of it.
+
+    Raises:
+        CheckpointError: names the fields, and both values.
+    """
+    wrong = [
+        f"{name}={getattr(config, name)!r}, and the weights have {value!r}"
+        for name, value in tell(family, tensors, values_of(config), where).items()
+        if getattr(config, name) != value
+    ]
+    if wrong:
+        raise CheckpointError(f"{where} is not the model that config.json describes: it says {'; '.join(wrong)}.")
+
+
+def translate(format: Format, tensors: Mapping[str, Tensor], where: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Our tensors from foreign ones, and what was left out of them."""
+    try:
+        ours = format.keymap.read(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    return ours, [f"Left out {name}: {reason}." for name, reason in format.keymap.ignored(tensors).items()]

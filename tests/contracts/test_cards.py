@@ -1,0 +1,65 @@
+"""The pages about published checkpoints are whole, and say what their publishers say."""
+
+import re
+import tomllib
+from importlib.resources import files
+
+import pytest
+
+from vitrail import catalog
+from vitrail.preprocessing import Preprocessing
+from vitrail.weights.cards import checkpoints, default_checkpoint
+from vitrail.weights.hub import is_id
+from vitrail.weights.preprocessors import from_timm, from_transformers
+
+HALF, MEAN, STD = [0.5] * 3, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+FRESH = {"vit-tiny-conv", "vit-small-conv", "vit-base-conv"}  # whose authors published no weights under these names
+
+
+@pytest.mark.parametrize("name", catalog.MODELS)
+def test_every_model_has_a_checkpoint_or_is_known_to_have_none(name):
+    assert (default_checkpoint(name) is None) == (name in FRESH)
+
+
+@pytest.mark.parametrize("name", checkpoints())
+def test_a_checkpoint_says_where_it_comes_from(name):
+    checkpoint = checkpoints()[name]
+    assert name in catalog.MODELS
+    assert is_id(checkpoint.source)
+    assert checkpoint.licence
+    assert checkpoint.origin
+    assert bool(checkpoint.scores) == bool(checkpoint.scores_from)
+    assert all(0 < score < 100 for score in checkpoint.scores.values())
+
+
+def published(name: str) -> Preprocessing:
+    """The preprocessing that timm and transformers publish with a checkpoint, read by our readers of their files."""
+    checkpoint = checkpoints()[name]
+    if checkpoint.source.startswith("facebook/dinov2"):
+        return from_transformers(
+            {
+                "image_processor_type": "BitImageProcessor", "do_resize": True, "size": {"shortest_edge": 256},
+                "resample": 3, "do_center_crop": True, "crop_size": {"height": 224, "width": 224},
+                "do_rescale": True, "rescale_factor": 0.00392156862745098,
+                "do_normalize": True, "image_mean": MEAN, "image_std": STD, "do_convert_rgb": True,
+            }
+        )  # fmt: skip
+    imagenet = re.search(r"deit|dino", checkpoint.source)
+    side = 518 if "dinov2" in checkpoint.source else 384 if name.endswith("384") else 224
+    return from_timm(
+        {
+            "input_size": [3, side, side], "interpolation": "bicubic", "crop_pct": 0.9 if side == 224 else 1.0,
+            "mean": MEAN if imagenet else HALF, "std": STD if imagenet else HALF,
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", checkpoints())
+def test_the_preprocessing_on_a_card_is_the_published_one(name):
+    assert checkpoints()[name].preprocessing == published(name)
+
+
+def test_no_name_stands_on_two_pages():
+    pages = [page for page in files("vitrail.weights.cards").iterdir() if page.name.endswith(".toml")]
+    names = [name for page in pages for name in tomllib.loads(page.read_text())]
+    assert len(names) == len(set(names))

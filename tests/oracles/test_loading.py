@@ -1,0 +1,212 @@
+"""What loading may change about weights: classes, picture, channels; each with an answer that is known beforehand."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from parity.references import disturbed, quiet
+from vitrail.errors import CheckpointError, ConfigError, VitrailError
+from vitrail.loading import create_model, family_of, from_pretrained, list_models, save_pretrained
+from vitrail.models.vit import VARIANTS
+from vitrail.preprocessing import Preprocessing
+from vitrail.weights.card import Card
+from vitrail.weights.formats import variant_name
+
+SIZES = {"dim": 16, "heads": 2, "mlp_dim": 24, "depth": 2, "image": 16, "patch": 4, "classes": 3}
+
+
+def tiny(**changes) -> nn.Module:
+    torch.manual_seed(0)
+    return disturbed(create_model("vit-tiny-16", **(SIZES | changes)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A saved model of three classes, with labels and a score."""
+    model = tiny()
+    model.card = dataclasses.replace(model.card, labels=("cat", "dog", "hen"), scores={"top1": 91.5}, licence="mit")
+    return save_pretrained(model, tmp_path / "model", announce=quiet)
+
+
+def test_a_fresh_model_trains_and_a_loaded_one_answers(folder):
+    assert create_model("vit-tiny-16", **SIZES).training
+    assert not from_pretrained(folder, announce=quiet).training
+
+
+def test_a_model_is_read_back_as_it_was_written(folder):
+    model, again = tiny(), from_pretrained(folder, announce=quiet)
+    assert again.config == model.config
+    assert again.card.labels == ("cat", "dog", "hen")
+    assert again.card.scores == {"top1": 91.5}
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(again(images), model(images))
+
+
+def test_other_classes_make_a_new_head_and_keep_the_rest(folder):
+    heard = []
+    model = from_pretrained(folder, classes=5, announce=heard.append)
+    assert heard[-1] == "kept 38 of 40 tensors; new: head.weight (5, 16), head.bias (5,)"
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(model.encode(images).x, tiny().encode(images).x)
+    assert model(images).shape == (2, 5)
+    assert (model.card.labels, model.card.scores, model.card.licence) == ((), {}, "mit")
+
+
+def test_no_classes_leave_the_head_out(folder):
+    heard = []
+    model = from_pretrained(folder, classes=0, announce=heard.append)
+    assert heard[-1] == "kept 38 of 38 tensors; left out: head.bias (3,), head.weight (3, 16)"
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(model(images), tiny().encode(images).x[:, 0])
+
+
+@pytest.mark.parametrize("stem", [(), (4, 8)])
+def test_one_channel_answers_to_a_grey_picture_as_three_did(tmp_path, stem):
+    colour = tiny(stem=stem)
+    heard = []
+    grey = from_pretrained(save_pretrained(colour, tmp_path, announce=quiet), channels=1, announce=heard.append)
+    picture = torch.rand(2, 1, 16, 16)
+    torch.testing.assert_close(grey(picture), colour(picture.expand(-1, 3, -1, -1)), rtol=1e-5, atol=1e-5)
+    assert any("now reads 1 channel: the sum over the 3 it had" in said for said in heard)
+    assert grey.card.preprocessing.channels == 1
+
+
+@pytest.mark.parametrize("stem", [(), (4, 8)])
+def test_six_channels_answer_to_a_picture_twice_as_three_did(tmp_path, stem):
+    three = tiny(stem=stem)
+    six = from_pretrained(save_pretrained(three, tmp_path, announce=quiet), channels=6, announce=quiet)
+    picture = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(six(torch.cat([picture, picture], dim=1)), three(picture), rtol=1e-5, atol=1e-5)
+
+
+def test_four_channels_keep_the_size_of_activations(folder):
+    three, four = tiny(), from_pretrained(folder, channels=4, announce=quiet)
+    grey = torch.rand(2, 1, 16, 16)
+    seen = [model.patch_embed(grey.expand(-1, model.config.channels, -1, -1)) for model in (three, four)]
+    assert 0.7 < seen[1].std() / seen[0].std() < 1.4
+
+
+@pytest.mark.parametrize("position", ["learned", "axes", "sinusoidal", "relative-log", "none"])
+def test_a_larger_picture_is_read_with_stretched_positions(tmp_path, position):
+    model = tiny(position=position)
+    larger = from_pretrained(save_pretrained(model, tmp_path, announce=quiet), image=(24, 32), announce=quiet)
+    assert larger.config.grid == (6, 8)
+    assert larger.card.preprocessing.size == (24, 32)
+    images = torch.rand(1, 3, 24, 32)
+    if position == "relative-log":  # read for its own grid alone
+        assert larger(images).shape == (1, 3)
+    else:
+        torch.testing.assert_close(larger(images), model(images), rtol=1e-5, atol=1e-5)
+
+
+def test_relative_tables_are_not_stretched(tmp_path):
+    folder = save_pretrained(tiny(position="relative"), tmp_path, announce=quiet)
+    with pytest.raises(CheckpointError, match=r"for 4 x 4 patches and cannot be stretched to 8 x 8. Keep image=16"):
+        from_pretrained(folder, image=32, announce=quiet)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"patch": 8}, r"patch_embed.project.weight has shape \(16, 3, 4, 4\) .* cannot be made to trained weights"),
+        ({"dim": 32}, "cannot be made to trained weights"),
+        ({"depth": 3}, r"The model asked for has blocks\.2\..* missing=\('blocks\.2\."),
+        ({"registers": 4}, r"has registers \(1, 4, 16\).* missing=\('registers',\)"),
+        ({"eyes": 2}, "no field called 'eyes'"),
+        ({"image": 18}, "does not divide into patches of 4. The nearest sizes that do: 16 and 20"),
+        ({"classes": "5"}, "classes='5' is not a whole number"),
+        ({"classes": True}, "classes=True is not a whole number"),
+        ({"pool": "max"}, "pool='max' is not one of"),
+    ],
+)
+def test_a_change_that_trained_weights_cannot_follow_is_a_sentence(folder, changes, sentence):
+    with pytest.raises(VitrailError, match=sentence):
+        from_pretrained(folder, announce=quiet, **changes)
+
+
+def test_what_the_weights_lack_is_made_anew_when_it_is_named(folder):
+    heard = []
+    model = from_pretrained(folder, registers=4, missing=("registers",), positions_for="class", announce=heard.append)
+    assert heard[-1] == "kept 40 of 41 tensors; new: registers (1, 4, 16)"
+    assert model.config.prefix == 5
+
+
+def test_fewer_blocks_say_what_is_left_out(folder):
+    heard = []
+    assert len(from_pretrained(folder, depth=1, announce=heard.append).blocks) == 1
+    assert "left out: blocks.1." in heard[-1]
+
+
+def test_changes_that_touch_no_weight_are_taken(folder):
+    model = from_pretrained(folder, drop_path=0.1, dropout=0.2, eps=1e-3, dialect="dino", announce=quiet)
+    assert (model.config.drop_path, model.config.eps, model.norm.eps) == (0.1, 1e-3, 1e-3)
+
+
+def test_preprocessing_that_is_given_is_taken_even_where_the_folder_says_nothing_we_know(tmp_path):
+    folder = save_pretrained(tiny(), tmp_path, format="transformers", announce=quiet)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "MartianImageProcessor"}))
+    given = Preprocessing.imagenet(16, crop=0.5)
+    with pytest.raises(ConfigError, match="Martian"):
+        from_pretrained(folder, announce=quiet)
+    assert from_pretrained(folder, preprocessing=given, announce=quiet).card.preprocessing == given
+
+
+def test_what_a_foreign_library_cannot_be_told_is_said(tmp_path):
+    model = tiny()
+    model.card = dataclasses.replace(
+        model.card, preprocessing=Preprocessing(size=(16, 16), resize=18, resampler="tensor")
+    )
+    heard = []
+    save_pretrained(model, tmp_path, format="timm", announce=heard.append)
+    assert heard[0] == "timm cannot be told that resampler is tensor and was written as pillow."
+    assert heard[-1] == f"Saved to {tmp_path} (timm)."
+
+
+def test_a_model_made_by_hand_is_saved_with_a_card_of_its_own(tmp_path):
+    from vitrail.models.vit import ViT
+
+    model = ViT(tiny().config)
+    assert from_pretrained(save_pretrained(model, tmp_path, announce=quiet), announce=quiet).card.model == "vit"
+
+
+def test_a_module_that_is_not_ours_is_not_saved(tmp_path):
+    with pytest.raises(ConfigError, match="Linear was not made by vitrail"):
+        save_pretrained(nn.Linear(2, 2), tmp_path)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_published_size_is_called_by_its_name(name):
+    family = family_of(tiny())
+    called = variant_name(family, dataclasses.replace(VARIANTS[name], classes=7, channels=1))
+    assert VARIANTS[called] == VARIANTS[name]  # DeiT without a distillation token is a ViT
+
+
+def test_models_are_listed_by_pattern():
+    assert "vit-base-16" in list_models()
+    assert list_models("dinov2-*registers*") == [name for name in VARIANTS if "registers" in name]
+    assert list_models("nothing*") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("vit-bse-16", {}, "no model called 'vit-bse-16'. Did you mean vit-base-16"),
+        ("vit-base-16", {"clases": 3}, "no field called 'clases'. Did you mean classes"),
+        ("vit-base-16", {"image": 225}, "The nearest sizes that do: 224 and 240"),
+        ("vit-base-16", {"dialect": "martian"}, "no dialect"),
+    ],
+)
+def test_a_model_that_cannot_be_made_is_a_sentence(name, changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        create_model(name, **changes)
+
+
+def test_a_card_is_the_same_after_a_file():
+    card = Card(
+        model="vit-tiny-16", preprocessing=Preprocessing.imagenet((32, 48)).for_channels(4), labels=("ä", "b\n"),
+        licence="mit", origin="here", scores={"top1": 1.0, "knn": 2}, notes="!",
+    )  # fmt: skip
+    assert Card.from_json(json.loads(json.dumps(card.to_json()))) == card
