@@ -1,0 +1,71 @@
+"""Transformers in computer vision: readable as the papers, equal to the published models, and see-through.
+
+    import vitrail
+
+    predict = vitrail.predictor("runs/classify/flowers5")
+    [rose] = predict("rose.jpg")
+    print(rose.summary())
+    predict.explain("rose.jpg", at=(410, 37)).save("attention.png")
+
+Names are found on first use, so that importing vitrail does not import torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitrail.data.images import read_image
+    from vitrail.data.open import open_dataset
+    from vitrail.description import describe
+    from vitrail.errors import (
+        CheckpointError,
+        ConfigError,
+        DataError,
+        ExplanationError,
+        ImageError,
+        TrainingError,
+        VitrailError,
+    )
+    from vitrail.loading import create_model, from_pretrained, list_models, save_pretrained
+    from vitrail.predict import predictor
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ExplanationError",
+    "ImageError",
+    "TrainingError",
+    "VitrailError",
+    "create_model",
+    "describe",
+    "from_pretrained",
+    "list_models",
+    "open_dataset",
+    "predictor",
+    "read_image",
+    "save_pretrained",
+]
+
+HOMES = {
+    "create_model": "vitrail.loading",
+    "describe": "vitrail.description",
+    "from_pretrained": "vitrail.loading",
+    "list_models": "vitrail.loading",
+    "open_dataset": "vitrail.data.open",
+    "predictor": "vitrail.predict",
+    "read_image": "vitrail.data.images",
+    "save_pretrained": "vitrail.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("vitrail")
+    if name not in __all__:
+        raise AttributeError(f"vitrail has no {name!r}. It has: {', '.join(__all__)}.")
+    return getattr(importlib.import_module(HOMES.get(name, "vitrail.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

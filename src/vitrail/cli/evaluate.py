@@ -1,0 +1,35 @@
+"""`vitrail evaluate`: how good a model is on labelled pictures."""
+
+from vitrail.cli.flags import Data, Number, Out, Source, Switch, Word
+
+
+def evaluate(
+    run: Source,
+    *,
+    data: Data,
+    out: Out = None,
+    batch: Number = 32,
+    workers: Number = 1,
+    device: Word = None,
+    json: Switch = False,
+) -> None:
+    """Score a model on labelled pictures and write its report.
+
+    Args:
+        run: a run, a folder or a hub id.
+        data: labelled pictures, in one piece or with a part val or test.
+        out: the folder of the report; evaluated-DATA in the run without it.
+        batch: pictures at once.
+        workers: processes that read pictures.
+        device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
+        json: print scores and details as one JSON object.
+    """
+    from vitrail.cli.screen import print_json_lines, table
+    from vitrail.evaluate.judge import judge
+
+    report, page = judge(run, data, out=out, batch=batch, workers=workers, device=device)
+    if json:
+        print_json_lines([report.to_json()])
+    else:
+        table(("score", f"{report.seen:,} pictures"), [(name, f"{value:.4f}") for name, value in report.scores.items()])
+        print(f"The report is in {page}.")

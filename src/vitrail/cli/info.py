@@ -1,0 +1,95 @@
+"""`vitrail info`: what a model is, what it costs, and where it comes from."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vitrail.cli.flags import Set, Source, Switch
+
+if TYPE_CHECKING:
+    from vitrail.description import Description
+    from vitrail.preprocessing import Preprocessing
+
+BATCH = 16  # pictures in the step whose memory is told
+
+
+def info(source: Source, *, set: Set = (), json: Switch = False) -> None:
+    """Tell a model's size, cost, input, licence and origin. For a name, nothing is fetched.
+
+    Args:
+        source: a name from `vitrail models`, a folder, a run or a hub id.
+        set: a field of its configuration that should be otherwise, such as image=384; may be repeated.
+        json: print one JSON object.
+    """
+    from vitrail.cli.screen import print_json_lines, table
+    from vitrail.cli.values import changes
+    from vitrail.description import describe
+
+    found = describe(source, **changes(set))
+    if json:
+        print_json_lines([dataclasses.asdict(found)])
+    else:
+        rows = [*costs(found), *uses(found), *origins(found)]
+        table((found.card.model, ""), [row for row in rows if row[1]])
+
+
+def costs(found: "Description") -> Iterator[tuple[str, str]]:
+    """How large it is and what it takes to run and to train."""
+    from vitrail.environment import size
+
+    operations = found.operations / 1e9
+    yield "parameters", f"{found.parameters:,} ({size(found.weights)} in float32)"
+    yield (
+        "arithmetic",
+        f"{operations:.3g} GFLOP a picture, where a multiply-add counts as two "
+        f"(papers that count it as one print {operations / 2:.3g})",
+    )
+    yield "training", f"takes {size(found.training(BATCH))} for batches of {BATCH}, with AdamW in float32"
+
+
+def uses(found: "Description") -> Iterator[tuple[str, str]]:
+    """What it reads, what it works on and what it answers."""
+    reads = found.card.preprocessing
+    yield "reads", f"{reads.channels} channels of {reads.size[0]} x {reads.size[1]} pixels (rows x columns)"
+    if found.tokens is not None and found.grid is not None:
+        rows, columns = found.grid
+        yield "tokens", f"{found.tokens}: {found.tokens - rows * columns} in front, and {rows} x {columns} patches"
+    yield "preprocessing", preprocessing(reads)
+    if labels := found.card.labels:
+        more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
+        yield "labels", ", ".join(labels[:8]) + more
+    parts = dataclasses.asdict(found.config).items()
+    yield "configuration", ", ".join(f"{name}={value}" for name, value in parts if value)  # what is there
+
+
+def preprocessing(reads: "Preprocessing") -> str:
+    """What is done to a picture, in words."""
+    if reads.resize is None:
+        first = "not resized"
+    elif isinstance(reads.resize, int):
+        first = f"shorter side to {reads.resize}"
+    else:
+        first = f"{reads.fit} to {reads.resize[0]} x {reads.resize[1]}"
+    mean, std = (", ".join(f"{number:.3g}" for number in values) for values in (reads.mean, reads.std))
+    return (
+        f"{first} ({reads.interpolation}, {reads.resampler}), then the middle {reads.size[0]} x {reads.size[1]}; "
+        f"mean {mean}; standard deviation {std}"
+    )
+
+
+def origins(found: "Description") -> Iterator[tuple[str, str]]:
+    """Whose it is: the weights at hand, or else the published ones."""
+    card, published = found.card, found.checkpoint
+    if card.origin:
+        yield "origin", card.origin
+        yield "licence", card.licence or "not known"
+        yield "scores", ", ".join(f"{name} {value:.4g}" for name, value in card.scores.items())
+        yield "notes", card.notes
+    elif published is not None:
+        yield "weights", f"{published.source} (--init default), {published.licence}"
+        yield "origin", published.origin
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in published.scores.items())
+        yield "scores", f"{scores} ({published.scores_from})" if scores else ""
+        yield "notes", published.notes
+    else:
+        yield "weights", "none published"

@@ -1,0 +1,110 @@
+"""`vitrail VERB ...`: the verb is read first, and only that verb's file is imported."""
+
+import importlib
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+
+import tyro
+
+from vitrail.errors import UsageError, VitrailError, unknown
+
+VERBS = {
+    "check": "say what is wrong with a data set, file by file, before anything runs",
+    "train": "train a model on a folder of pictures, from published or from fresh weights",
+    "resume": "go on with a run that was stopped, to the same bytes as if it had not been",
+    "evaluate": "score a run on labelled pictures and write its report",
+    "predict": "say what pictures show",
+    "explain": "draw what a model looked at",
+    "models": "list the models by name",
+    "info": "tell a model's size, cost, input, licence and origin",
+    "convert": "write a model down for vitrail, transformers or timm",
+    "doctor": "examine this machine and say what is missing and what to type",
+    "demo": "train a small model on generated pictures and see what it looks at, in minutes",
+}
+EVERY_VERB = (tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName)
+
+
+def welcome() -> str:
+    """What somebody reads who has typed no verb yet."""
+    verbs = "\n".join(f"  {verb:<10}{sentence}" for verb, sentence in VERBS.items())
+    return (
+        "usage: vitrail VERB [OPTIONS]\n\n"
+        "Vision transformers: train them on your own pictures, and see what they look at.\n\n"
+        f"{verbs}\n\n"
+        "`vitrail VERB --help` tells the rest of each. New here? Type `vitrail demo`."
+    )
+
+
+def version() -> str:
+    from importlib.metadata import version
+
+    return f"vitrail {version('vitrail')}"
+
+
+def find(verb: str) -> Callable[..., None]:
+    """The function behind a verb; its file is imported only now.
+
+    Raises:
+        UsageError: there is no such verb.
+    """
+    if verb not in VERBS:
+        raise UsageError(unknown("verb", verb, VERBS))
+    return getattr(importlib.import_module(f"vitrail.cli.{verb}"), verb)
+
+
+def run(arguments: Sequence[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(welcome())
+    elif arguments[0] == "--version":
+        print(version())
+    else:
+        verb, *rest = arguments
+        tyro.cli(find(verb), prog=f"vitrail {verb}", args=rest, config=EVERY_VERB)
+    sys.stdout.flush()  # a pipe that is closed is noticed here and not at exit
+
+
+def keep_traceback(arguments: Sequence[str]) -> str:
+    """Write down what went wrong inside, for whoever mends it; gives the path."""
+    with tempfile.NamedTemporaryFile("w", prefix="vitrail-", suffix=".txt", delete=False) as file:
+        print(version(), *arguments, file=file)
+        traceback.print_exc(file=file)
+    return file.name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0; 1 a person's mistake; 2 a command that means nothing; 3 our mistake; 130 and 143
+        stopped by Ctrl-C or SIGTERM.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        run(arguments)
+    except SystemExit as stop:  # tyro has printed its help, or what it did not understand
+        return stop.code if isinstance(stop.code, int) else 0
+    except VitrailError as error:
+        print(f"vitrail: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("vitrail: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our lines has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"vitrail: {error.filename}: {error.strerror}.", file=sys.stderr)
+        return 1
+    except Exception as error:
+        print(
+            f"vitrail: This is our mistake, not yours: {type(error).__name__}: {error}. What happened is written in "
+            f"{keep_traceback(arguments)}; please send it with what you did.",
+            file=sys.stderr,
+        )
+        return 3
+    return 0

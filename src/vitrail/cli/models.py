@@ -1,0 +1,25 @@
+"""`vitrail models`: which models there are."""
+
+from typing import Annotated
+
+from tyro.conf import Positional
+
+from vitrail.cli.flags import Switch, shown
+
+
+def models(pattern: Annotated[Positional[str], shown()] = "*", *, json: Switch = False) -> None:
+    """List the models by name.
+
+    Args:
+        pattern: which of them, with * for anything, in quotes: 'vit*'.
+        json: print one JSON object for each model.
+    """
+    from vitrail import catalog
+    from vitrail.cli.screen import print_json_lines, table
+    from vitrail.loading import list_models
+
+    rows = [(name, catalog.MODELS[name].sentence) for name in list_models(pattern)]
+    if json:
+        print_json_lines({"model": name, "about": sentence} for name, sentence in rows)
+    else:
+        table(("model", "about"), rows)

@@ -1,0 +1,97 @@
+"""`vitrail predict`: what pictures show."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tyro.conf import Positional
+
+from vitrail.cli.flags import Number, Source, Switch, Word
+
+if TYPE_CHECKING:
+    from vitrail.predict import Predictor
+
+GROUP = 256  # pictures whose answers are held before they are printed
+
+
+def predict(
+    run: Source,
+    images: Positional[list[str]],
+    *,
+    top: Number = 3,
+    features: Switch = False,
+    json: Switch = False,
+    csv: Switch = False,
+    batch: Number = 32,
+    device: Word = None,
+) -> None:
+    """Say what pictures show. Exits with 1 when a file could not be read, after all the others.
+
+    Args:
+        run: a run, a folder, a name from `vitrail models` or a hub id.
+        images: pictures, folders of pictures, and patterns in quotes ('more/*.jpg').
+        top: how many guesses for each.
+        features: give the numbers that the model's head reads instead of labels.
+        json: print one JSON object for each picture, as soon as it is known.
+        csv: print a table of comma-separated values.
+        batch: pictures at once.
+        device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
+    """
+    from vitrail.cli.screen import print_csv, print_json_lines, table
+    from vitrail.errors import DataError, UsageError
+    from vitrail.predict import predictor
+
+    if not images:
+        raise UsageError(f"Which pictures? Type: vitrail predict {run} PICTURE ...")
+    unread: list[str] = []
+    found = answers(predictor(run, device=device), images, batch, features, unread)
+    if csv:
+        print_csv(record(answer, top) for answer in found)
+    elif json or features:
+        print_json_lines(record(answer, top) for answer in found)
+    else:
+        table(("picture", "shows"), [(answer.name, in_words(answer, top)) for answer in found])
+    if unread:
+        raise DataError(f"Not read: {len(unread)} of the files. The first: {unread[0]}")
+
+
+class Answer(NamedTuple):
+    """What is known about one picture: a result, its features, or why there is none."""
+
+    name: str
+    result: Any
+
+
+def answers(ask: "Predictor", images: list[str], batch: int, features: bool, unread: list[str]) -> Iterator[Answer]:
+    """The answers in the order of the pictures; what could not be read is also added to `unread`."""
+    from vitrail.errors import ImageError
+    from vitrail.predict import in_groups, pictures
+
+    give = ask.features if features else ask
+    group: list[Any]  # all of them files, which have names
+    for group in in_groups(pictures(images), GROUP):
+        for picture, result in zip(group, give(group, batch=batch, on_error="keep"), strict=True):
+            if isinstance(result, ImageError):
+                unread.append(str(result))
+            yield Answer(picture.name, result)
+
+
+def record(answer: Answer, top: int) -> dict[str, Any]:
+    """One answer for a program."""
+    from torch import Tensor
+
+    from vitrail.errors import ImageError
+
+    if isinstance(answer.result, ImageError):
+        return {"file": answer.name, "error": answer.result.code, "reason": answer.result.hint}
+    if isinstance(answer.result, Tensor):
+        return {"file": answer.name, "features": answer.result.tolist()}
+    return {"file": answer.name, **answer.result.record(top)}
+
+
+def in_words(answer: Answer, top: int) -> str:
+    """One answer for a person."""
+    from vitrail.errors import ImageError
+
+    if isinstance(answer.result, ImageError):
+        return f"not read: {answer.result.hint}"
+    return answer.result.summary(top)

@@ -1,0 +1,53 @@
+"""How verbs print: tables for people, lines of JSON for programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def print_json_lines(records: Iterable[Any]) -> None:
+    """One JSON object on each line, as it becomes known."""
+    for record in records:
+        print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested values under one name each: `guesses.1.label`, counted from 1; a list of words is one value."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        items = enumerate(value, start=1)
+    else:
+        return {name: " ".join(value) if isinstance(value, list) else value}
+    cells = (flat(item, f"{name}.{key}" if name else str(key)) for key, item in items)
+    return {key: cell for part in cells for key, cell in part.items()}
+
+
+def print_csv(records: Iterable[dict[str, Any]]) -> None:
+    """Comma-separated values, with a column for everything that any record has."""
+    rows = [flat(record) for record in records]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table as wide as the terminal; nothing is cut off, long cells go on in the next line.
+
+    A column whose cells are all empty is left out.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = list(rows)
+    shown = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
+    for place in shown:
+        drawn.add_column(columns[place], overflow="fold")
+    for row in rows:
+        drawn.add_row(*(row[place] for place in shown))
+    Console(file=sys.stdout, highlight=False, markup=False).print(drawn)

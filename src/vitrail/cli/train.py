@@ -1,0 +1,49 @@
+"""`vitrail train`: a folder of pictures in, a model one can ship out."""
+
+from vitrail.cli.flags import Count, Data, Number, Out, Set, Source, Switch, Word
+
+
+def train(
+    model: Source,
+    *,
+    data: Data,
+    init: Word = None,
+    out: Out = None,
+    epochs: Count = None,
+    batch: Count = None,
+    seed: Number = 0,
+    workers: Count = None,
+    device: Word = None,
+    set: Set = (),
+    dry_run: Switch = False,
+) -> None:
+    """Train a model on your own pictures. Every guess is said aloud.
+
+    Args:
+        model: a name from `vitrail models`, or a recipe.
+        data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones.
+        init: weights to start from: a folder, a hub id, or default for the published ones; fresh without it.
+        out: the run folder; runs/TASK/DATA without it.
+        epochs: how often to see every picture; the recipe says without it.
+        batch: pictures in a step; the recipe says without it.
+        seed: of everything that is drawn at random.
+        workers: processes that read pictures; chosen by the machine without it.
+        device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
+        set: anything else of the recipe, such as optimiser.rate=1e-4; may be repeated.
+        dry_run: say parameters, memory and time, try one step of everything, and stop.
+    """
+    from vitrail.train.start import train
+
+    train(
+        model,
+        data,
+        init=init,
+        out=out,
+        epochs=epochs,
+        batch=batch,
+        seed=seed,
+        workers=workers,
+        device=device,
+        set=set,
+        dry_run=dry_run,
+    )

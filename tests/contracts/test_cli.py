@@ -1,0 +1,187 @@
+"""The command line: what each verb understands, what it costs to ask, and how it ends."""
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tyro
+
+from vitrail.cli import main as cli
+from vitrail.cli.main import EVERY_VERB, VERBS, find, main
+from vitrail.errors import VitrailError
+
+ROOT = Path(__file__).parents[2]
+FLAGS = {
+    "check": "--data --json",
+    "train": "--data --init --out --epochs --batch --seed --workers --device --set --dry-run",
+    "resume": "--workers --device",
+    "evaluate": "--data --out --batch --workers --device --json",
+    "predict": "--top --features --json --csv --batch --device",
+    "explain": "--at --layer --head --out --device",
+    "models": "--json",
+    "info": "--set --json",
+    "convert": "--from --to --model --set",
+    "doctor": "--json",
+    "demo": "--out",
+}
+HEAVY = {"torch", "numpy", "PIL", "huggingface_hub", "matplotlib"}
+
+
+def understood(command: str) -> dict:
+    """What a command line is taken to mean, without doing it."""
+    verb, *words = shlex.split(command)
+    meaning = functools.wraps(find(verb))(lambda *given, **named: named)
+    return tyro.cli(meaning, args=words, config=EVERY_VERB)
+
+
+def commands_in(page: Path) -> list[str]:
+    """What the code blocks of a page tell a reader to type after `vitrail`."""
+    blocks = re.findall(r"^```(?:bash|console|sh)?\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    typed = (line.split(" > ")[0].split("  #")[0] for line in lines if line.startswith("vitrail "))
+    return [command.removeprefix("vitrail ") for command in typed]
+
+
+@pytest.fixture
+def verb_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
+    """Runs a verb that ends in an error, and gives the exit code."""
+
+    def run(error: BaseException) -> int:
+        def fail() -> None:
+            """Do nothing but fail."""
+            raise error
+
+        monkeypatch.setattr(cli, "find", lambda verb: fail)
+        return main(["fail"])
+
+    return run
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_has_these_flags_and_no_others(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    listed = re.findall(r"^[│|]? {1,2}(?:-h, )?(--[a-z][a-z-]*)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert listed == ["--help", *FLAGS[verb].split()]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_argument_of_a_verb_is_explained(verb):
+    function = find(verb)
+    explained = re.findall(r"^ {8}(\w+):", function.__doc__ or "", flags=re.MULTILINE)
+    assert explained == [name for name in function.__annotations__ if name != "return"]
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+def test_asking_for_help_imports_no_torch_and_no_other_verb(words):
+    program = (
+        "import sys; from vitrail.cli.main import main; code = main(sys.argv[1:]);"
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    loaded = set(answer.stderr.split())
+    assert answer.returncode == 0
+    assert not HEAVY & loaded
+    assert {f"vitrail.cli.{verb}" for verb in VERBS} & loaded <= {f"vitrail.cli.{word}" for word in words}
+
+
+def test_vitrail_alone_says_what_there_is(capsys):
+    assert main([]) == 0
+    assert set(VERBS) <= set(capsys.readouterr().out.split())
+
+
+def test_an_unknown_verb_says_which_was_meant(capsys):
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err.startswith("vitrail: There is no verb called 'trian'. Did you mean train")
+
+
+def test_an_unknown_flag_is_a_usage_error_that_names_the_right_one(capsys):
+    assert main(["doctor", "--jsn"]) == 2
+    assert "--json" in capsys.readouterr().err
+
+
+def test_a_mistake_of_a_person_is_one_sentence(verb_that, capsys):
+    assert verb_that(VitrailError("heads=5 is wrong.")) == 1
+    assert capsys.readouterr().err == "vitrail: heads=5 is wrong.\n"
+
+
+def test_a_file_that_cannot_be_written_is_a_mistake_of_a_person(verb_that, capsys):
+    assert verb_that(PermissionError(13, "Permission denied", "/out")) == 1
+    assert capsys.readouterr().err == "vitrail: /out: Permission denied.\n"
+
+
+def test_a_mistake_of_ours_says_where_the_traceback_is(verb_that, capsys):
+    assert verb_that(ZeroDivisionError("division by zero")) == 3
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    kept = Path(re.search(r"written in (\S+);", message).group(1))
+    assert "in fail\n    raise error" in kept.read_text()
+    kept.unlink()
+
+
+def test_ctrl_c_ends_with_130(verb_that):
+    assert verb_that(KeyboardInterrupt()) == 130
+
+
+def test_an_error_may_name_its_exit_code(verb_that):
+    error = VitrailError("Stopped by SIGTERM after saving.")
+    error.exit_code = 143
+    assert verb_that(error) == 143
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    program = [sys.executable, "-m", "vitrail", "models", "--json"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_command_in_the_manual_is_understood(page):
+    for command in commands_in(page):
+        if not command.startswith("--"):
+            understood(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "meaning"),
+    [
+        ("train vit-small-16 --data flowers5/", {"model": "vit-small-16", "data": "flowers5/", "set": ()}),
+        (
+            "train vit-small-16 --data x --set optimiser.rate=1e-4 --set data.batch=8 --dry-run",
+            {"set": ("optimiser.rate=1e-4", "data.batch=8"), "dry_run": True},
+        ),
+        (
+            "predict runs/classify/flowers5 rose.jpg more/",
+            {"run": "runs/classify/flowers5", "images": ["rose.jpg", "more/"]},
+        ),
+        (
+            "explain RUN rose.jpg --at 410 37 --layer 11",
+            {"image": "rose.jpg", "at": (410, 37), "layer": 11, "head": "mean"},
+        ),
+        (
+            "convert FILE --from torchvision --model vit-tiny-16 --set patch=2 OUT",
+            {"source": "FILE", "out": "OUT", "from_": "torchvision", "set": ("patch=2",), "to": "vitrail"},
+        ),
+        ("models 'vit*'", {"pattern": "vit*"}),
+        ("info vit-base-16 --set image=384", {"source": "vit-base-16", "set": ("image=384",)}),
+    ],
+)
+def test_commands_mean_what_they_say(command, meaning):
+    assert understood(command).items() >= meaning.items()
+
+
+def test_the_manual_is_searched_for_commands(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```bash\nvitrail models 'vit*'  # all\nvitrail train x \\\n  --data y\n```\nvitrail not-this\n")
+    assert [shlex.split(command) for command in commands_in(page)] == [
+        ["models", "vit*"],
+        ["train", "x", "--data", "y"],
+    ]

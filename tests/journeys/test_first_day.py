@@ -1,0 +1,168 @@
+"""The first day of a new user: a folder of pictures, and every command in the order of the README."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import vitrail
+from vitrail.cli.main import main
+from vitrail.data.open import open_dataset
+
+TINY = ("depth=2", "dim=24", "heads=2", "mlp_dim=48", "image=32", "patch=8")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A folder with `shapes/train` and `shapes/val`, pictures in folders named as their classes."""
+    folder = tmp_path_factory.mktemp("home")
+    for part, count in (("train", 40), ("val", 20)):
+        scenes = open_dataset(f"scenes:{5 * count if part == 'val' else count},size=48x40", part)
+        for index in range(count):
+            scene = scenes[index]
+            place = folder / "shapes" / part / scenes.classes[scene.label]
+            place.mkdir(parents=True, exist_ok=True)
+            scene.picture.read().save(place / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(home) -> Path:
+    """What `vitrail train` leaves in the default place."""
+    settings = [word for one in TINY for word in ("--set", f"model.{one}")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        words = ["train", "vit-tiny-16", "--data", "shapes/", "--epochs", "1", "--batch", "8", "--workers", "0"]
+        assert main([*words, *settings]) == 0
+    return home / "runs" / "classify" / "shapes"
+
+
+@pytest.fixture
+def typed(home, run, monkeypatch, capsys):
+    """Types a command at home and gives its exit code and what it printed."""
+    monkeypatch.chdir(home)
+
+    def type(*words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(list(words))
+        return code, capsys.readouterr().out
+
+    return type
+
+
+def test_check_finds_nothing_wrong(typed):
+    code, printed = typed("check", "--data", "shapes/")
+    assert code == 0
+    assert "ready to train on" in printed
+
+
+def test_check_names_a_file_that_is_no_picture(typed, tmp_path):
+    for name, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name / "good.png")
+    (tmp_path / "a" / "bad.jpg").write_text("not a picture")
+    code, printed = typed("check", "--data", str(tmp_path))
+    assert code == 1
+    assert f"{tmp_path / 'a' / 'bad.jpg'}: error:" in printed
+
+
+def test_the_run_folder_holds_everything(run):
+    expected = {"config.json", "card.json", "model.safetensors", "manifest.json", "recipe.json", "metrics.jsonl"}
+    assert expected | {"metrics.csv", "report.html", "scores.json"} <= {path.name for path in run.iterdir()}
+
+
+def test_resuming_a_finished_run_changes_nothing(typed, run):
+    before = (run / "model.safetensors").read_bytes()
+    assert typed("resume", "runs/classify/shapes")[0] == 0
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_evaluate_scores_a_folder(typed, run):
+    code, printed = typed("evaluate", str(run), "--data", "shapes/val", "--workers", "0", "--json")
+    told = json.loads(printed)
+    assert code == 0
+    assert told["pictures"] == 20
+    assert 0 <= told["scores"]["top1"] <= 1
+    assert (run / "evaluated-val" / "report.html").exists()
+
+
+def test_predict_gives_lines_of_json_and_goes_on_after_a_bad_file(typed, run, home):
+    (home / "bad.jpg").write_text("not a picture")
+    code, printed = typed("predict", str(run), "shapes/val", "bad.jpg", "--json", "--top", "2")
+    records = [json.loads(line) for line in printed.splitlines()]
+    assert code == 1
+    assert len(records) == 21
+    assert records[-1]["file"] == "bad.jpg"
+    assert "error" in records[-1]
+    assert all(len(record["guesses"]) == 2 for record in records[:-1])
+
+
+def test_predict_gives_a_table_for_a_spreadsheet(typed, run):
+    code, printed = typed("predict", str(run), "shapes/val/*/*.png", "--csv", "--top", "1")
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert code == 0
+    assert len(rows) == 20
+    assert {row["label"] for row in rows} <= set(vitrail.open_dataset("shapes/val").classes)
+
+
+def test_predict_prints_what_python_says(typed, run, home):
+    picture = next((home / "shapes" / "val").rglob("*.png"))
+    _, printed = typed("predict", str(run), str(picture), "--json", "--top", "1")
+    [result] = vitrail.predictor(run, announce=lambda sentence: None)(picture)
+    assert json.loads(printed)["label"] == result.top(1)[0].label
+
+
+def test_features_have_the_width_of_the_model(typed, run):
+    code, printed = typed("predict", str(run), "shapes/val", "--features")
+    assert code == 0
+    assert {len(json.loads(line)["features"]) for line in printed.splitlines()} == {24}
+
+
+def test_predict_without_pictures_says_what_to_type(typed, run):
+    assert typed("predict", str(run))[0] == 2
+
+
+def test_explain_draws_the_attention_of_a_pixel(typed, run, home):
+    picture = str(next((home / "shapes" / "val").rglob("*.png")))
+    code, printed = typed("explain", str(run), picture, "--at", "20", "20", "--layer", "1", "--out", "seen.png")
+    assert code == 0
+    assert printed.startswith("seen.png: layer 1")
+    assert Image.open(home / "seen.png").size > (300, 300)
+
+
+def test_convert_to_transformers_and_back_changes_no_number(typed, run, home):
+    assert typed("convert", str(run), "--to", "transformers", "for-transformers")[0] == 0
+    assert typed("convert", "for-transformers", "--to", "vitrail", "back")[0] == 0
+    ours, back = (vitrail.from_pretrained(path, announce=lambda _: None) for path in (run, home / "back"))
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(ours(images), back(images))
+    assert back.card.labels == ours.card.labels
+
+
+def test_info_tells_of_the_run(typed, run):
+    code, printed = typed("info", str(run), "--json")
+    told = json.loads(printed)
+    assert code == 0
+    assert told["tokens"] == 17
+    assert told["config"]["dim"] == 24
+
+
+def test_a_dry_run_leaves_nothing_behind(typed, home):
+    before = set(home.rglob("*"))
+    words = ("train", "vit-tiny-16", "--data", "shapes/", "--workers", "0", "--dry-run", "--batch", "4")
+    code, printed = typed(*words, *(word for one in TINY for word in ("--set", f"model.{one}")))
+    assert code == 0
+    assert "Parameters" in printed
+    assert set(home.rglob("*")) == before
+
+
+def test_a_second_run_does_not_touch_the_first(typed, run):
+    settings = [word for one in TINY for word in ("--set", f"model.{one}")]
+    before = (run / "model.safetensors").read_bytes()
+    assert typed("train", "vit-tiny-16", "--data", "shapes/", "--epochs", "1", "--workers", "0", *settings)[0] == 0
+    assert (run / "model.safetensors").read_bytes() == before
+    assert (run.parent / "shapes-2" / "model.safetensors").exists()
