@@ -1,0 +1,97 @@
+"""What an answer means: the loss that teaches it, the result that a person reads, and the score it earns.
+
+A task is frozen and keeps nothing: whatever is learned or counted lives in modules and in `Metrics`. It is handed
+the model, so that teachers, masking and generation all fit behind the same four methods.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitrail.samples import Batch
+
+
+class Loss(NamedTuple):
+    """What training makes smaller.
+
+    Attributes:
+        total: the mean over the samples of the batch. It must be a plain mean, so that a batch which is split
+            over steps or processes teaches the same thing.
+        parts: what it is made of, by name, to be shown; without gradients.
+    """
+
+    total: Float[Tensor, ""]
+    parts: dict[str, Tensor]
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What a model says about one picture, as a person reads it."""
+
+    def record(self, top: int = 5) -> dict[str, Any]:
+        """Ready for JSON; where there are several guesses, so many of them."""
+        ...
+
+    def summary(self, top: int = 3) -> str:
+        """One line; where there are several guesses, so many of them."""
+        ...
+
+
+@runtime_checkable
+class Metrics(Protocol):
+    """Scores that are counted batch by batch."""
+
+    def update(self, results: Sequence[Any], batch: Batch) -> None:
+        """Count the results of one batch, one for each of its pictures."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """The scores so far, one number for each name."""
+        ...
+
+    def details(self) -> dict[str, Any]:
+        """What the numbers are made of (confusion, classes, calibration), ready for JSON."""
+        ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A meaning for the answers of a model."""
+
+    @property
+    def name(self) -> str:
+        """As the catalog has it."""
+        ...
+
+    @property
+    def best(self) -> tuple[str, Literal["max", "min"]]:
+        """The score by which one model is better than another, and which end of it is good."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        """What one batch teaches; chance, where there is any, comes from the generator."""
+        ...
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Sequence[Any]:
+        """One result for each picture."""
+        ...
+
+    def metrics(self) -> Metrics:
+        """Fresh counters."""
+        ...
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Whatever must follow each step of the optimiser, such as moving a teacher."""
+        ...
+
+
+@runtime_checkable
+class NeedsModels(Protocol):
+    """A task that asks other models, which somebody above it has to load."""
+
+    def bind(self, load: Callable[[str], nn.Module], student: nn.Module) -> Task:
+        """The same task with its models at hand; `load` gives the model of a source, in eval mode."""
+        ...

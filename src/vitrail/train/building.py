@@ -1,0 +1,78 @@
+"""From a recipe, or from what a checkpoint tells, to a network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitrail import catalog
+from vitrail.core.stacks import Stack
+from vitrail.data.dataset import Dataset
+from vitrail.loading import create_model, family_of, from_pretrained
+from vitrail.train.optim import freeze, freeze_all_but, train_mode
+from vitrail.train.recipe import ModelChoice, Recipe
+from vitrail.train.recipe_text import build_part, plain
+from vitrail.train.sameness import seed_of
+from vitrail.weights.card import Card
+
+
+def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn.Module:
+    """The network as it is before the first step, with a card that knows the classes."""
+    choice = recipe.model
+    torch.manual_seed(seed_of(recipe.seed, "weights"))
+    if choice.init is None:
+        model: Any = create_model(choice.name, **choice.changes)
+    else:
+        source = choice.name if choice.init == "default" else choice.init
+        bare = {"format": choice.format, "model": choice.name} if Path(source).is_file() else {}
+        model = from_pretrained(source, **bare, announce=say, **choice.changes)
+        say_differences(model, choice, say)
+    model.card = replace(model.card, labels=data.classes, task=data.task, multi_label=data.multi_label, scores={})
+    return model
+
+
+def say_differences(model: Any, choice: ModelChoice, say: Callable[[str], None]) -> None:
+    """Say where weights have another shape than the model whose name was given; the weights decide."""
+    published = catalog.family_of_model(choice.name).variants[choice.name]
+    if type(published) is not type(model.config):
+        say(f"{choice.init} is not of the family of {choice.name}; it is taken as it is.")
+        return
+    differing = [
+        f"{field.name} is {getattr(model.config, field.name)} ({getattr(published, field.name)})"
+        for field in fields(published)
+        if field.name not in choice.changes and getattr(model.config, field.name) != getattr(published, field.name)
+    ]
+    if differing:
+        say(f"{choice.init} is not {choice.name} as published: {', '.join(differing)}. It is taken as it is.")
+
+
+def card_of(model: Any) -> Card:
+    """The card that goes with a model."""
+    return model.card
+
+
+def rebuild_model(told: Mapping[str, Any]) -> nn.Module:
+    """The network that a checkpoint is for, with weights still to come."""
+    family = catalog.load(catalog.FAMILIES[told["family"]])
+    model = family.build(build_part(family.config, told["config"], "the model's configuration"))
+    model.card = Card.from_json(told["card"])
+    return model
+
+
+def tell_model(model: nn.Module) -> dict[str, Any]:
+    """What `rebuild_model` needs."""
+    return {"family": family_of(model).name, "config": plain(model.config), "card": card_of(model).to_json()}
+
+
+def prepare(model: nn.Module, recipe: Recipe) -> None:
+    """Decide what in a model learns, and how its activations are kept."""
+    if recipe.probe:
+        freeze_all_but(model, family_of(model).heads)
+    freeze(model, recipe.freeze)
+    for part in model.modules():
+        if isinstance(part, Stack):
+            part.checkpointing = recipe.checkpointing
+    train_mode(model)

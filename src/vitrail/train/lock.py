@@ -1,0 +1,81 @@
+"""One process for each run folder."""
+
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from vitrail.errors import TrainingError
+from vitrail.train.checkpoint import remove_drafts, replace_text
+from vitrail.train.recipe import Recipe
+from vitrail.train.recipe_text import recipe_from_json, recipe_to_json
+from vitrail.weights.files import read_json
+
+RECIPE = "recipe.json"
+
+
+class Lock:
+    """Holds a run folder while a process works in it.
+
+    The lock belongs to the process and not to the file, so it goes when the process dies, however it dies, and the
+    file that stays behind locks nobody out. Loader processes do not inherit it.
+
+    Raises:
+        TrainingError: another process works there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+
+    def __enter__(self) -> "Lock":
+        self.file = open(self.path, "a+", encoding="utf-8")
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.file.seek(0)
+            owner = self.file.read().strip() or "which has not said its name"
+            self.file.close()
+            raise TrainingError(
+                f"Another process ({owner}) is working in {self.path.parent}. Wait for it, stop it, or choose "
+                f"another folder with --out."
+            ) from error
+        self.file.truncate(0)
+        self.file.write(f"process {os.getpid()} on {platform.node()}")
+        self.file.flush()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.file.close()  # the file stays: removing it could take it from under whoever opens it just now
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe that a run follows.
+
+    Raises:
+        TrainingError: there is no run.
+    """
+    if not (folder / RECIPE).exists():
+        raise TrainingError(f"There is no run in {folder}: it has no {RECIPE}. `vitrail train` begins one.")
+    return recipe_from_json(read_json(folder / RECIPE))
+
+
+@contextmanager
+def claimed(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
+    """Hold a run folder, with its recipe in it and nothing half written.
+
+    Raises:
+        TrainingError: another process works there, or there is a run where one should begin.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with Lock(folder):
+        if not resume and (folder / RECIPE).exists():
+            raise TrainingError(f"{folder} already holds a run. `vitrail resume {folder}` goes on with it.")
+        remove_drafts(folder)
+        remove_drafts(folder / "checkpoints")
+        remove_drafts(folder.parent, folder.name)
+        if not (folder / RECIPE).exists():
+            replace_text(folder / RECIPE, recipe_to_json(recipe))
+        yield

@@ -1,0 +1,325 @@
+"""Who watches a run. An observer touches neither weights nor order, so it cannot change what a run ends with."""
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vitrail.samples import Batch
+from vitrail.tasks.task import Loss
+from vitrail.train.checkpoint import Checkpoints, replace_text
+from vitrail.train.run import Run
+
+
+class Taken(NamedTuple):
+    """One step that has been taken.
+
+    Attributes:
+        loss: mean over its samples, in all processes.
+        parts: what the loss is made of, in this process.
+        norm: of the gradient, before it was clipped.
+        rate: the learning rate of the top layer.
+        samples: how many pictures it saw, in all processes.
+    """
+
+    loss: float
+    parts: dict[str, float]
+    norm: float
+    rate: float
+    samples: int
+
+
+def taken_step(run: Run, batches: Sequence[Batch], losses: Sequence[Loss], norm: float, samples: float) -> Taken:
+    """What there is to tell about a step, with the loss as a mean over all processes."""
+    counts = [batch.index.shape[0] for batch in batches]
+    totals = [float(loss.total.detach()) for loss in losses]
+    mean = run.team.sum(sum(total * count for total, count in zip(totals, counts, strict=True))) / samples
+    parts = {name: float(value) for loss in losses for name, value in loss.parts.items()}
+    return Taken(mean, parts, norm, run.rate, round(samples))
+
+
+class Observer:
+    """Is told what happens; the default is not to care."""
+
+    def begin(self, run: Run) -> None:
+        """Training is about to start, or to go on."""
+
+    def stepped(self, run: Run, taken: Taken) -> None:
+        """A step was taken."""
+
+    def judged(self, run: Run) -> None:
+        """The model was judged on the validation data; see `run.scores`."""
+
+    def end(self, run: Run) -> None:
+        """Training is over, or was asked to stop."""
+
+    def close(self) -> None:
+        """Nothing more will come, also after an error."""
+
+
+class Watch(Observer):
+    """Several observers as one."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.observers = observers
+
+    def begin(self, run: Run) -> None:
+        for observer in self.observers:
+            observer.begin(run)
+
+    def stepped(self, run: Run, taken: Taken) -> None:
+        for observer in self.observers:
+            observer.stepped(run, taken)
+
+    def judged(self, run: Run) -> None:
+        for observer in self.observers:
+            observer.judged(run)
+
+    def end(self, run: Run) -> None:
+        for observer in self.observers:
+            observer.end(run)
+
+    def close(self) -> None:
+        for observer in self.observers:
+            observer.close()
+
+
+@contextmanager
+def watching(run: Run, observers: Sequence[Observer]) -> Iterator[Watch]:
+    """Tell observers when a run begins and, if nothing went wrong, when it ends."""
+    watch = Watch(observers if run.team.leads else [])
+    try:
+        watch.begin(run)
+        yield watch
+        watch.end(run)
+    finally:
+        watch.close()
+
+
+class Saving(Observer):
+    """Saves the run every so many seconds, and when it ends.
+
+    A save may not take more than a fiftieth of the time: where it is slow, it comes less often.
+
+    Args:
+        checkpoints: where to.
+        every: seconds between two.
+    """
+
+    SHARE = 50
+
+    def __init__(self, checkpoints: Checkpoints, every: float) -> None:
+        self.checkpoints, self.every = checkpoints, every
+        self.saved: tuple[int, int] | None = None  # step and judgement that the newest checkpoint holds
+        self.next = 0.0
+
+    def begin(self, run: Run) -> None:
+        self.next = time.monotonic() + self.every
+        if run.resumed:
+            self.saved = (run.step, run.judged)
+        else:
+            self.save(run)
+
+    def stepped(self, run: Run, taken: Taken) -> None:
+        if time.monotonic() >= self.next:
+            self.save(run)
+
+    def end(self, run: Run) -> None:
+        if self.saved != (run.step, run.judged):
+            self.save(run)
+
+    def save(self, run: Run) -> None:
+        started = time.monotonic()
+        self.checkpoints.save(run.step, run.tensors(), run.progress())
+        finished = time.monotonic()
+        self.saved = (run.step, run.judged)
+        self.next = finished + max(self.every, self.SHARE * (finished - started))
+
+
+class Keeping(Observer):
+    """Puts the weights that are kept into the run folder, so that it can be used like any model."""
+
+    def __init__(self) -> None:
+        self.written: int | None = None  # the step whose weights stand there since this sitting
+
+    def judged(self, run: Run) -> None:
+        if run.kept_step == run.step:
+            self.write(run)
+
+    def end(self, run: Run) -> None:
+        if run.kept_step != self.written:
+            self.write(run)
+
+    def write(self, run: Run) -> None:
+        run.export()
+        self.written = run.kept_step
+
+
+class Log(Observer):
+    """Writes `metrics.jsonl` as the run goes and `metrics.csv` when it ends.
+
+    Args:
+        folder: where to.
+        every: steps between two lines; each judgement has a line of its own.
+    """
+
+    def __init__(self, folder: Path, every: int = 10) -> None:
+        self.lines, self.table, self.every = folder / "metrics.jsonl", folder / "metrics.csv", every
+        self.losses: list[float] = []
+
+    def begin(self, run: Run) -> None:
+        """Forget what was logged after the step from which the run goes on."""
+
+        def reached(record: dict[str, Any]) -> bool:
+            judgement = any(name.startswith("val_") for name in record)
+            return record["step"] <= (run.judged if judgement else run.step)
+
+        kept = [record for record in self.records() if reached(record)]
+        replace_text(self.lines, "".join(json.dumps(record) + "\n" for record in kept))
+        self.file = open(self.lines, "a", encoding="utf-8", buffering=1)  # noqa: SIM115, one line at a time reaches it
+
+    def records(self) -> list[dict[str, Any]]:
+        """All lines so far; one that a dying process left half written is skipped."""
+        records = []
+        for line in self.lines.read_text(encoding="utf-8").splitlines() if self.lines.exists() else []:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+        return records
+
+    def stepped(self, run: Run, taken: Taken) -> None:
+        self.losses.append(taken.loss)
+        if run.step % self.every == 0 or run.step == run.steps:
+            parts = {f"loss_{name}": value for name, value in taken.parts.items()}
+            loss = sum(self.losses) / len(self.losses)
+            self.write(run, loss=loss, **parts, rate=taken.rate, gradient=taken.norm)
+            self.losses.clear()
+
+    def judged(self, run: Run) -> None:
+        self.write(run, **{f"val_{name}": score for name, score in run.scores.items()})
+
+    def write(self, run: Run, **values: float) -> None:
+        record = {"step": run.step, "epoch": round(run.step / run.steps_per_epoch, 4), "seconds": round(run.seconds, 1)}
+        self.file.write(json.dumps(record | values) + "\n")
+
+    def close(self) -> None:
+        if hasattr(self, "file"):
+            self.file.close()
+            records = self.records()
+            names = list(dict.fromkeys(name for record in records for name in record))
+            with open(self.table, "w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, names)
+                writer.writeheader()
+                writer.writerows(records)
+
+
+def span(seconds: float) -> str:
+    """A length of time as one would say it: `40 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Pace:
+    """How fast a run goes, from the steps of this sitting; the first ones, which warm up, do not count."""
+
+    WARM = 2
+
+    def __init__(self) -> None:
+        self.steps, self.samples, self.began = -self.WARM, 0, 0.0
+
+    def count(self, samples: int) -> None:
+        self.steps += 1
+        if self.steps == 0:
+            self.began = time.monotonic()
+        if self.steps > 0:
+            self.samples += samples
+
+    @property
+    def known(self) -> bool:
+        return self.steps > 0
+
+    @property
+    def elapsed(self) -> float:
+        return max(time.monotonic() - self.began, 1e-9)
+
+    @property
+    def per_second(self) -> float:
+        """Pictures in a second, judging included."""
+        return self.samples / self.elapsed
+
+    def left(self, run: Run) -> float:
+        """Seconds until the end."""
+        return (run.steps - run.step) * self.elapsed / self.steps
+
+
+HALF_AN_HOUR = 1800.0  # seconds
+
+
+class Screen(Observer):
+    """Shows how a run goes: a line that moves on a terminal, a line now and then elsewhere.
+
+    Args:
+        say: prints a sentence.
+        every: seconds between lines where nothing can move.
+    """
+
+    def __init__(self, say: Callable[[str], None], every: float = 10.0) -> None:
+        self.say, self.every = say, every
+        self.pace, self.loss, self.announced, self.next = Pace(), None, False, 0.0
+        self.bar = None
+
+    def begin(self, run: Run) -> None:
+        if not sys.stdout.isatty():
+            return
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        shown = "[bold]{task.fields[epoch]}[/] {task.fields[state]}"
+        self.bar = Progress(TextColumn(shown), BarColumn(), TextColumn("{task.fields[left]}"), transient=True)
+        self.line = self.bar.add_task("", total=run.steps, completed=run.step, epoch="", state="", left="")
+        self.bar.start()
+
+    def stepped(self, run: Run, taken: Taken) -> None:
+        self.pace.count(taken.samples)
+        self.loss = taken.loss if self.loss is None else 0.95 * self.loss + 0.05 * taken.loss
+        if not self.pace.known:
+            return
+        if not self.announced:
+            self.announce(run)
+        if self.bar is None and time.monotonic() >= self.next:
+            self.say(f"{self.epoch(run)}, {self.state(run)}, {span(self.pace.left(run))} left")
+            self.next = time.monotonic() + self.every
+        if self.bar is not None:
+            left = f"{span(self.pace.left(run))} left"
+            self.bar.update(self.line, completed=run.step, epoch=self.epoch(run), state=self.state(run), left=left)
+
+    def announce(self, run: Run) -> None:
+        """Say how long it will take, once that is known."""
+        self.announced = True
+        seconds = self.pace.left(run) + run.seconds
+        self.say(f"The whole run will take about {span(seconds)}. Ctrl-C saves it, and `vitrail resume` goes on.")
+        epochs = round(run.epochs * HALF_AN_HOUR / seconds)
+        if run.step < run.steps_per_epoch and 0 < epochs < run.epochs:
+            self.say(f"For a first look: --epochs {epochs} takes about half an hour.")
+
+    def epoch(self, run: Run) -> str:
+        return f"epoch {min(run.epoch + 1, run.epochs)}/{run.epochs}"
+
+    def state(self, run: Run) -> str:
+        return f"step {run.step}/{run.steps}, loss {self.loss:.3f}, {self.pace.per_second:.0f} pictures/s"
+
+    def judged(self, run: Run) -> None:
+        best = " (best so far)" if run.best is not None and run.best.step == run.step else ""
+        names = dict.fromkeys((run.task.best[0], "loss"))  # the rest is in the log
+        scores = ", ".join(f"{name} {run.scores[name]:.4f}" for name in names if name in run.scores)
+        self.say(f"epoch {min(run.epoch, run.epochs)}/{run.epochs} judged: {scores}{best}")
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()

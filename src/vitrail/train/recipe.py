@@ -1,0 +1,109 @@
+"""A recipe: everything that decides what a run ends with, frozen, and written down beside the result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vitrail.data.mixing import Mixing
+from vitrail.data.transforms import Augment
+from vitrail.errors import ConfigError
+from vitrail.tasks.task import Task
+from vitrail.train.optim import AdamW
+from vitrail.train.schedules import Cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Which network, and what its weights are at the beginning.
+
+    Attributes:
+        name: a name from `vitrail models`.
+        init: where weights come from: a folder, a run, a hub id, or `default` for the published ones; `None`
+            draws fresh ones from the seed.
+        format: whose names a bare file of weights has, where `init` is one.
+        changes: fields of the model's configuration that differ from the published ones.
+    """
+
+    name: str
+    init: str | None = None
+    format: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What to learn from.
+
+    Attributes:
+        path: what `open_splits` reads.
+        batch: pictures at once in one process; a step takes `batch * accumulate` in each.
+        balanced: draw every class as often as any other.
+        workers: processes that read pictures; any number gives the same bytes.
+        augment: how pictures are varied.
+        mixing: how pictures of a batch are mixed; `None` leaves them apart.
+    """
+
+    path: str
+    batch: int = 32
+    balanced: bool = False
+    workers: int = 0
+    augment: Augment = field(default_factory=Augment)
+    mixing: Mixing | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ConfigError(f"batch={self.batch} must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A complete experiment.
+
+    Attributes:
+        model, task, data, optimiser, schedule: its parts.
+        epochs: how often every picture is seen.
+        steps: ends the run earlier or later than `epochs` would.
+        seed: of weights, order, augmentation and dropout.
+        keep: the weights that validation found `best`, or the `last`.
+        ema: decay of a moving average of the weights, which is then what is judged and kept; `None` for none.
+        patience: stop after so many epochs without getting better; `None` for never.
+        probe: linear probe: only the head learns.
+        freeze: names of parameters that stay as they are, with `*` for anything.
+        clip: how long the gradient may be; `None` for any length.
+        accumulate: how many batches make a step.
+        checkpointing: compute activations twice instead of keeping them: less memory, a third more time.
+        precision: of the products in forward and backward; weights stay float32.
+        device: `cpu`, `cuda`, `cuda:1` or `mps`.
+        threads: of the processor; another number gives other last digits, so a run keeps its own.
+        processes: how many shared the work when the run began; fewer or more later take the same steps.
+        save_every: seconds between checkpoints.
+    """
+
+    model: ModelChoice
+    task: Task
+    data: Pictures
+    optimiser: AdamW = field(default_factory=AdamW)
+    schedule: Cosine = field(default_factory=Cosine)
+    epochs: int = 10
+    steps: int | None = None
+    seed: int = 0
+    keep: Literal["best", "last"] = "best"
+    ema: float | None = None
+    patience: int | None = None
+    probe: bool = False
+    freeze: tuple[str, ...] = ()
+    clip: float | None = 1.0
+    accumulate: int = 1
+    checkpointing: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    threads: int = 1
+    processes: int = 1
+    save_every: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "accumulate", "threads", "processes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ConfigError(f"ema={self.ema} must lie between 0 and 1. The usual values are 0.99 to 0.9999.")

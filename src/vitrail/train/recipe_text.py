@@ -1,0 +1,160 @@
+"""Recipes as text: the JSON file beside a result, and what people type after `--set`."""
+
+import dataclasses
+import json
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from vitrail import catalog
+from vitrail.errors import ConfigError, unknown
+from vitrail.fields import check_fields, describe, fits
+from vitrail.tasks.task import Task
+from vitrail.train.recipe import ModelChoice, Recipe
+
+WORDS = {"none": None, "true": True, "false": False}
+
+
+def plain(value: Any) -> Any:
+    """A recipe, or a part of one, as JSON has it. Fields that do not count in comparisons are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        values = {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value) if one.compare}
+        return {"name": value.name, **values} if isinstance(value, Task) else values
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value
+
+
+def part_type(kind: Any) -> type | None:
+    """The dataclass in a type such as `Mixing | None`, if there is one."""
+    options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return next((one for one in options if isinstance(one, type) and dataclasses.is_dataclass(one)), None)
+
+
+def build(kind: Any, value: Any, where: str) -> Any:
+    """A value of a type from what JSON holds.
+
+    Raises:
+        ConfigError: a field that there is not, one that is missing, or a value of another kind.
+    """
+    if kind is Task:
+        return build_task(value, where)
+    part = part_type(kind)
+    if part is not None and isinstance(value, Mapping):
+        return build_part(part, value, where)
+    if isinstance(value, list):
+        value = tuple(build(Any, item, where) for item in value)
+    if not fits(value, kind):
+        raise ConfigError(f"{where}={value!r} is not {describe(kind)}.")
+    return value
+
+
+def build_part(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a JSON object."""
+    kinds = get_type_hints(kind)
+    names = [one.name for one in dataclasses.fields(kind)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"{where}: {unknown('field', name, names)}")
+    try:
+        made = kind(**{name: build(kinds[name], value, f"{where}.{name}") for name, value in values.items()})
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}.") from error
+    check_fields(made)
+    return made
+
+
+def build_task(values: Any, where: str) -> Task:
+    """A task by its name in the catalog."""
+    name = values.get("name") if isinstance(values, Mapping) else values
+    if name not in catalog.TASKS:
+        raise ConfigError(f"{where}: {unknown('task', str(name), catalog.TASKS)}")
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}={values!r} should be an object with a name and the fields of that task.")
+    rest = {name: value for name, value in values.items() if name != "name"}
+    return build_part(catalog.load(catalog.TASKS[name]), rest, where)
+
+
+def recipe_to_json(recipe: Recipe) -> str:
+    """A recipe as text that a person can read."""
+    return json.dumps(plain(recipe), indent=2) + "\n"
+
+
+def recipe_from_json(values: Mapping[str, Any]) -> Recipe:
+    """The recipe that was written down.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    return build_part(Recipe, values, "recipe")
+
+
+def readings(text: str) -> Iterator[Any]:
+    """Everything that a typed value may mean: JSON or a word of Python, a list, a list of one, plain words."""
+    if text.lower() in WORDS:
+        yield WORDS[text.lower()]
+    for candidate in (text, f"[{text}]"):
+        try:
+            value = json.loads(candidate)
+        except ValueError:
+            continue
+        yield tuple(value) if isinstance(value, list) else value
+    yield text
+    yield tuple(text.split(","))
+
+
+def parse(kind: Any, text: str, path: str) -> Any:
+    """A typed value: the first reading of it that is of the kind."""
+    fitting = [value for value in readings(text) if fits(value, kind)]
+    if not fitting or (part_type(kind) is not None and fitting[0] is not None):
+        raise ConfigError(f"--set {path}={text} is not {describe(kind)}.")
+    return fitting[0]
+
+
+def set_path(recipe: Recipe, path: str, text: str) -> Recipe:
+    """The recipe with one value changed.
+
+    Args:
+        path: to the value, with dots: `optimiser.rate`. Below `model` also the fields of the model's
+            configuration: `model.image`.
+        text: the value as it was typed; its type comes from the field.
+
+    Raises:
+        ConfigError: there is no such field, or the value is of another kind.
+    """
+    return set_in(recipe, path.split("."), text, path)
+
+
+def set_in(part: Any, names: list[str], text: str, path: str) -> Any:
+    """A copy of a dataclass with one value below it changed."""
+    name, *rest = names
+    kinds = get_type_hints(type(part))
+    known = [one.name for one in dataclasses.fields(part) if one.compare]
+    if isinstance(part, ModelChoice) and name not in known:
+        return replace(part, changes={**part.changes, name: config_value(part.name, name, text, path)})
+    if name not in known:
+        raise ConfigError(f"--set {path}: {unknown('field', name, known)}")
+    if rest:
+        below = getattr(part, name)
+        kind = part_type(kinds[name])
+        if below is None and kind is not None:
+            below = kind()
+        if not dataclasses.is_dataclass(below):
+            raise ConfigError(f"--set {path}: {name} has no fields of its own. Type {path.rsplit('.', 1)[0]}=VALUE.")
+        return replace(part, **{name: set_in(below, rest, text, path)})
+    return replace(part, **{name: parse(kinds[name], text, path)})
+
+
+def config_value(model: str, name: str, text: str, path: str) -> Any:
+    """A value for a field of a model's configuration."""
+    if model not in catalog.MODELS:
+        raise ConfigError(unknown("model", model, catalog.MODELS))
+    family = catalog.family_of_model(model)
+    kinds = get_type_hints(family.config)
+    known = [one.name for one in dataclasses.fields(family.config)]
+    if name not in known:
+        raise ConfigError(f"--set {path}: {unknown('field', name, ['name', 'init', *known])}")
+    return parse(kinds[name], text, path)

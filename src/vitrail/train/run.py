@@ -1,0 +1,375 @@
+"""A recipe made real: the model, what moves it, what it reads, and how far it has come."""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.data.dataset import Splits
+from vitrail.data.loader import Loader
+from vitrail.data.open import open_splits
+from vitrail.data.transforms import eval_transform, train_transform
+from vitrail.errors import TrainingError
+from vitrail.evaluate.evaluate import evaluate
+from vitrail.loading import from_pretrained, save_pretrained
+from vitrail.samples import Batch
+from vitrail.tasks.task import NeedsModels, Task
+from vitrail.train.building import build_model, card_of, prepare, rebuild_model, tell_model
+from vitrail.train.checkpoint import Checkpoint, below, prefixed, replace_text
+from vitrail.train.distributed import Team
+from vitrail.train.ema import Average
+from vitrail.train.optim import build_optimiser, set_rate
+from vitrail.train.recipe import Recipe
+from vitrail.train.sameness import environment, seed_of
+from vitrail.train.signals import Stopped, Stopping, Until
+
+Say = Callable[[str], None]
+
+
+class Best(NamedTuple):
+    """The weights that validation liked most so far.
+
+    Attributes:
+        step: after which they were judged.
+        score: the one that decides.
+        scores: all of them.
+        tensors: the weights.
+    """
+
+    step: int
+    score: float
+    scores: dict[str, float]
+    tensors: dict[str, Tensor]
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Tensors moved, in whatever tuples, lists and dictionaries they stand."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(to_device(item, device) for item in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_device(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    return value
+
+
+def better(score: float, than: float, end: Literal["max", "min"]) -> bool:
+    """Whether a score beats another; any number beats one that is none."""
+    if math.isnan(than):
+        return not math.isnan(score)
+    return score > than if end == "max" else score < than
+
+
+class Run:
+    """One training under way.
+
+    Where it stands is one number, `step`. Its place in the data, its rate and its chance are functions of it, so a
+    run that goes on from a checkpoint is the run that was never stopped.
+
+    Args:
+        recipe: what to do.
+        folder: of the run.
+        team: the processes that share the work.
+        stopping: knows whether somebody has asked to stop.
+        saved: where to go on from; `None` begins.
+        splits: the data; opened from the recipe unless given.
+        say: told what was guessed or noticed.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        team: Team,
+        stopping: Stopping,
+        *,
+        saved: Checkpoint | None = None,
+        splits: Splits | None = None,
+        say: Say = print,
+    ) -> None:
+        self.recipe, self.folder, self.team, self.stopping, self.say = recipe, folder, team, stopping, say
+        self.splits = splits or open_splits(recipe.data.path)
+        if saved is None:
+            self.model = build_model(recipe, self.splits.train, say)
+        else:
+            self.model = rebuild_model(saved.progress["model"])
+        self.model.to(team.device)
+        prepare(self.model, recipe)
+        self.task = self.bind(recipe.task)
+        self.optimiser = build_optimiser(self.model, recipe.optimiser)
+        self.average = None if recipe.ema is None else Average(self.model, recipe.ema)
+        self.generator = torch.Generator(team.device)
+        self.accumulate = self.batches_for_each()
+        self.loader, self.validation = self.build_loaders()
+        self.stream = self.read()
+        self.step, self.judged = 0, 0  # steps taken; and after which of them it was judged last
+        self.scores: dict[str, float] = {}
+        self.best: Best | None = None
+        self.stopped = 0  # the signal that ended it early
+        self.began, self.seconds_before = time.monotonic(), 0.0
+        self.resumed = saved is not None
+        if saved is not None:
+            self.restore(saved)
+        team.share(self.model)
+
+    # what it is made of
+
+    def bind(self, task: Task) -> Task:
+        """The task, with the models that it needs."""
+        if not isinstance(task, NeedsModels):
+            return task
+
+        def load(source: str) -> nn.Module:
+            return from_pretrained(source, announce=self.say).to(self.team.device)
+
+        return task.bind(load, self.model)
+
+    def batches_for_each(self) -> int:
+        """How many batches each process takes in a step, so that all take what the recipe says together."""
+        together = self.recipe.accumulate * self.recipe.processes
+        if together % self.team.world:
+            raise TrainingError(
+                f"A step of this run has {together} batches, which {self.team.world} processes cannot share evenly. "
+                f"Use {self.recipe.processes} processes, as it began, or 1."
+            )
+        return together // self.team.world
+
+    def build_loaders(self) -> tuple[Loader, Loader]:
+        """What to learn from, and what to be judged by."""
+        data, preprocessing, seed = self.recipe.data, card_of(self.model).preprocessing, self.recipe.seed
+        learning = Loader(
+            self.splits.train,
+            train_transform(preprocessing, data.augment),
+            data.batch,
+            seed=seed,
+            shuffle=True,
+            workers=data.workers,
+            balanced=data.balanced,
+            rank=self.team.rank,
+            world=self.team.world,
+            mixing=data.mixing,
+        )
+        judging = Loader(self.splits.val, eval_transform(preprocessing), data.batch, workers=data.workers)
+        return learning, judging
+
+    # where it stands
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.loader) // self.accumulate)
+
+    @property
+    def steps(self) -> int:
+        """How many steps the whole run has, unless it stops early."""
+        return self.recipe.steps or self.recipe.epochs * self.steps_per_epoch
+
+    @property
+    def epochs(self) -> int:
+        return -(-self.steps // self.steps_per_epoch)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are complete."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at work, in this sitting and those before."""
+        return self.seconds_before + time.monotonic() - self.began
+
+    @property
+    def due(self) -> bool:
+        """Whether the model is to be judged before the next step."""
+        at_end = self.step == self.steps or self.step % self.steps_per_epoch == 0
+        return at_end and self.step > self.judged
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.due and (self.step >= self.steps or self.hopeless)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it has not become better for as long as patience lasts."""
+        if self.recipe.patience is None or self.best is None:
+            return False
+        return self.step - self.best.step >= self.recipe.patience * self.steps_per_epoch
+
+    def goes_on(self) -> bool:
+        """Whether there is more to do, and nobody in any process has asked to stop."""
+        if self.finished:
+            return False
+        self.stopped = int(self.team.largest(self.stopping.asked or 0))
+        return not self.stopped
+
+    # what a step needs
+
+    def read(self) -> Iterator[list[Batch]]:
+        """The batches of each step, from where the run stands, without end."""
+        while True:
+            epoch, place = divmod(self.step, self.steps_per_epoch)
+            batches = self.loader.epoch(epoch, start=place * self.accumulate)
+            for _ in range(place, self.steps_per_epoch):
+                yield [to_device(batch, self.team.device) for batch in islice(batches, self.accumulate)]
+            next(batches, None)  # lets the loader see the end of its epoch, and keep its processes for the next
+
+    def fetch(self) -> list[Batch]:
+        """This process's batches of the next step. With the rate and all chance they are functions of the step."""
+        torch.manual_seed(seed_of(self.recipe.seed, "step", self.step, self.team.rank))
+        self.generator.manual_seed(seed_of(self.recipe.seed, "task", self.step, self.team.rank))
+        set_rate(self.optimiser, self.rate)
+        return next(self.stream)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step, for the top layer."""
+        return self.recipe.optimiser.rate * self.recipe.schedule.factor(self.step, self.steps)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the recipe."""
+        return torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
+
+    def advance(self) -> None:
+        """One more step has been taken."""
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.model, self.step)
+
+    # how good it is
+
+    @property
+    def candidate(self) -> nn.Module:
+        """The weights that are judged and may be kept: the average where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def judge(self) -> bool:
+        """Score the model on the validation data, and remember its weights if it is the best so far.
+
+        The leader judges and the others are told. False when somebody asked to stop before it was done.
+        """
+        name, end = self.task.best
+        complete, score = 1.0, math.nan
+        self.team.share(self.candidate)
+        if self.team.leads:
+            try:
+                report = evaluate(self.candidate, self.task, Until(self.validation, self.stopping))
+                self.scores = dict(report.scores)
+                score = self.scores[name]
+            except Stopped:
+                complete = 0.0
+        complete, score = self.team.told([complete, score])
+        if not complete:
+            return False
+        self.judged = self.step
+        if self.best is None or better(score, self.best.score, end):
+            weights = self.candidate.state_dict() if self.recipe.keep == "best" else {}
+            copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+            self.best = Best(self.step, score, self.scores, copies)
+        return True
+
+    # how it is kept
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that has been learned."""
+        held = prefixed("model", self.model.state_dict())
+        for name, parameter in self.model.named_parameters():
+            held |= prefixed(f"optimiser/{name}", self.optimiser.state.get(parameter, {}))
+        if self.average is not None:
+            held |= prefixed("average", self.average.model.state_dict())
+        if self.best is not None:
+            held |= prefixed("best", self.best.tensors)
+        return held
+
+    def progress(self) -> dict[str, Any]:
+        """Everything else that a run has to know to go on."""
+        best = self.best
+        return {
+            "model": tell_model(self.model),
+            "judged": self.judged,
+            "best": None if best is None else {"step": best.step, "score": best.score, "scores": best.scores},
+            "scores": self.scores,
+            "seconds": self.seconds,
+            "pictures": len(self.splits.train),
+            "environment": environment(self.recipe),
+        }
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Stand where a checkpoint stood."""
+        progress, tensors = saved.progress, saved.tensors
+        self.step, self.judged = saved.step, progress["judged"]
+        self.scores, self.seconds_before = progress["scores"], progress["seconds"]
+        self.model.load_state_dict(below("model", tensors))
+        for name, parameter in self.model.named_parameters():
+            state = below(f"optimiser/{name}", tensors)
+            if state:
+                copies = {key: value.to(parameter.device, copy=True) for key, value in state.items()}
+                self.optimiser.state[parameter] = copies
+        if self.average is not None:
+            self.average.model.load_state_dict(below("average", tensors))
+        if progress["best"] is not None:
+            weights = {name: tensor.clone() for name, tensor in below("best", tensors).items()}
+            self.best = Best(**progress["best"], tensors=weights)
+        self.notice_changes(progress)
+
+    def notice_changes(self, progress: Mapping[str, Any]) -> None:
+        """Say what is no longer as it was, since the bytes will then differ.
+
+        Raises:
+            TrainingError: the data has other classes now.
+        """
+        if self.splits.train.classes != card_of(self.model).labels:
+            raise TrainingError(
+                f"The classes of {self.recipe.data.path} are no longer those that this run learns: "
+                f"{', '.join(card_of(self.model).labels)}. Put the data back as it was, or train anew."
+            )
+        then, now = progress["environment"], environment(self.recipe)
+        changes = [f"{name} was {then.get(name)} and is {now[name]}" for name in now if now[name] != then.get(name)]
+        if progress["pictures"] != len(self.splits.train):
+            changes.append(f"there were {progress['pictures']} pictures to learn from and are {len(self.splits.train)}")
+        if changes:
+            self.say(f"Not as it was: {'; '.join(changes)}. The run goes on, but not to the same bytes.")
+
+    @property
+    def kept_best(self) -> Best | None:
+        """The weights to keep, where they are not the present ones."""
+        return self.best if self.recipe.keep == "best" else None
+
+    @property
+    def kept_step(self) -> int:
+        """The step after which the weights to keep were there."""
+        return self.step if self.kept_best is None else self.kept_best.step
+
+    @property
+    def kept_scores(self) -> dict[str, float]:
+        """What the weights to keep scored."""
+        return self.scores if self.kept_best is None else self.kept_best.scores
+
+    def export(self) -> None:
+        """Put the weights to keep into the run folder as a model, and beside it how they came about."""
+        model: Any = copy.deepcopy(self.candidate)
+        if self.kept_best is not None:
+            model.load_state_dict(self.kept_best.tensors)
+        model.card = replace(model.card, scores=self.kept_scores, origin=f"trained by vitrail {version('vitrail')}")
+        save_pretrained(model, self.folder, announce=lambda sentence: None)
+        told = {
+            "kept": self.recipe.keep,
+            "average": self.average is not None,
+            "step": self.kept_step,
+            "steps": self.steps,
+            "scores": self.kept_scores,
+            "seconds": round(self.seconds, 1),
+            "seed": self.recipe.seed,
+            "environment": environment(self.recipe),
+        }
+        replace_text(self.folder / "run.json", json.dumps(told, indent=2) + "\n")

@@ -1,0 +1,44 @@
+"""What makes two runs end in the same bytes: seeds that are functions, and settings that are kept."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from vitrail.core.precision import decide, fast_float32
+from vitrail.train.recipe import Recipe
+
+
+def seed_of(*key: int | str) -> int:
+    """A seed that depends on nothing but its key."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big")
+
+
+@contextmanager
+def numerics(recipe: Recipe) -> Iterator[None]:
+    """Settings that decide the last digits of every number, put back afterwards."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(recipe.threads)
+    if recipe.device != "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.random.fork_rng(devices=[]), fast_float32():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def environment(recipe: Recipe) -> dict[str, Any]:
+    """What must be the same for a run to end in the same bytes."""
+    return {
+        "vitrail": version("vitrail"),
+        "torch": torch.__version__,
+        "device": recipe.device,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "float32 products": "oneDNN" if decide().fast else "torch",
+        "threads": recipe.threads,
+    }

@@ -1,0 +1,35 @@
+"""How large a step may be: a function of the step's number and of nothing that has to be remembered."""
+
+import math
+from dataclasses import dataclass
+
+from vitrail.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Rise in a straight line, then fall along half a cosine.
+
+    Attributes:
+        warmup: share of the run in which the rate rises, 0 to 1.
+        floor: what remains of the rate at the end, as a share of its peak.
+
+    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, without restarts; the warm-up is that of Goyal et al.,
+    "Accurate, Large Minibatch SGD", 2017, section 2.2.
+    """
+
+    warmup: float = 0.05
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("warmup", "floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"schedule.{name}={getattr(self, name)} is a share and must lie between 0 and 1.")
+
+    def factor(self, step: int, steps: int) -> float:
+        """What the peak rate is multiplied by at one step, counted from 0, of so many."""
+        warmup = round(self.warmup * steps)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        fallen = (step - warmup) / max(steps - warmup, 1)
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * fallen)) / 2

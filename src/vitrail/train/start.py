@@ -1,0 +1,227 @@
+"""What happens when somebody types `vitrail train` or `vitrail resume`: guesses said, a run, and what to do next."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from vitrail import catalog
+from vitrail.core.devices import fastest_device, usable_device
+from vitrail.core.precision import fast_float32
+from vitrail.data.dataset import Splits
+from vitrail.data.loader import Loader
+from vitrail.data.open import open_splits
+from vitrail.data.transforms import eval_transform
+from vitrail.errors import ConfigError, UsageError, unknown
+from vitrail.evaluate.evaluate import evaluate
+from vitrail.evaluate.report import write_report
+from vitrail.loading import from_pretrained
+from vitrail.train.building import card_of
+from vitrail.train.dryrun import dry_run as try_out
+from vitrail.train.fit import RunResult, fit
+from vitrail.train.lock import recipe_of
+from vitrail.train.observers import Screen
+from vitrail.train.recipe import Recipe
+from vitrail.train.recipe_text import recipe_from_json, set_path
+from vitrail.weights.files import read_json
+
+Say = Callable[[str], None]
+SHOWN_CLASSES = 8
+
+
+def speak(sentence: str) -> None:
+    """Print a sentence at once; of several processes only the first speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(sentence, flush=True)
+
+
+def default_workers(device: str) -> int:
+    """Processes that read pictures: enough to keep up, and no more than leave the processor to the training."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores - 1) if device != "cpu" else min(4, cores // 2)
+
+
+def name_of(data: str) -> str:
+    """What to call a run, from what its data is called."""
+    return data.replace(":", "-").strip("-") if data.startswith("scenes:") else Path(data).resolve().stem
+
+
+def free_folder(task: str, data: str, say: Say) -> Path:
+    """The next run folder that nothing is in; nothing is ever overwritten."""
+    first = Path("runs") / task / name_of(data)
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    if number > 1:
+        before = first if number == 2 else first.with_name(f"{first.name}-{number - 1}")
+        say(f"{before} holds an earlier run (`vitrail resume {before}` goes on with it); this one is {folder}.")
+    return folder
+
+
+def lasting(source: str) -> str:
+    """A source as it can still be found from another folder: a path in full, anything else as it is."""
+    return str(Path(source).expanduser().resolve()) if Path(source).expanduser().exists() else source
+
+
+def many(count: int, thing: str) -> str:
+    """So many things, in words."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def choose_recipe(name: str, data: str, splits: Splits, init: str | None, say: Say) -> Recipe:
+    """The recipe in a file, of that name, or for that model and the task that the data shows.
+
+    Raises:
+        ConfigError: there is neither a model nor a recipe of that name.
+    """
+    if name.endswith(".json"):
+        recipe = recipe_from_json(read_json(Path(name)))
+        learned = getattr(recipe.task, "classes", splits.train.classes)
+        if learned != splits.train.classes:
+            raise ConfigError(f"{name} is for the classes {', '.join(learned)}, and {data} has others.")
+        model = recipe.model if init is None else replace(recipe.model, init=init)
+        return replace(recipe, model=model, data=replace(recipe.data, path=data))
+    if name in catalog.MODELS:
+        return catalog.load(catalog.RECIPES[splits.train.task])(data, splits, model=name, init=init, say=say)
+    if name in catalog.RECIPES:
+        return catalog.load(catalog.RECIPES[name])(data, splits, init=init, say=say)
+    raise ConfigError(unknown("model", name, [*catalog.MODELS, *catalog.RECIPES]))
+
+
+def with_flags(
+    recipe: Recipe, *, epochs: int | None, batch: int | None, seed: int, workers: int, device: str
+) -> Recipe:
+    """The recipe with what was said on the command line, and what this machine is."""
+    data = replace(recipe.data, batch=recipe.data.batch if batch is None else batch, workers=workers)
+    return replace(
+        recipe,
+        data=data,
+        epochs=recipe.epochs if epochs is None else epochs,
+        seed=seed,
+        device=device,
+        threads=torch.get_num_threads(),
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
+    )
+
+
+def announce(recipe: Recipe, splits: Splits, folder: Path, say: Say) -> None:
+    """Say what is about to happen."""
+    classes = splits.train.classes
+    shown = ", ".join(classes[:SHOWN_CLASSES]) + (" ..." if len(classes) > SHOWN_CLASSES else "")
+    beginning = f"weights from {recipe.model.init}" if recipe.model.init else "fresh weights"
+    batch = recipe.data.batch * recipe.accumulate * recipe.processes
+    say(f"data     {recipe.data.path}: {len(splits.train)} pictures to learn from, {len(splits.val)} to be judged by")
+    say(f"classes  {len(classes)}: {shown}")
+    say(f"model    {recipe.model.name} with {beginning}")
+    length = many(recipe.epochs, "epoch") if recipe.steps is None else many(recipe.steps, "step")
+    say(f"recipe   {recipe.task.name}: {length}, {many(batch, 'picture')} a step, seed {recipe.seed}")
+    reading = "pictures are read in between" if not recipe.data.workers else f"{recipe.data.workers} reading pictures"
+    say(f"machine  {recipe.device}, {many(recipe.threads, 'thread')}, {recipe.precision}, {reading}")
+    say(f"run      {folder} (recipe.json there says everything; --set changes any of it)")
+
+
+def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
+    """Judge the weights that are kept once more, write the report, and say what to do next."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    folder = result.folder
+    model = from_pretrained(folder, announce=lambda sentence: None)
+    loader = Loader(splits.val, eval_transform(card_of(model).preprocessing), recipe.data.batch)
+    with fast_float32():
+        report = evaluate(model, recipe.task, loader)
+    page = write_report(
+        report,
+        folder,
+        title=f"{folder.name}: {recipe.model.name}",
+        dataset=splits.val,
+        model=model,
+        preprocessing=card_of(model).preprocessing,
+    )
+    say(", ".join(f"{name} {value:.4f}" for name, value in report.scores.items()))
+    say(f"The model is in {folder}, its report in {page}.")
+    say(f"Next: vitrail predict {folder} PICTURE ...")
+    say(f"      vitrail explain {folder} PICTURE")
+    say(f"      vitrail evaluate {folder} --data {recipe.data.path}")
+
+
+def train(
+    model: str,
+    data: str,
+    *,
+    init: str | None = None,
+    out: Path | str | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    device: str | None = None,
+    set: Sequence[str] = (),
+    dry_run: bool = False,
+    say: Say = speak,
+) -> Path | None:
+    """Train a model on a data set, as `vitrail train` does.
+
+    Args:
+        model: a name from `vitrail models`, the name of a recipe, or a recipe file.
+        data: what `open_splits` reads.
+        init: weights to start from: a folder, a run, a hub id, or `default` for the published ones.
+        out: the run folder; `runs/TASK/DATA` unless given.
+        epochs, batch, seed, workers: of the recipe.
+        device: `cpu`, `cuda`, `cuda:1` or `mps`; the fastest there is unless given.
+        set: `path=value` for anything else in the recipe.
+        dry_run: try one step of everything, say what the whole would cost, and stop.
+        say: told every guess.
+
+    Returns:
+        The run folder; `None` after a dry run.
+
+    Raises:
+        VitrailError: whatever is wrong, in a sentence.
+    """
+    splits = open_splits(data)
+    for note in splits.notes:
+        say(note)
+    device = str(usable_device(device or fastest_device()))
+    workers = default_workers(device) if workers is None else workers
+    init = None if init is None else lasting(init)
+    recipe = choose_recipe(model, lasting(str(data)), splits, init, say)
+    recipe = with_flags(recipe, epochs=epochs, batch=batch, seed=seed, workers=workers, device=device)
+    for assignment in set:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment} has no '='. Type --set optimiser.rate=1e-4, for example.")
+        recipe = set_path(recipe, path, text)
+    folder = Path(out) if out is not None else free_folder(recipe.task.name, str(data), say)
+    announce(recipe, splits, folder, say)
+    if dry_run:
+        try_out(recipe, splits, say)
+        return None
+    finish(fit(recipe, folder, observers=[Screen(say)], splits=splits, say=say), recipe, splits, say)
+    return folder
+
+
+def resume(run: Path | str, *, workers: int | None = None, device: str | None = None, say: Say = speak) -> Path:
+    """Go on with a run, to the same bytes as if it had never been stopped.
+
+    Args:
+        run: its folder.
+        workers: processes that read pictures; as before unless given. Any number ends in the same bytes.
+        device: where to compute; as before unless given.
+        say: told how it goes.
+
+    Raises:
+        VitrailError: whatever is wrong, in a sentence.
+    """
+    folder = Path(run)
+    recipe = recipe_of(folder)
+    workers = recipe.data.workers if workers is None else workers
+    recipe = replace(
+        recipe, device=str(usable_device(device or recipe.device)), data=replace(recipe.data, workers=workers)
+    )
+    splits = open_splits(recipe.data.path)
+    say(f"Going on with {folder}.")
+    finish(fit(recipe, folder, resume=True, observers=[Screen(say)], splits=splits, say=say), recipe, splits, say)
+    return folder

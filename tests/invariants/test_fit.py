@@ -1,0 +1,324 @@
+"""Truths about training that hold whatever the recipe."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import vitrail
+from reliability.tiny import CLASSES, everything_random, sha256, tiny_recipe, write_pictures
+from vitrail.data import transforms
+from vitrail.data.open import open_splits
+from vitrail.errors import ConfigError, TrainingError
+from vitrail.samples import Batch
+from vitrail.tasks.classify import Classify
+from vitrail.tasks.distill import Distil
+from vitrail.tasks.task import Loss
+from vitrail.train.fit import fit
+from vitrail.train.guards import memory_in_words
+from vitrail.train.observers import Observer, Taken
+from vitrail.train.recipe import ModelChoice, Recipe
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+class Notes(Observer):
+    """Keeps everything that it is told."""
+
+    def __init__(self) -> None:
+        self.taken: list[Taken] = []
+        self.scores: list[dict[str, float]] = []
+        self.events: list[str] = []
+
+    def begin(self, run) -> None:
+        self.events.append("begin")
+        self.names = [name for name, parameter in run.model.named_parameters() if parameter.requires_grad]
+
+    def stepped(self, run, taken: Taken) -> None:
+        self.events.append("step")
+        self.taken.append(taken)
+
+    def judged(self, run) -> None:
+        self.events.append("judged")
+        self.scores.append(run.scores)
+        self.best = run.best.step
+
+    def end(self, run) -> None:
+        self.events.append("end")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+
+def trained(recipe: Recipe, out: Path, **more) -> Notes:
+    notes = Notes()
+    fit(recipe, out, observers=[notes], say=lambda sentence: None, **more)
+    return notes
+
+
+# what a run is
+
+
+def test_a_run_learns_and_its_folder_is_a_model(pictures, tmp_path):
+    notes = trained(tiny_recipe(pictures, epochs=6), tmp_path / "run")
+    assert notes.scores[-1]["top1"] == 1
+    assert notes.taken[-1].loss < notes.taken[0].loss
+    model = vitrail.from_pretrained(tmp_path / "run", announce=lambda sentence: None)
+    assert model.card.labels == CLASSES
+    assert model.card.task == "classify"
+    assert model.card.scores["top1"] == 1
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    told = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (told["step"], told["steps"], told["seed"]) == (notes.best, 30, 0)
+    assert set(told["environment"]) >= {"vitrail", "torch", "threads", "instructions", "device"}
+    assert names >= {"recipe.json", "config.json", "card.json", "model.safetensors", "manifest.json", "checkpoints"}
+
+
+def test_observers_hear_everything_in_order(pictures, tmp_path):
+    notes = trained(tiny_recipe(pictures, epochs=2), tmp_path / "run")
+    assert notes.events == ["begin", *["step"] * 5, "judged", *["step"] * 5, "judged", "end", "close"]
+
+
+def test_watching_saving_and_reading_ahead_change_no_byte(pictures, tmp_path):
+    class Meddler(Notes):
+        def stepped(self, run, taken: Taken) -> None:
+            torch.rand(7)  # draws from the global generator, as a careless observer might
+            torch.manual_seed(0)
+
+    recipe = replace(everything_random(pictures), epochs=3)
+    fit(recipe, tmp_path / "plain", say=lambda sentence: None)
+    hurried = replace(recipe, save_every=0.0, data=replace(recipe.data, workers=2))
+    fit(hurried, tmp_path / "watched", observers=[Meddler()], say=lambda sentence: None)
+    assert sha256(tmp_path / "plain" / "model.safetensors") == sha256(tmp_path / "watched" / "model.safetensors")
+
+
+def test_the_log_has_every_judgement_and_the_mean_of_all_losses(pictures, tmp_path):
+    notes = trained(tiny_recipe(pictures, epochs=3), tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    judged = [record for record in records if "val_top1" in record]
+    assert [record["step"] for record in judged] == [5, 10, 15]
+    assert [record["val_top1"] for record in judged] == [scores["top1"] for scores in notes.scores]
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses == pytest.approx([sum(t.loss for t in notes.taken[a:b]) / (b - a) for a, b in ((0, 10), (10, 15))])
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == [str(record["step"]) for record in records]
+
+
+def test_the_global_generator_and_the_threads_are_left_as_they_were(pictures, tmp_path):
+    torch.manual_seed(5)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    trained(tiny_recipe(pictures, epochs=1, threads=2), tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+
+
+# what a step is
+
+
+def test_accumulating_is_the_same_as_a_larger_batch_also_at_an_uneven_end(pictures, tmp_path):
+    recipe = tiny_recipe(pictures, epochs=2)
+    large = replace(recipe, data=replace(recipe.data, batch=6))
+    small = replace(recipe, data=replace(recipe.data, batch=3), accumulate=2)  # 20 pictures: 6, 6, 6 and 2
+    ours, theirs = trained(small, tmp_path / "small"), trained(large, tmp_path / "large")
+    assert [taken.samples for taken in ours.taken] == [6, 6, 6, 2] * 2
+    assert [t.loss for t in ours.taken] == pytest.approx([t.loss for t in theirs.taken], rel=1e-5)
+    assert [t.norm for t in ours.taken] == pytest.approx([t.norm for t in theirs.taken], rel=1e-4)
+
+
+def test_bfloat16_learns_what_float32_does_within_its_rounding(pictures, tmp_path):
+    ours = trained(tiny_recipe(pictures, epochs=4, precision="bfloat16"), tmp_path / "half")
+    theirs = trained(tiny_recipe(pictures, epochs=4), tmp_path / "full")
+    assert [t.loss for t in ours.taken] == pytest.approx([t.loss for t in theirs.taken], rel=0.02)
+    assert [t.loss for t in ours.taken] != [t.loss for t in theirs.taken]
+
+
+def test_checkpointing_activations_changes_no_byte(pictures, tmp_path):
+    recipe = replace(everything_random(pictures), epochs=2)
+    trained(recipe, tmp_path / "kept")
+    trained(replace(recipe, checkpointing=True), tmp_path / "twice")
+    assert sha256(tmp_path / "kept" / "model.safetensors") == sha256(tmp_path / "twice" / "model.safetensors")
+
+
+def test_the_rate_follows_the_schedule_to_the_number_of_steps(pictures, tmp_path):
+    recipe = tiny_recipe(pictures, epochs=4, steps=7)
+    notes = trained(recipe, tmp_path / "run")
+    assert [t.rate for t in notes.taken] == [3e-3 * recipe.schedule.factor(step, 7) for step in range(7)]
+    assert notes.events.count("judged") == 2  # after the epoch, and at the end
+
+
+def test_a_probe_learns_only_the_head(pictures, tmp_path):
+    first = vitrail.create_model("vit-tiny-16", **tiny_recipe(pictures).model.changes)
+    vitrail.save_pretrained(first, tmp_path / "first", announce=lambda sentence: None)
+    choice = ModelChoice(name="vit-tiny-16", init=str(tmp_path / "first"))
+    notes = trained(tiny_recipe(pictures, probe=True, model=choice), tmp_path / "run")
+    assert notes.names == ["head.weight", "head.bias"]
+    after = vitrail.from_pretrained(tmp_path / "run", announce=lambda sentence: None).state_dict()
+    changed = [name for name, tensor in first.state_dict().items() if not torch.equal(tensor, after[name])]
+    assert changed == ["head.weight", "head.bias"]
+
+
+def test_a_student_learns_from_a_teacher_that_is_a_run(pictures, tmp_path):
+    trained(tiny_recipe(pictures, epochs=4), tmp_path / "teacher")
+    recipe = tiny_recipe(pictures, task=Distil(classes=CLASSES, teacher=str(tmp_path / "teacher")))
+    changes = recipe.model.changes | {"distillation_token": True, "distillation_head": True}
+    notes = trained(replace(recipe, model=ModelChoice(name="vit-tiny-16", changes=changes)), tmp_path / "student")
+    assert set(notes.taken[0].parts) == {"labels", "teacher"}
+    assert vitrail.from_pretrained(tmp_path / "student", announce=lambda sentence: None).card.task == "classify"
+
+
+# what is kept
+
+
+class Scripted(Classify):
+    """A classifier whose validation scores are given, one for each judgement."""
+
+    def metrics(self):
+        told = SCRIPT.pop(0)
+
+        class Told:
+            def update(self, results, batch) -> None: ...
+
+            def compute(self) -> dict[str, float]:
+                return {"top1": told}
+
+            def details(self) -> dict:
+                return {}
+
+        return Told()
+
+
+SCRIPT: list[float] = []
+
+
+def scripted(pictures: Path, scores: list[float], **changes) -> Recipe:
+    SCRIPT[:] = scores
+    return tiny_recipe(pictures, task=Scripted(classes=CLASSES), epochs=len(scores), **changes)
+
+
+@pytest.mark.parametrize(("keep", "epochs"), [("best", 2), ("last", 4)])
+def test_the_best_weights_are_kept_or_the_last(keep, epochs, pictures, tmp_path):
+    trained(scripted(pictures, [0.1, 0.9, 0.9, 0.2], keep=keep), tmp_path / "run")
+    reference = scripted(pictures, [0.1] * epochs, keep="last", steps=epochs * 5)
+    constant = replace(reference.schedule, warmup=0.0, floor=1.0)  # so that a shorter run takes the same steps
+    trained(replace(reference, schedule=constant), tmp_path / "reference")
+    SCRIPT[:] = [0.1, 0.9, 0.9, 0.2]
+    trained(replace(scripted(pictures, [0.1, 0.9, 0.9, 0.2], keep=keep), schedule=constant), tmp_path / "again")
+    assert sha256(tmp_path / "again" / "model.safetensors") == sha256(tmp_path / "reference" / "model.safetensors")
+
+
+def test_a_score_that_is_no_number_is_never_the_best(pictures, tmp_path):
+    notes = trained(scripted(pictures, [math.nan, 0.2, math.nan]), tmp_path / "run")
+    assert notes.best == 10
+
+
+def test_patience_ends_a_run_that_does_not_get_better(pictures, tmp_path):
+    notes = trained(scripted(pictures, [0.5, 0.7, 0.6, 0.7, 0.9], patience=2), tmp_path / "run")
+    assert len(notes.scores) == 4
+    assert notes.best == 10
+
+
+def test_with_an_average_it_is_the_average_that_is_judged_and_kept(pictures, tmp_path):
+    recipe = tiny_recipe(pictures, epochs=1, keep="last")
+    trained(recipe, tmp_path / "plain")
+    trained(replace(recipe, ema=0.9), tmp_path / "average")
+    assert sha256(tmp_path / "plain" / "model.safetensors") != sha256(tmp_path / "average" / "model.safetensors")
+
+
+# what goes wrong
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, value: float, index: int = 3) -> None:
+    """Let one training picture be read as numbers that are none."""
+    normal = transforms.TrainTransform.__call__
+
+    def read(self, sample, seed):
+        pixels = normal(self, sample, seed)
+        return pixels * value if seed[-1] == index else pixels
+
+    monkeypatch.setattr(transforms.TrainTransform, "__call__", read)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_pixels_that_are_no_numbers_stop_the_run_and_are_named(value, pictures, tmp_path, monkeypatch):
+    poison(monkeypatch, value)
+    with pytest.raises(TrainingError, match=r"the loss is nan. The pixels themselves are not finite. The batch: .*png"):
+        trained(tiny_recipe(pictures), tmp_path / "run")
+    listed = json.loads((tmp_path / "run" / "bad-batch.json").read_text())
+    guilty = open_splits(pictures).train[3].picture.name
+    assert guilty in listed["files"]
+    assert len(listed["files"]) == 4
+
+
+class Breaking(Classify):
+    """A classifier whose loss, or its gradient, is no number at one step."""
+
+    def loss(self, model, batch: Batch, generator=None) -> Loss:
+        loss = super().loss(model, batch, generator).total
+        BREAKING["steps"] += 1
+        if BREAKING["steps"] == 7:
+            loss = loss / 0 if BREAKING["what"] == "loss" else (loss - loss.detach()).sqrt() + loss.detach()
+        return Loss(loss, {})
+
+
+BREAKING = {"steps": 0, "what": "loss"}
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_loss_or_gradient_that_is_no_number_stops_before_it_reaches_the_weights(what, pictures, tmp_path):
+    BREAKING.update(steps=0, what=what)
+    notes = Notes()
+    recipe = tiny_recipe(pictures, task=Breaking(classes=CLASSES), save_every=0.0)
+    with pytest.raises(TrainingError, match=f"At step 7 the {what} .*last checkpoint is kept"):
+        fit(recipe, tmp_path / "run", observers=[notes], say=lambda sentence: None)
+    assert len(notes.taken) == 6
+    assert notes.events[-1] == "close"  # and no "end": nothing was finished
+    recovered = trained(replace(recipe, task=Classify(classes=CLASSES)), tmp_path / "run", resume=True)
+    assert all(math.isfinite(taken.loss) for taken in recovered.taken)
+
+
+def test_too_little_memory_is_a_sentence_with_what_to_lower(pictures):
+    recipe = tiny_recipe(pictures)
+    messages = (
+        "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+    )
+    for message in messages:
+        advice = r"not enough memory on cpu .*--batch 2 --set accumulate=2"
+        with pytest.raises(TrainingError, match=advice), memory_in_words(recipe):
+            raise RuntimeError(message)
+    with pytest.raises(RuntimeError, match="something else"), memory_in_words(recipe):
+        raise RuntimeError("something else")
+
+
+def test_a_real_lack_of_memory_is_caught(pictures, tmp_path):
+    class Greedy(Notes):
+        def stepped(self, run, taken: Taken) -> None:
+            torch.empty(1 << 50)
+
+    with pytest.raises(TrainingError, match="not enough memory"):
+        fit(tiny_recipe(pictures), tmp_path / "run", observers=[Greedy()], say=lambda sentence: None)
+
+
+def test_other_classes_on_resume_are_refused(pictures, tmp_path):
+    recipe = tiny_recipe(pictures, epochs=2)
+    trained(replace(recipe, steps=3), tmp_path / "run")
+    other = write_pictures(tmp_path / "other")
+    (other / "train" / "dark").rename(other / "train" / "grim")
+    (other / "val" / "dark").rename(other / "val" / "grim")
+    with pytest.raises(TrainingError, match="no longer those that this run learns: bright, dark"):
+        trained(recipe, tmp_path / "run", resume=True, splits=open_splits(other))
+
+
+def test_a_model_with_another_number_of_classes_is_refused(pictures, tmp_path):
+    recipe = tiny_recipe(pictures)
+    choice = replace(recipe.model, changes=recipe.model.changes | {"classes": 3})
+    with pytest.raises(ConfigError, match="3 classes"):
+        trained(replace(recipe, model=choice), tmp_path / "run")

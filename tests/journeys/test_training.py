@@ -1,0 +1,161 @@
+"""What `vitrail train` and `vitrail resume` say and leave behind, for somebody who has read no manual."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import vitrail
+from reliability.tiny import sha256, tiny_recipe, write_pictures
+from vitrail import catalog
+from vitrail.data.dataset import PictureFiles
+from vitrail.data.open import open_splits
+from vitrail.errors import ConfigError, TrainingError, UsageError
+from vitrail.recipes.vit import classify, size_for
+from vitrail.train import start
+from vitrail.train.observers import Screen, Taken, span
+from vitrail.train.signals import Interrupted
+from vitrail.train.start import free_folder, name_of, resume, train
+
+SMALL = ("model.dim=16", "model.depth=2", "model.heads=2", "model.mlp_dim=32", "data.mixing=none", "epochs=2")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with pictures of 16 pixels in `things`."""
+    write_pictures(tmp_path / "things")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def begin(**more) -> tuple[Path | None, str]:
+    """Train on `things`; gives the run and everything that was said."""
+    said: list[str] = []
+    run = train("vit-tiny-16", "things", set=(*SMALL, *more.pop("set", ())), workers=0, say=said.append, **more)
+    return run, "\n".join(said)
+
+
+def test_every_guess_is_said_and_the_run_is_named_after_the_data(home):
+    run, said = begin()
+    assert run == Path("runs/classify/things")
+    assert "20 pictures to learn from, 10 to be judged by" in said
+    assert "2: bright, dark" in said
+    assert "reads 16 x 16 in patches of 2. Published: 224 in patches of 16" in said
+    assert "vit-tiny-16 with fresh weights" in said
+    assert "epoch 2/2 judged: top1" in said
+    assert "vitrail predict runs/classify/things" in said
+    assert vitrail.predictor(run, announce=lambda sentence: None)
+
+
+def test_nothing_is_overwritten(home):
+    first, _ = begin()
+    before = sha256(first / "model.safetensors")
+    second, said = begin(seed=1)
+    assert second == Path("runs/classify/things-2")
+    assert "runs/classify/things holds an earlier run (`vitrail resume runs/classify/things`" in said
+    assert sha256(first / "model.safetensors") == before
+    with pytest.raises(TrainingError, match="already holds a run"):
+        begin(out=first)
+
+
+def test_fine_tuning_keeps_the_size_and_shows_the_receipt_of_the_head(home):
+    model = vitrail.create_model("vit-tiny-16", image=32, patch=8, dim=16, depth=2, heads=2, mlp_dim=32, classes=5)
+    vitrail.save_pretrained(model, "weights", announce=lambda sentence: None)
+    said: list[str] = []
+    run = train("vit-tiny-16", "things", init="weights", epochs=1, workers=0, say=said.append)
+    receipt = next(sentence for sentence in said if sentence.startswith("kept"))
+    assert "new: head.weight (2, 16), head.bias (2,)" in receipt
+    everything = "\n".join(said)
+    assert "weights is not vit-tiny-16 as published: image is 32 (224), patch is 8 (16), dim is 16 (192)" in everything
+    assert f"weights from {home / 'weights'}" in everything
+    assert vitrail.from_pretrained(run, announce=lambda sentence: None).config.image in (32, (32, 32))
+
+
+def test_a_dry_run_tells_the_cost_and_leaves_nothing(home):
+    before = sorted(home.rglob("*"))
+    run, said = begin(dry_run=True, set=("epochs=100",))
+    assert run is None
+    assert sorted(home.rglob("*")) == before
+    for word in ("Parameters: 0.0", "Memory: ", "Time: ", "for all 500 steps", "saving and loading all worked"):
+        assert word in said
+    with pytest.raises(UsageError, match="tries one process"):
+        start.try_out(replace(tiny_recipe(Path("things")), processes=2), open_splits("things"), print)
+
+
+def test_a_stopped_run_says_how_to_go_on_and_does(home, monkeypatch):
+    class Stop(Screen):
+        def stepped(self, run, taken: Taken) -> None:
+            if run.step == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(start, "Screen", Stop)
+    sentence = "Stopped after step 3 of 10, and saved. `vitrail resume runs/classify/things` goes on."
+    with pytest.raises(Interrupted, match=sentence) as stopped:
+        begin()
+    assert stopped.value.exit_code == 130
+    monkeypatch.setattr(start, "Screen", Screen)
+    said: list[str] = []
+    assert resume("runs/classify/things", workers=2, say=said.append) == Path("runs/classify/things")
+    assert "Going on with runs/classify/things." in said
+    whole, _ = begin(out="whole")
+    assert sha256(whole / "model.safetensors") == sha256(Path("runs/classify/things/model.safetensors"))
+
+
+def test_mistakes_are_sentences(home):
+    with pytest.raises(TrainingError, match=r"There is no run in nowhere.*`vitrail train` begins one"):
+        resume("nowhere")
+    with pytest.raises(ConfigError, match=r"no model called 'vit-tny-16'. Did you mean vit-tiny-16"):
+        train("vit-tny-16", "things")
+    with pytest.raises(UsageError, match=r"--set optimiser.rate has no '='"):
+        train("vit-tiny-16", "things", set=("optimiser.rate",))
+    with pytest.raises(ConfigError, match="no device called 'gpu'"):
+        train("vit-tiny-16", "things", device="gpu")
+
+
+def test_a_recipe_file_can_be_trained_again_on_the_same_kind_of_data(home):
+    run, _ = begin()
+    again = train(str(run / "recipe.json"), "things", workers=0, say=lambda sentence: None)
+    assert sha256(again / "model.safetensors") == sha256(run / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "expected"),
+    [
+        ("vit-small-16", 500, {}),
+        ("vit-small-16", 224, {}),
+        ("vit-small-16", 200, {"image": 192, "patch": 16}),
+        ("vit-small-16", 128, {"image": 128, "patch": 16}),
+        ("vit-small-16", 96, {"image": 96, "patch": 8}),
+        ("vit-small-16", 64, {"image": 64, "patch": 8}),
+        ("vit-base-32", 128, {"image": 128, "patch": 16}),
+        ("vit-small-16", 32, {"image": 32, "patch": 4}),
+        ("vit-small-16", 28, {"image": 28, "patch": 4}),
+        ("vit-tiny-conv", 100, {"image": 96}),
+        ("vit-tiny-conv", 10, {"image": 16}),
+    ],
+)
+def test_small_pictures_are_not_read_enlarged(model, side, expected):
+    assert size_for(catalog.family_of_model(model).variants[model], side) == expected
+    assert vitrail.create_model(model, **expected)
+
+
+def test_imbalance_gets_a_hint(home):
+    paths = open_splits("things").train.paths
+    rare = PictureFiles(paths=paths, targets=[0] * 17 + [1] * 3, classes=("common", "rare"))
+    said: list[str] = []
+    classify("things", open_splits("things")._replace(train=rare), model="vit-tiny-16", say=said.append)
+    assert any("'common' has 17 pictures and 'rare' 3" in sentence for sentence in said)
+
+
+def test_runs_are_named_as_people_would(home):
+    names = {"things/": "things", "scenes:": "scenes", "scenes:100,size=48": "scenes-100,size=48", "a/b.csv": "b"}
+    assert {data: name_of(data) for data in names} == names
+    assert name_of(".") == home.name
+    assert free_folder("classify", "things", print) == Path("runs/classify/things")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(5, "5 s"), (89, "89 s"), (600, "10 min"), (7500, "2 h 05 min")])
+def test_times_are_said_as_people_would(seconds, words):
+    assert span(seconds) == words
