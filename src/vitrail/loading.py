@@ -3,7 +3,7 @@
 import fnmatch
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from vitrail.weights.card import Card
 from vitrail.weights.cards import Checkpoint, default_checkpoint
 from vitrail.weights.configs import checked
 from vitrail.weights.files import check_finite, read_json, write_folder
-from vitrail.weights.formats import Loaded, variant_name
+from vitrail.weights.formats import Loaded, values_of, variant_name
 from vitrail.weights.keymap import some
 
 Announce = Callable[[str], None]
@@ -145,6 +145,21 @@ def with_shapes(names: Sequence[str], tensors: dict[str, Tensor]) -> str:
     return some([f"{name} {tuple(tensors[name].shape)}" for name in names])
 
 
+def covering(names: Sequence[str], among: Iterable[str]) -> str:
+    """What to type for `missing` so that it names these and nothing else: patterns where they cover a whole part."""
+    others = set(among) - set(names)
+
+    def widest(name: str) -> str:
+        parts = name.split(".")
+        for count in range(1, len(parts)):
+            if not any(other.startswith(start := ".".join(parts[:count]) + ".") for other in others):
+                return f"{start}*"
+        return name
+
+    patterns = dict.fromkeys(widest(name) for name in names)
+    return "missing=(" + "".join(f"{pattern!r}, " for pattern in patterns).removesuffix(" ") + ")"
+
+
 def check_complete(family: Family, loaded: Loaded, missing: Sequence[str]) -> None:
     """Refuse weights that are not exactly those of the configuration they came with.
 
@@ -170,7 +185,7 @@ def check_complete(family: Family, loaded: Loaded, missing: Sequence[str]) -> No
         kept = len(expected) - len(absent)
         raise CheckpointError(
             f"{source} fills {kept} of {len(expected)} tensors; missing: {with_shapes(absent, expected)}. "
-            f"If they may be made anew, say so: missing=({absent[0]!r},)."
+            f"If they may be made anew, say so: {covering(absent, expected)}."
         )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
@@ -189,7 +204,7 @@ def keep(
     Raises:
         CheckpointError: one that it needs is of another shape or not there, and nobody said it may be made anew.
     """
-    kept = {}
+    kept, absent = {}, []
     for name, tensor in expected.items():
         if name in tensors and tensors[name].shape == tensor.shape:
             kept[name] = tensors[name]
@@ -201,11 +216,38 @@ def keep(
                 f"asked for; that change cannot be made to trained weights."
             )
         else:
-            raise CheckpointError(
-                f"The model asked for has {name} {tuple(tensor.shape)}, and {source} has not. If it may be made anew, "
-                f"say so: missing=({name!r},)."
-            )
+            absent.append(name)
+    if absent:
+        raise CheckpointError(
+            f"The model asked for has {with_shapes(absent, expected)}, and {source} has not. If that may be made anew, "
+            f"say so: {covering(absent, expected)}."
+        )
     return kept
+
+
+def check_left(left: Sequence[str], tensors: dict[str, Tensor], free: Sequence[str], source: str) -> None:
+    """Refuse to throw trained weights away, unless they are among the names in `free`.
+
+    Raises:
+        CheckpointError: says what to type if they may go.
+    """
+    lost = [name for name in left if not is_any(name, free)]
+    if lost:
+        kept = [name for name in tensors if name not in left]
+        raise CheckpointError(
+            f"The model asked for has no place for {with_shapes(lost, tensors)} of {source}. If that may be thrown "
+            f"away, say so: {covering(lost, [*kept, *lost])}."
+        )
+
+
+def changed_answers(family: Family, old: Any, new: Any) -> list[str]:
+    """A sentence for each field that makes the same weights answer otherwise."""
+    before, after = values_of(old), values_of(new)
+    return [
+        f"{name} was {before[name]!r}, is {after[name]!r}: the answers change."
+        for name in before
+        if before[name] != after[name] and name not in (*family.flexible, *family.training)
+    ]
 
 
 def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Announce) -> nn.Module:
@@ -214,18 +256,21 @@ def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Anno
     Heads are made anew when the number of classes has changed.
 
     Raises:
-        CheckpointError: something would stay without weights that nobody said may.
+        CheckpointError: something would stay without weights, or trained weights would go, that nobody said may.
     """
     family = loaded.family
     tensors, notes = family.resize(loaded.tensors, loaded.config, target)
-    heads = family.heads if getattr(target, "classes", None) != getattr(loaded.config, "classes", None) else ()
+    other_classes = getattr(target, "classes", None) != getattr(loaded.config, "classes", None)
+    heads = family.heads if other_classes else ()
+    may_go = (*family.heads, *(family.before_heads if other_classes else ()), *missing)
     model = family.build(target)
     expected = model.state_dict()
     usable = {name: tensor for name, tensor in tensors.items() if not is_any(name, heads)}
     kept = keep(usable, expected, (*missing, *heads), loaded.source)
     fresh = [name for name in expected if name not in kept]
     left = [name for name in tensors if name not in expected]
-    for note in notes:
+    check_left(left, tensors, may_go, loaded.source)
+    for note in (*changed_answers(family, loaded.config, target), *notes):
         announce(note)
     announce(
         f"kept {len(kept)} of {len(expected)} tensors"
@@ -293,7 +338,7 @@ def from_pretrained(
             checkpoint is fetched) or a hub id; looked up in this order.
         format: for a file alone, whose names it has (`timm`, `torchvision`, `transformers`, `google`, `dinov2`).
         model: for a file alone, the published size it is or comes nearest to.
-        missing: names of ours, with `*`, that the source may lack; they start fresh.
+        missing: names of ours, with `*`, that the source may lack, and start fresh, or hold in vain, and are left out.
         announce: is told what was chosen, guessed and changed, a sentence at a time.
         dtype: precision of the model; float32 by default (float64 where the source has it).
         preprocessing: how pictures are prepared, where the source does not say it or is wrong.

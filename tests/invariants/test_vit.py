@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vitrail.core.embeddings import check_images
 from vitrail.core.positions import sinusoidal_2d
 from vitrail.errors import ConfigError
 from vitrail.models.vit import VARIANTS, ViT, ViTConfig
@@ -86,6 +87,33 @@ def test_an_image_that_does_not_divide_names_the_nearest_sizes(rows, columns):
         build()(images(3, rows, columns))
 
 
+def test_a_layer_scale_may_be_written_as_a_whole_number():
+    assert build(layer_scale=1).blocks[0].around_mlp.layer_scale.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (torch.zeros(3, 16, 24), r"shape \(3, 16, 24\); expected .*Add a batch axis: images\[None\]"),
+        (torch.zeros(16, 24), r"expected \(batch, channels, height, width\)\.$"),
+        (torch.zeros(1, 3, 16, 24, dtype=torch.uint8), "torch.uint8; expected prepared pixels.*card.preprocessing"),
+        (torch.zeros(1, 3, 16, 24, dtype=torch.float64), r"torch.float64 and the weights torch.float32. Use images.to"),
+    ],
+)
+def test_images_that_are_no_batch_of_prepared_pixels_are_a_sentence(given, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        check_images(given, build().patch_embed.project.weight)
+
+
+def test_a_model_checks_its_images_and_takes_any_type_under_autocast():
+    with pytest.raises(ConfigError, match=r"torch\.float64 and the weights torch.float32"):
+        build()(images().double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert build()(images().bfloat16()).shape == (2, 5)
+    with pytest.raises(ConfigError, match=r"height of 0 pixels does not divide .*sizes that do: 8"):
+        build()(images(rows=0))
+
+
 def test_another_number_of_channels_is_named():
     with pytest.raises(ConfigError, match="has 4 channels and the model reads 3"):
         build()(images(4))
@@ -154,6 +182,20 @@ def test_sinusoidal_positions_stand_in_the_tokens():
         ({"image": (32, 20), "patch": 16}, "width of 20 pixels"),
         ({"dim": 10, "heads": 4}, "dim=10 does not divide into heads=4"),
         ({"depth": 0}, "depth=0 must be at least 1"),
+        ({"classes": -1}, "classes=-1 must be at least 0"),
+        ({"registers": -1}, "registers=-1 must be at least 0"),
+        ({"representation": 0}, "representation=0 must be at least 1"),
+        ({"relative_hidden": 0}, "relative_hidden=0 must be at least 1"),
+        ({"stem": (4, 0, 8)}, r"stem=\(4, 0, 8\) must be at least 1"),
+        ({"eps": 0.0}, "eps=0.0 must be a number above 0"),
+        ({"eps": float("nan")}, "eps=nan must be a number above 0"),
+        ({"eps": float("inf")}, "eps=inf must be a number above 0"),
+        ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and below 1"),
+        ({"drop_path": -0.1}, "drop_path=-0.1 must be at least 0 and below 1"),
+        ({"drop_path": float("nan")}, "drop_path=nan must be at least 0 and below 1"),
+        ({"layer_scale": float("inf")}, "layer_scale=inf must be finite"),
+        ({"distillation_token": True, "distillation_head": True, "classes": 0}, "needs classes, and there are 0"),
+        ({"image": 8 * 2**13}, "makes 67,108,864 patches, and at most 16,777,216"),
         ({"stem": (4, 8)}, "2 stride-2 convolutions make patches of 4 pixels, not of 8"),
         ({"class_token": False}, "pool='class' reads the class token"),
         ({"distillation_head": True}, "needs distillation_token=True"),

@@ -233,6 +233,18 @@ def test_the_fast_way_gives_the_numbers_of_the_plain_one():
     assert type(model.head) is nn.Linear  # the model itself stays as it was
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_model_in_double_precision_is_shown_pictures_in_double_precision(fast):
+    model = small().double()
+    predict, arrays = predictor(model, fast=fast), [noise(number) for number in range(3)]
+    with torch.no_grad():
+        pixels = torch.stack([model.card.preprocessing(array).pixels for array in arrays]).double()
+        expected = model(pixels).softmax(dim=1)
+    torch.testing.assert_close(scores(predict(arrays)).double(), expected, rtol=0, atol=1e-7)
+    assert predict.features(arrays)[0].dtype == torch.float64
+    assert predict.explain(arrays[0], at=(25, 20)).map.shape == (4, 4)
+
+
 def test_only_one_picture_is_explained_at_a_time(folder):
     with pytest.raises(ConfigError, match="11 were given"):
         predictor(small()).explain(folder)

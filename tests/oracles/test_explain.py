@@ -19,9 +19,9 @@ from vitrail.core.attention import Attention
 from vitrail.core.tokens import Tokens
 from vitrail.data.images import ImageFile, PictureArray
 from vitrail.errors import ExplanationError
-from vitrail.explain.attention import explain
+from vitrail.explain.attention import check_head, explain, pixel_at
 from vitrail.explain.drawing import HeatMap, Page, brightest, draw, drawable, overlay, visible
-from vitrail.explain.recording import recording
+from vitrail.explain.recording import chosen_layers, recording
 from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained
 from vitrail.models.vit import ViT, ViTConfig
@@ -269,6 +269,13 @@ def test_a_model_without_class_token_is_asked_for_the_mean_of_its_patches_and_sa
     assert "average patch (this model has no class token)" in explanation.caption().question
 
 
+@pytest.mark.parametrize(("pool", "rows"), [("class", [0]), ("class+mean", [0]), ("mean", list(range(1, 17)))])
+def test_who_is_asked_is_what_the_head_reads(pool, rows):
+    explanation = explain(tiny(pool=pool), READ_32, PictureArray(blank(32, 32)))
+    assert explanation.asked.rows == rows
+    assert ("does not read its class token" in explanation.asked.words) == (pool == "mean")
+
+
 def test_a_question_costs_one_row(monkeypatch):
     kept = []
     monkeypatch.setattr(
@@ -303,19 +310,73 @@ def test_a_picture_with_many_channels_is_explained_over_its_first_three():
 
 
 def test_a_pixel_outside_the_picture_is_a_sentence_with_its_size():
-    with pytest.raises(ExplanationError, match=r"There is no pixel x=640, y=3 .* x runs from 0 to 639 and y from 0 to"):
+    with pytest.raises(
+        ExplanationError, match=r"x=640, y=3 in .* 640 x 480 pixels: x runs from 0 to 639 and y from 0 to"
+    ):
         explain(Vain(), READ_ALL, PictureArray(blank(480, 640)), at=(640, 3))
 
 
-def test_a_pixel_that_is_cropped_away_is_a_sentence_with_what_is_read():
+def test_a_pixel_that_is_cropped_away_is_moved_to_the_nearest_that_is_read_and_this_is_said():
     picture = PictureArray(blank(60, 800), "panorama.jpg")  # 80 of its 800 columns are read: 360 to 439
-    with pytest.raises(ExplanationError) as error:
-        explain(Vain(), MIDDLE, picture, at=(5, 30))
-    assert "does not see the pixel x=5, y=30: of panorama.jpg it reads x from 360 to 439 and y from 0 to 59" in str(
-        error.value
-    )
-    explain(Vain(), MIDDLE, picture, at=(360, 0))
-    explain(Vain(), MIDDLE, picture, at=(439, 59))
+    explanation = explain(Vain(), MIDDLE, picture, at=(5, 30))
+    assert explanation.asked.wanted == (5, 30)
+    assert explanation.asked.used == (360, 30)
+    assert explanation.weights.equal(explain(Vain(), MIDDLE, picture, at=(360, 30)).weights)
+    said = "the patch at x = 360, y = 30 (the nearest point that the model sees to 5, 30)"
+    assert explanation.asked.words == said
+    assert said in texts(explanation.figure())
+    assert explain(Vain(), MIDDLE, picture, at=(790, 59)).asked.used == (439, 59)
+
+
+def test_a_pixel_that_is_read_is_not_moved():
+    picture = PictureArray(blank(60, 800))
+    for pixel in ((360, 0), (439, 59)):
+        asked = explain(Vain(), MIDDLE, picture, at=pixel).asked
+        assert asked.wanted == asked.used == pixel
+        assert "nearest" not in asked.words
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 2), (2, 1), (1, 6), (7, 2)])
+def test_any_pixel_of_a_very_small_picture_can_be_asked_about(rows, columns):
+    for x in range(columns):
+        for y in range(rows):
+            asked = explain(Vain(), MIDDLE, PictureArray(blank(rows, columns)), at=(x, y)).asked
+            assert asked.wanted == (x, y)
+
+
+@pytest.mark.parametrize("at", [(math.nan, 3), (3, math.inf)])
+def test_a_point_that_is_not_finite_is_a_sentence(at):
+    with pytest.raises(ExplanationError, match=r"is no point\. Give two finite numbers"):
+        explain(Vain(), READ_ALL, PictureArray(blank(48, 64)), at=at)
+
+
+@pytest.mark.parametrize("at", [(1,), (1, 2, 3), "ab", "12", 7, (True, 2), ("1", 2), (None, 2)], ids=str)
+def test_what_is_not_two_numbers_is_no_point(at):
+    with pytest.raises(ExplanationError, match=r"is no point\. Give two finite numbers"):
+        pixel_at(at)
+
+
+def test_a_point_between_pixels_lies_in_the_pixel_that_holds_it():
+    assert pixel_at([np.float32(2.7), np.int64(5)]) == (2, 5)
+
+
+@pytest.mark.parametrize("head", [True, 1.0, "most", None, (1,)], ids=str)
+def test_what_is_no_head_is_a_sentence(head):
+    with pytest.raises(ExplanationError, match=r"names no head\. Give 'mean', 'all' or a whole number"):
+        check_head(head)
+
+
+def test_true_is_neither_a_head_nor_a_layer():
+    for given in ({"head": True}, {"layer": True}):
+        with pytest.raises(ExplanationError, match=r"=True names no"):
+            explain(tiny(), READ_32, PictureArray(blank(32, 32)), **given)
+    with pytest.raises(ExplanationError, match=r"=True names no layer"):
+        chosen_layers(tiny(), [0, True])
+
+
+def test_a_layer_by_a_name_that_does_not_exist_is_quoted():
+    with pytest.raises(ExplanationError, match=r"There is no layer 'last one'\. This"):
+        explain(tiny(), READ_32, PictureArray(blank(32, 32)), layer="last one")
 
 
 @pytest.mark.parametrize("layer", [3, -4])

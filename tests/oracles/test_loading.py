@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from parity.references import disturbed, quiet
+from vitrail.core.positions import resize_positions
 from vitrail.errors import CheckpointError, ConfigError, VitrailError
 from vitrail.loading import create_model, family_of, from_pretrained, list_models, save_pretrained
 from vitrail.models.vit import VARIANTS
@@ -135,9 +136,113 @@ def test_what_the_weights_lack_is_made_anew_when_it_is_named(folder):
 
 
 def test_fewer_blocks_say_what_is_left_out(folder):
+    with pytest.raises(CheckpointError, match=r"thrown away, say so: missing=\('blocks\.1\.\*',\)"):
+        from_pretrained(folder, depth=1, announce=quiet)
     heard = []
-    assert len(from_pretrained(folder, depth=1, announce=heard.append).blocks) == 1
+    assert len(from_pretrained(folder, depth=1, missing=("blocks.1.*",), announce=heard.append).blocks) == 1
     assert "left out: blocks.1." in heard[-1]
+    assert "depth was 2, is 1: the answers change." in heard
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"heads": 4}, "heads was 2, is 4: the answers change."),
+        ({"pool": "mean"}, "pool was 'class', is 'mean': the answers change."),
+        ({"eps": 1e-3}, "eps was 1e-06, is 0.001: the answers change."),
+    ],
+)
+def test_a_change_that_fits_the_weights_and_changes_answers_is_announced(folder, changes, sentence):
+    heard = []
+    from_pretrained(folder, announce=heard.append, **changes)
+    assert sentence in heard
+
+
+def test_changes_of_size_and_training_are_not_called_changes_of_answers(folder):
+    heard = []
+    from_pretrained(folder, classes=5, image=32, channels=1, drop_path=0.1, dropout=0.1, announce=heard.append)
+    assert not any("the answers change" in said for said in heard)
+
+
+def test_trained_positions_are_not_thrown_away_unasked(folder):
+    with pytest.raises(CheckpointError, match=r"no place for positions\.table .*missing=\('positions\.\*',\)"):
+        from_pretrained(folder, position="none", announce=quiet)
+
+
+def test_the_advice_covers_everything_that_is_missing(folder):
+    with pytest.raises(CheckpointError, match=r"missing=\('blocks\.2\.\*', 'blocks\.3\.\*',\)"):
+        from_pretrained(folder, depth=4, announce=quiet)
+    assert len(from_pretrained(folder, depth=4, missing=("blocks.2.*", "blocks.3.*"), announce=quiet).blocks) == 4
+
+
+def test_a_plain_vit_becomes_one_with_registers(folder):
+    heard = []
+    model = from_pretrained(folder, registers=2, missing=("registers",), announce=heard.append)
+    assert "positions.table has a new row of zeros for: register 0, register 1." in heard
+    table, before = model.positions.table, tiny().positions.table
+    assert torch.equal(table[:, 0], before[:, 0])
+    assert not table[:, 1:3].any()
+    assert torch.equal(table[:, 3:], before[:, 1:])
+
+
+def test_a_plain_vit_becomes_a_distilled_deit_for_a_larger_picture(folder):
+    asked = {"distillation_token": True, "distillation_head": True}
+    with pytest.raises(CheckpointError, match=r"missing=\('distillation_token', 'distillation_head\.\*',\)"):
+        from_pretrained(folder, announce=quiet, **asked)
+    new = ("distillation_token", "distillation_head.*")
+    model = from_pretrained(folder, image=32, missing=new, announce=quiet, **asked)
+    assert model.positions.table.shape == (1, 2 + 64, 16)
+    assert torch.equal(model.positions.table[:, 0], tiny().positions.table[:, 0])
+    assert model.opinions(torch.rand(1, 3, 32, 32)).distilled.shape == (1, 3)
+
+
+@pytest.mark.parametrize("dialect", ["dino", "transformers"])
+def test_positions_are_stretched_in_the_dialect_that_is_asked_for(folder, dialect):
+    heard = []
+    model = from_pretrained(folder, image=24, dialect=dialect, announce=heard.append)
+    table = resize_positions(tiny().positions.table, (4, 4), (6, 6), prefix=1, dialect=dialect)
+    assert torch.equal(model.positions.table, table)
+    assert f"Positions stretched from 4 x 4 to 6 x 6 patches, as {dialect} does." in heard
+    assert not torch.equal(table, resize_positions(tiny().positions.table, (4, 4), (6, 6), prefix=1, dialect="timm"))
+
+
+def test_several_labels_at_once_survive_transformers_and_timm_says_that_they_are_lost(tmp_path):
+    model = tiny()
+    model.card = dataclasses.replace(model.card, labels=("cat", "dog", "hen"), multi_label=True)
+    folder = save_pretrained(model, tmp_path / "transformers", format="transformers", announce=quiet)
+    assert json.loads((folder / "config.json").read_text())["problem_type"] == "multi_label_classification"
+    assert from_pretrained(folder, announce=quiet).card.multi_label
+    heard = []
+    save_pretrained(model, tmp_path / "timm", format="timm", announce=heard.append)
+    assert "timm cannot be told that several labels can hold at once (multi_label)." in heard
+
+
+@pytest.mark.parametrize(
+    ("format", "kept", "lost"), [("timm", "drop_path", "dropout"), ("transformers", "dropout", "drop_path")]
+)
+def test_rates_of_training_are_written_or_said_to_be_lost(tmp_path, format, kept, lost):
+    heard = []
+    model = tiny(drop_path=0.2, dropout=0.1)
+    folder = save_pretrained(model, tmp_path / "rates", format=format, announce=heard.append)
+    again = from_pretrained(folder, announce=quiet).config
+    assert (getattr(again, kept), getattr(again, lost)) == (getattr(model.config, kept), 0.0)
+    save_pretrained(tiny(), tmp_path / "plain", format=format, announce=heard.append)  # where nothing is set
+    said = [sentence for sentence in heard if "in training" in sentence]
+    assert said == [f"{format} cannot be told that {lost} is {getattr(model.config, lost)} in training."]
+
+
+def test_an_epsilon_that_a_library_does_not_have_names_what_to_type(tmp_path):
+    with pytest.raises(ConfigError, match=r"eps=1e-12.*`--set eps=1e-06`, .*its answers change slightly"):
+        save_pretrained(tiny(eps=1e-12), tmp_path / "timm", format="timm")
+
+
+def test_timms_answer_for_every_token_is_refused_unless_there_are_no_classes(tmp_path):
+    folder = save_pretrained(tiny(), tmp_path / "timm", format="timm", announce=quiet)
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["global_pool"] = ""
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="global_pool='' with num_classes=3 answers for every token"):
+        from_pretrained(folder, announce=quiet)
 
 
 def test_changes_that_touch_no_weight_are_taken(folder):

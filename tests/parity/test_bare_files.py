@@ -238,10 +238,14 @@ def test_what_is_named_and_contradicts_the_shapes_is_a_sentence(tmp_path, named,
 
 def test_heads_that_nothing_tells_are_asked_for(tmp_path):
     save_file(TorchvisionViT().state_dict(), tmp_path / "vit.safetensors")
-    with pytest.raises(
-        CheckpointError, match=r"dim=24 and vit-tiny-16 has 192, so nothing tells heads\. Is it .*add heads="
-    ):
+    with pytest.raises(CheckpointError, match=r"dim=24 and vit-tiny-16 has 192, so nothing tells heads\. Add heads="):
         load(tmp_path / "vit.safetensors", format="torchvision", model="vit-tiny-16")
+
+
+def test_a_file_of_no_published_width_is_not_called_a_published_size(tmp_path):
+    save_file(TorchvisionViT().state_dict(), tmp_path / "vit.safetensors")
+    with pytest.raises(CheckpointError, match=r"looks like torchvision's, of no published size; say .*model=\.\.\."):
+        load(tmp_path / "vit.safetensors")
 
 
 def test_what_shapes_tell_and_libraries_decide_is_announced(tmp_path):

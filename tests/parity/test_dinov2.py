@@ -69,6 +69,22 @@ def test_a_dinov2_folder_written_back_holds_the_same_bytes_and_loads_in_transfor
     agree(answer(kind.from_pretrained(tmp_path / "after"), images), answer(theirs, images), precise=False)
 
 
+def test_a_model_without_the_registers_it_could_have_is_read_and_written(tmp_path):
+    none = {"num_register_tokens": 0}
+    theirs = reference(transformers.Dinov2WithRegistersModel, transformers.Dinov2WithRegistersConfig, none)
+    before, ours = saved(theirs, tmp_path / "before"), load(tmp_path / "before")
+    images = torch.rand(1, 3, 24, 24)
+    agree(ours(images), answer(theirs, images), precise=False)
+
+    save_pretrained(ours, tmp_path / "after", format="transformers", announce=quiet)
+
+    one, other = (load_file(folder / "model.safetensors") for folder in (before, tmp_path / "after"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    again = transformers.Dinov2WithRegistersModel.from_pretrained(tmp_path / "after")
+    agree(answer(again, images), answer(theirs, images), precise=False)
+
+
 def test_new_classes_for_a_bare_dinov2_read_its_class_token(tmp_path):
     folder = saved(reference(transformers.Dinov2Model, transformers.Dinov2Config, {}), tmp_path)
     assert load(folder, classes=3)(torch.rand(1, 3, 24, 24)).shape == (1, 3)

@@ -25,7 +25,8 @@ def explain(
     Args:
         run: a run, a folder, a name from `vitrail models` or a hub id.
         image: the picture.
-        at: the pixel to ask about, x then y, in the picture as displayed; without it the class token is asked.
+        at: the pixel to ask about, x then y, in the picture as displayed; without it the class token is asked. A pixel
+            that the model does not see is replaced by the nearest that it does, and that is said.
         layer: which, counted from 0; the last without it.
         head: which, counted from 0; the mean of all without it, or all to see each.
         out: where the drawing goes.

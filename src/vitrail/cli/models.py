@@ -16,9 +16,12 @@ def models(pattern: Annotated[Positional[str], shown()] = "*", *, json: Switch =
     """
     from vitrail import catalog
     from vitrail.cli.screen import print_json_lines, table
+    from vitrail.errors import ConfigError
     from vitrail.loading import list_models
 
     rows = [(name, catalog.MODELS[name].sentence) for name in list_models(pattern)]
+    if not rows:
+        raise ConfigError(f"No model matches {pattern!r}. `vitrail models` lists them all.")
     if json:
         print_json_lines({"model": name, "about": sentence} for name, sentence in rows)
     else:

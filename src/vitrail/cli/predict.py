@@ -42,6 +42,10 @@ def predict(
 
     if not images:
         raise UsageError(f"Which pictures? Type: vitrail predict {run} PICTURE ...")
+    if top < 1:
+        raise UsageError(f"--top {top} would show nothing. Type --top 1 or more.")
+    if json and csv:
+        raise UsageError("--json and --csv are two ways to print the same. Type one of them.")
     unread: list[str] = []
     found = answers(predictor(run, device=device), images, batch, features, unread)
     if csv:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+UNBOUNDED = 100_000  # columns: a program that reads a table wants one line for each row
+
 
 def print_json_lines(records: Iterable[Any]) -> None:
     """One JSON object on each line, as it becomes known."""
@@ -35,7 +37,7 @@ def print_csv(records: Iterable[dict[str, Any]]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table as wide as the terminal; nothing is cut off, long cells go on in the next line.
+    """A table as wide as the terminal, in which long cells go on in the next line; one line for each row elsewhere.
 
     A column whose cells are all empty is left out.
     """
@@ -50,4 +52,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         drawn.add_column(columns[place], overflow="fold")
     for row in rows:
         drawn.add_row(*(row[place] for place in shown))
-    Console(file=sys.stdout, highlight=False, markup=False).print(drawn)
+    width = None if sys.stdout.isatty() else UNBOUNDED
+    Console(file=sys.stdout, highlight=False, markup=False, width=width).print(drawn)

@@ -1,6 +1,6 @@
 """`vitrail train`: a folder of pictures in, a model one can ship out."""
 
-from vitrail.cli.flags import Count, Data, Number, Out, Set, Source, Switch, Word
+from vitrail.cli.flags import Count, Data, Out, Set, Source, Switch, Word
 
 
 def train(
@@ -11,7 +11,7 @@ def train(
     out: Out = None,
     epochs: Count = None,
     batch: Count = None,
-    seed: Number = 0,
+    seed: Count = None,
     workers: Count = None,
     device: Word = None,
     set: Set = (),
@@ -26,7 +26,7 @@ def train(
         out: the run folder; runs/TASK/DATA without it.
         epochs: how often to see every picture; the recipe says without it.
         batch: pictures in a step; the recipe says without it.
-        seed: of everything that is drawn at random.
+        seed: of everything that is drawn at random; the recipe says without it.
         workers: processes that read pictures; chosen by the machine without it.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
         set: anything else of the recipe, such as optimiser.rate=1e-4; may be repeated.

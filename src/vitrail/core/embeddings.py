@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,11 +23,36 @@ def check_divides(rows: int, columns: int, patch: tuple[int, int]) -> None:
         ConfigError: names the side and the nearest sizes that do divide.
     """
     for side, size, pixels in (("height", rows, patch[0]), ("width", columns, patch[1])):
-        if size % pixels:
+        if not size or size % pixels:
             raise ConfigError(
                 f"An image {side} of {size} pixels does not divide into patches of {pixels}. "
                 f"The nearest sizes that do: {nearest_sizes(size, pixels)}."
             )
+
+
+def check_images(images: Tensor, weight: Tensor) -> None:
+    """Refuse what is no batch of prepared pictures in the precision of the weights.
+
+    Raises:
+        ConfigError: another number of axes, whole numbers, or another kind of number than the weights; says what to do.
+    """
+    if images.ndim != 4:
+        hint = " Add a batch axis: images[None]." if images.ndim == 3 else ""
+        raise ConfigError(
+            f"The images have shape {tuple(images.shape)}; expected (batch, channels, height, width).{hint}"
+        )
+    if not images.is_floating_point():
+        raise ConfigError(
+            f"The images are {images.dtype}; expected prepared pixels, which are floating: "
+            f"model.card.preprocessing(picture).pixels makes them of a picture."
+        )
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(images.device.type):
+        return  # autocast mixes them on purpose
+    if images.dtype != weight.dtype:
+        raise ConfigError(
+            f"The images are {images.dtype} and the weights {weight.dtype}. Use images.to({weight.dtype}), or "
+            f"model.to({images.dtype})."
+        )
 
 
 class PatchEmbed(nn.Module):

@@ -6,9 +6,11 @@ bias, same heads. It is evidence of what was mixed in one layer, and not yet of 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 Head = int | Literal["mean", "all"]
 Point = tuple[int | float, int | float]  # x, then y
+Pixel = tuple[int, int]  # x, then y, counted from 0
 LEAST = (1200, 1200)  # rows and columns to which a picture is decoded for drawing; a page shows no more
 
 
@@ -46,11 +49,15 @@ class Asked(NamedTuple):
         rows: the tokens that are asked; their answers are averaged.
         words: how to say it.
         mark: where it is in the picture, if it is there.
+        wanted: the pixel that somebody named, if one was named.
+        used: the pixel that was asked: `wanted`, or the nearest that the model sees.
     """
 
     rows: list[int]
     words: str
     mark: Question | None = None
+    wanted: Pixel | None = None
+    used: Pixel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,37 +161,68 @@ def encode(model: nn.Module, images: Float[Tensor, "batch channels height width"
 
 
 def first_token(model: nn.Module, tokens: Tokens) -> Asked:
-    """Who is asked when nobody says: the class token, or all patches where a model has none."""
-    if getattr(model, "class_token", None) is not None:
+    """Who is asked when nobody says: the class token where the head reads it, or else all patches.
+
+    A model may say by `reads_class_token` whether its head does; unless it says, a model with a class token reads it.
+    """
+    has = getattr(model, "class_token", None) is not None
+    if getattr(model, "reads_class_token", has):
         return Asked([0], "the class token")
-    return Asked(list(range(tokens.prefix, tokens.x.shape[1])), "the average patch (this model has no class token)")
+    why = "the head of this model does not read its class token" if has else "this model has no class token"
+    return Asked(list(range(tokens.prefix, tokens.x.shape[1])), f"the average patch ({why})")
+
+
+def check_head(head: Any) -> None:
+    """Refuse what is neither the number of a head nor a word for several."""
+    number = isinstance(head, int) and not isinstance(head, bool)
+    if not number and not (isinstance(head, str) and head in ("mean", "all")):
+        raise ExplanationError(f"head={head!r} names no head. Give 'mean', 'all' or a whole number such as 0.")
+
+
+def pixel_at(at: Any) -> Pixel:
+    """The pixel that holds a point.
+
+    Raises:
+        ExplanationError: it is not two finite numbers.
+    """
+    numbers = tuple(at) if isinstance(at, Sequence) else ()
+    real = [number for number in numbers if isinstance(number, Real) and not isinstance(number, bool)]
+    if len(numbers) != 2 or len(real) != 2 or not all(map(math.isfinite, real)):
+        raise ExplanationError(f"at={at!r} is no point. Give two finite numbers, x then y, such as (410, 37).")
+    return math.floor(real[0]), math.floor(real[1])
+
+
+def nearest_seen(pixel: Pixel, placement: Placement) -> Pixel:
+    """The pixel of the file nearest to one, of those whose centres the model reads."""
+    left, top, right, bottom = (math.ceil(side - 0.5) for side in visible(placement))
+    x, y = pixel
+    return max(left, min(x, right - 1)), max(top, min(y, bottom - 1))
 
 
 def patch_under(at: Point, picture: Picture, placement: Placement, tokens: Tokens) -> Asked:
-    """The patch that holds a pixel of the file.
+    """The patch that holds a pixel of the file, or the nearest pixel of it that the model reads.
 
     Raises:
-        ExplanationError: the pixel is not in the picture, or not in the part of it that the model reads.
+        ExplanationError: the pixel is not in the picture.
     """
-    x, y = math.floor(at[0]), math.floor(at[1])
+    wanted = pixel_at(at)
     rows, columns = placement.source
-    if not (0 <= x < columns and 0 <= y < rows):
+    if not (0 <= wanted[0] < columns and 0 <= wanted[1] < rows):
         raise ExplanationError(
-            f"There is no pixel x={x}, y={y} in {picture.name}: x runs from 0 to {columns - 1} and y from 0 to "
-            f"{rows - 1}."
+            f"There is no pixel x={wanted[0]}, y={wanted[1]} in {picture.name}, which has {columns} x {rows} pixels: "
+            f"x runs from 0 to {columns - 1} and y from 0 to {rows - 1}."
         )
-    left, top, right, bottom = (math.ceil(side - 0.5) for side in visible(placement))  # pixels by their centres
-    if not (left <= x < right and top <= y < bottom):
-        raise ExplanationError(
-            f"The model does not see the pixel x={x}, y={y}: of {picture.name} it reads x from {left} to {right - 1} "
-            f"and y from {top} to {bottom - 1}. Ask about a pixel in there."
-        )
+    x, y = used = nearest_seen(wanted, placement)
     patch = placement.size[0] // tokens.grid[0], placement.size[1] // tokens.grid[1]
-    inside = placement.forward(torch.tensor([x + 0.5, y + 0.5], dtype=torch.float64))
-    token = token_at(float(inside[0]), float(inside[1]), tokens.grid, patch, tokens.prefix)
+    inside = placement.forward(torch.tensor([x + 0.5, y + 0.5], dtype=torch.float64)).tolist()
+    # where less than a pixel is read, no centre is inside; its edge then is
+    across, down = (min(max(place, 0), side - 0.5) for place, side in zip(inside, placement.size[::-1], strict=True))
+    token = token_at(across, down, tokens.grid, patch, tokens.prefix)
     left, top, right, bottom = patch_box(token, tokens.grid, patch, tokens.prefix)
     corners = torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=torch.float64)
-    return Asked([token], f"the patch at x = {x}, y = {y}", Question((x + 0.5, y + 0.5), placement.back(corners)))
+    moved = "" if used == wanted else f" (the nearest point that the model sees to {wanted[0]}, {wanted[1]})"
+    words = f"the patch at x = {x}, y = {y}{moved}"
+    return Asked([token], words, Question((x + 0.5, y + 0.5), placement.back(corners)), wanted, used)
 
 
 @torch.inference_mode()
@@ -205,15 +243,16 @@ def explain(
         model: anything made of `vitrail` attention that turns images into `Tokens` by `encode(images)`.
         preprocessing: how the picture becomes what it reads.
         picture: what is shown to it; uint8 pixels (channels, rows, columns) where it has channels that no file has.
-        at: the pixel to ask about, x then y, in the file as displayed, counted from 0; without it the class token
-            is asked, and where a model has none, the average patch.
+        at: the pixel to ask about, x then y, in the file as displayed, counted from 0. One that the model does not
+            see, because it was cropped away, is replaced by the nearest one that it does; `asked` says so. Without
+            it the class token is asked, or the average patch where the head does not read a class token.
         layer: by number (negative ones count from the end) or by name.
         head: a number, `"mean"`, or `"all"` to see each.
 
     Raises:
-        ExplanationError: nothing here attends; no such layer, head or pixel; or the pixel lies outside what the
-            model reads.
+        ExplanationError: nothing here attends; or there is no such layer, head or pixel.
     """
+    check_head(head)
     names = list(attentions(model))
     [name, *more] = chosen_layers(model, layer)
     if more:

@@ -134,15 +134,19 @@ def chosen_layers(model: nn.Module, layers: Layers | None) -> list[str]:
     if layers is None:
         return names
     chosen = []
-    for layer in [layers] if isinstance(layers, int | str) else layers:
+    for layer in layers if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]:
+        if isinstance(layer, bool) or not isinstance(layer, int | str):
+            raise ExplanationError(
+                f"layer={layer!r} names no layer. Give its number, such as -1, or its name, such as {names[-1]!r}."
+            )
         if isinstance(layer, int):
             matching = names[layer : layer + 1 or None] if -len(names) <= layer < len(names) else []
         else:
             matching = [name for name in names if fnmatchcase(name, layer)]
         if not matching:
             raise ExplanationError(
-                f"There is no layer {layer}. This model has layers 0 to {len(names) - 1} ({names[0]} to {names[-1]}); "
-                f"-1 is the last."
+                f"There is no layer {layer!r}. This model has layers 0 to {len(names) - 1} ({names[0]} to "
+                f"{names[-1]}); -1 is the last."
             )
         chosen += matching
     return [name for name in names if name in chosen]

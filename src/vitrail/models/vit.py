@@ -6,6 +6,7 @@ DeiT (Touvron et al., ICML 2021), ViT with a convolutional stem (Xiao et al., Ne
 Compared with transformers, timm and torchvision in tests/parity/test_vit.py.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
 from vitrail.core.blocks import ACTIVATIONS, MLP, EncoderBlock, GatedMLP, NormPlace, Residual
-from vitrail.core.embeddings import ConvStem, PatchEmbed, check_divides
+from vitrail.core.embeddings import ConvStem, PatchEmbed, check_divides, check_images
 from vitrail.core.init import depth_decay, init_transformer
 from vitrail.core.positions import (
     DIALECTS,
@@ -40,6 +41,39 @@ Position = Literal["learned", "axes", "sinusoidal", "relative", "relative-log", 
 def pair(side: int | Sequence[int]) -> tuple[int, int]:
     """Rows and columns, from one number for a square or from two."""
     return (side, side) if isinstance(side, int) else (side[0], side[1])
+
+
+MOST_PATCHES = 2**24  # a picture of 65,536 x 65,536 pixels in patches of 16; no table of positions is longer
+LEAST = {
+    "image": 1, "patch": 1, "channels": 1, "dim": 1, "depth": 1, "heads": 1, "mlp_dim": 1, "stem": 1,
+    "relative_hidden": 1, "representation": 1, "classes": 0, "registers": 0,
+}  # fmt: skip
+RATES = ("drop_path", "dropout")
+
+
+def check_ranges(config: Any) -> None:
+    """Refuse numbers that no Vision Transformer can have.
+
+    Raises:
+        ConfigError: names the field, its value and the range.
+    """
+    for name, least in LEAST.items():
+        value = getattr(config, name)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        if any(number < least for number in numbers):
+            raise ConfigError(f"{name}={value} must be at least {least}.")
+    if not (config.eps > 0 and math.isfinite(config.eps)):
+        raise ConfigError(f"eps={config.eps} must be a number above 0, such as 1e-6.")
+    if config.layer_scale is not None and not math.isfinite(config.layer_scale):
+        raise ConfigError(f"layer_scale={config.layer_scale} must be finite, or None for no such factor.")
+    for name in RATES:
+        if not 0 <= getattr(config, name) < 1:
+            raise ConfigError(f"{name}={getattr(config, name)} must be at least 0 and below 1.")
+    if (patches := config.grid[0] * config.grid[1]) > MOST_PATCHES:
+        raise ConfigError(
+            f"image={config.image} with patch={config.patch} makes {patches:,} patches, and at most {MOST_PATCHES:,} "
+            f"are read. Choose a smaller image or larger patches."
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,11 +119,9 @@ class ViTConfig:
                 object.__setattr__(self, name, pair(getattr(self, name)))  # a list, as JSON gives it
         object.__setattr__(self, "stem", tuple(self.stem))
         check_fields(self)
-        positive = {name: getattr(self, name) for name in ("channels", "dim", "depth", "heads", "mlp_dim")}
-        positive |= {"image": min(self.size), "patch": min(self.patch_size)}
-        for name, value in positive.items():
-            if value < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.layer_scale is not None:
+            object.__setattr__(self, "layer_scale", float(self.layer_scale))  # 1 would make a factor of whole numbers
+        check_ranges(self)
         check_divides(*self.size, self.patch_size)
         if self.dim % self.heads:
             raise ConfigError(
@@ -107,6 +139,8 @@ class ViTConfig:
                 f"distillation_head=True needs distillation_token=True and pool='class', and they are "
                 f"{self.distillation_token} and {self.pool!r}."
             )
+        if self.distillation_head and not self.classes:
+            raise ConfigError("distillation_head=True needs classes, and there are 0. Use distillation_head=False.")
         if self.position == "sinusoidal" and self.dim % 4:
             raise ConfigError(f"position='sinusoidal' needs a width that divides by 4, and dim={self.dim} does not.")
         if self.dialect not in DIALECTS:
@@ -279,6 +313,11 @@ class ViT(nn.Module):
         for token in self.prefix_tokens():
             nn.init.normal_(token, std=0.02)
 
+    @property
+    def reads_class_token(self) -> bool:
+        """Whether the head reads the class token, alone or beside the mean of the patches."""
+        return "class" in self.config.pool
+
     def prefix_tokens(self) -> list[Tensor]:
         """The tokens without a place, in their order."""
         tokens = (self.class_token, self.distillation_token, self.registers)
@@ -290,6 +329,7 @@ class ViT(nn.Module):
         valid: Bool[Tensor, "batch height width"] | None = None,
     ) -> Tokens:
         """Cut into patches, make each a vector, tell each its place, and put the class token in front."""
+        check_images(images, next(self.patch_embed.parameters()))
         patches = self.patch_embed(images)
         grid = (patches.shape[2], patches.shape[3])
         if self.config.position.startswith("relative") and grid != self.config.grid:

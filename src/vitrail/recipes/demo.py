@@ -18,7 +18,7 @@ def demo(
     init: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Recipe:
-    """A ViT of six narrow blocks behind a convolutional stem learns shapes, whatever they wear and stand before.
+    """A ViT of four narrow blocks behind a convolutional stem learns shapes, whatever they wear and stand before.
 
     Run:     vitrail demo
     Cost:    not yet measured
@@ -32,7 +32,7 @@ def demo(
         say: told each guess.
     """
     train = splits.train
-    size = {"image": train[0].picture.size, "patch": 8, "depth": 6, "dim": 128, "heads": 4, "mlp_dim": 256}
+    size = {"image": train[0].picture.size, "patch": 8, "depth": 4, "dim": 128, "heads": 4, "mlp_dim": 256}
     stem = (16, 32, 64)  # convolutions see edges at once; without them a ViT needs several times as many pictures
     changes = {**size, "stem": stem, "channels": train.channels, "classes": len(train.classes)}
     return Recipe(
@@ -41,5 +41,5 @@ def demo(
         data=Pictures(path=data, batch=64, augment=Augment(scale=(0.5, 1.0))),
         optimiser=AdamW(rate=2e-3),
         schedule=Cosine(warmup=0.1),
-        epochs=8,
+        epochs=6,
     )

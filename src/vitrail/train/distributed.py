@@ -4,6 +4,7 @@ They are started by `torchrun`. Nothing wraps the model: after the backward pass
 every sample has been given the same weight beforehand, uneven shares come out right.
 """
 
+import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ class Team:
         if device == "cuda":
             device = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(device)
+        # Imported by torch's optimisers anyway, and then too late: its default arguments would hold the group of
+        # processes until Python has ended, and gloo's threads abort when they outlive it.
+        importlib.import_module("torch.distributed.fsdp")
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         return cls(dist.get_rank(), world, torch.device(device))
 
@@ -58,7 +62,7 @@ class Team:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.world > 1:
             if error is None or isinstance(error, Interrupted):  # all leave together
-                dist.barrier()  # gloo aborts where one process leaves while another is still in touch with it
+                dist.barrier()
             dist.destroy_process_group()
             if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
                 raise TrainingError(

@@ -32,7 +32,7 @@ def memory_in_words(recipe: Recipe) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not any(words in str(error).lower() for words in NO_MEMORY):
             raise
         batch = recipe.data.batch
-        advice = [] if batch == 1 else [f"--batch {batch // 2} --set accumulate={2 * recipe.accumulate} (same result)"]
+        advice = [] if batch == 1 else [f"--batch {batch // 2} --set accumulate={2 * recipe.accumulate}"]
         if not recipe.checkpointing:
             advice.append("--set checkpointing=true (same result, a third slower)")
         if recipe.precision == "float32":

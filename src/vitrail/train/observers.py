@@ -318,7 +318,8 @@ class Screen(Observer):
         best = " (best so far)" if run.best is not None and run.best.step == run.step else ""
         names = dict.fromkeys((run.task.best[0], "loss"))  # the rest is in the log
         scores = ", ".join(f"{name} {run.scores[name]:.4f}" for name in names if name in run.scores)
-        self.say(f"epoch {min(run.epoch, run.epochs)}/{run.epochs} judged: {scores}{best}")
+        epoch = -(-run.step // run.steps_per_epoch)  # the one that the run is in, or that it has just ended
+        self.say(f"epoch {epoch}/{run.epochs} judged: {scores}{best}")
 
     def close(self) -> None:
         if self.bar is not None:

@@ -53,6 +53,8 @@ class Pictures:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"batch={self.batch} must be at least 1.")
+        if self.workers < 0:
+            raise ConfigError(f"workers={self.workers} must be at least 0, which reads pictures in between.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,5 +107,7 @@ class Recipe:
         for name in ("epochs", "accumulate", "threads", "processes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"steps={self.steps} must be at least 1, or none for whole epochs.")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema} must lie between 0 and 1. The usual values are 0.99 to 0.9999.")

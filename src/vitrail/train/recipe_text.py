@@ -145,6 +145,13 @@ def set_in(part: Any, names: list[str], text: str, path: str) -> Any:
         if not dataclasses.is_dataclass(below):
             raise ConfigError(f"--set {path}: {name} has no fields of its own. Type {path.rsplit('.', 1)[0]}=VALUE.")
         return replace(part, **{name: set_in(below, rest, text, path)})
+    own = getattr(part, name)
+    if dataclasses.is_dataclass(own) and text.lower() not in WORDS:
+        fields = [one.name for one in dataclasses.fields(own) if one.compare]
+        raise ConfigError(
+            f"--set {path}={text}: {name} has fields of its own: {', '.join(fields)}. "
+            f"Type --set {path}.{fields[0]}=VALUE, for example."
+        )
     return replace(part, **{name: parse(kinds[name], text, path)})
 
 

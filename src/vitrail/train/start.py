@@ -1,7 +1,8 @@
 """What happens when somebody types `vitrail train` or `vitrail resume`: guesses said, a run, and what to do next."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from vitrail.data.dataset import Splits
 from vitrail.data.loader import Loader
 from vitrail.data.open import open_splits
 from vitrail.data.transforms import eval_transform
-from vitrail.errors import ConfigError, UsageError, unknown
+from vitrail.errors import ConfigError, DataError, ImageError, UsageError, unknown
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import from_pretrained
@@ -68,7 +69,14 @@ def lasting(source: str) -> str:
 
 def many(count: int, thing: str) -> str:
     """So many things, in words."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+    if count == 1:
+        return f"{count} {thing}"
+    return f"{count} {thing}es" if thing.endswith("s") else f"{count} {thing}s"
+
+
+def in_short(classes: Sequence[str]) -> str:
+    """The first names of many."""
+    return ", ".join(classes[:SHOWN_CLASSES]) + (" ..." if len(classes) > SHOWN_CLASSES else "")
 
 
 def choose_recipe(name: str, data: str, splits: Splits, init: str | None, say: Say) -> Recipe:
@@ -81,7 +89,11 @@ def choose_recipe(name: str, data: str, splits: Splits, init: str | None, say: S
         recipe = recipe_from_json(read_json(Path(name)))
         learned = getattr(recipe.task, "classes", splits.train.classes)
         if learned != splits.train.classes:
-            raise ConfigError(f"{name} is for the classes {', '.join(learned)}, and {data} has others.")
+            raise ConfigError(
+                f"{name} is for the {many(len(learned), 'class')} {in_short(learned)}, and {data} has "
+                f"{len(splits.train.classes)}: {in_short(splits.train.classes)}. Type "
+                f"`vitrail train {recipe.model.name} --data {data}` for a recipe that fits this data."
+            )
         model = recipe.model if init is None else replace(recipe.model, init=init)
         return replace(recipe, model=model, data=replace(recipe.data, path=data))
     if name in catalog.MODELS:
@@ -91,30 +103,114 @@ def choose_recipe(name: str, data: str, splits: Splits, init: str | None, say: S
     raise ConfigError(unknown("model", name, [*catalog.MODELS, *catalog.RECIPES]))
 
 
-def with_flags(
-    recipe: Recipe, *, epochs: int | None, batch: int | None, seed: int, workers: int, device: str
-) -> Recipe:
-    """The recipe with what was said on the command line, and what this machine is."""
-    data = replace(recipe.data, batch=recipe.data.batch if batch is None else batch, workers=workers)
+def for_this_machine(recipe: Recipe, device: str) -> Recipe:
+    """A recipe that was just made, with what this machine is; one from a file says itself where it was trained."""
     return replace(
         recipe,
-        data=data,
-        epochs=recipe.epochs if epochs is None else epochs,
-        seed=seed,
+        data=replace(recipe.data, workers=default_workers(device)),
         device=device,
         threads=torch.get_num_threads(),
         processes=int(os.environ.get("WORLD_SIZE", "1")),
     )
 
 
+def with_flags(
+    recipe: Recipe,
+    *,
+    epochs: int | None,
+    batch: int | None,
+    seed: int | None,
+    workers: int | None,
+    device: str | None,
+) -> Recipe:
+    """The recipe with what was said on the command line; what was not said stays."""
+    asked = {"epochs": epochs, "seed": seed, "device": device}
+    of_data = {"batch": batch, "workers": workers}
+    data = replace(recipe.data, **{name: value for name, value in of_data.items() if value is not None})
+    return replace(recipe, data=data, **{name: value for name, value in asked.items() if value is not None})
+
+
+def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """The recipe with what was said after `--set`.
+
+    Raises:
+        UsageError: it has no equals sign, or names the data, which was opened before.
+    """
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment} has no '='. Type --set optimiser.rate=1e-4, for example.")
+        if path == "data.path":
+            raise UsageError(f"--set {assignment} cannot change the data that is open already. Type --data {text}.")
+        recipe = set_path(recipe, path, text)
+    return recipe
+
+
+def refuse_other_classes(recipe: Recipe, splits: Splits) -> None:
+    """Compare the classes of data, task and model before the first step.
+
+    Raises:
+        ConfigError: they differ.
+        DataError: there is only one.
+    """
+    classes, path = splits.train.classes, recipe.data.path
+    if splits.train.task == "classify" and len(classes) == 1 and not splits.train.multi_label:
+        raise DataError(f"There is only one class, {classes[0]}: nothing to tell apart.")
+    answers = recipe.model.changes.get("classes", len(classes))
+    if answers != len(classes):
+        raise ConfigError(
+            f"model.classes={answers}, and {path} has {many(len(classes), 'class')}. "
+            f"Type --set model.classes={len(classes)}, or leave it out."
+        )
+    learned = getattr(recipe.task, "classes", classes)
+    if learned != classes:
+        raise ConfigError(
+            f"task.classes is {in_short(learned)}, and {path} has {in_short(classes)}. Leave --set task.classes out."
+        )
+
+
+def fit_channels(recipe: Recipe, splits: Splits, say: Say) -> Recipe:
+    """The recipe without RandAugment where pictures are neither grey nor in colour, which it cannot vary.
+
+    Raises:
+        ConfigError: picture files have no such number of channels.
+    """
+    channels = recipe.model.changes.get("channels", splits.train.channels)
+    if channels not in (1, 3, 4, splits.train.channels):
+        raise ConfigError(
+            f"model.channels={channels}, and picture files give 1 (grey), 3 (colour) or 4 (colour and alpha). "
+            f"Type --set model.channels={splits.train.channels}."
+        )
+    augment = recipe.data.augment
+    if channels in (1, 3) or augment.randaugment is None:
+        return recipe
+    say(f"RandAugment is left out: it varies grey and colour pictures, and these have {channels} channels.")
+    return replace(recipe, data=replace(recipe.data, augment=replace(augment, randaugment=None)))
+
+
+@contextmanager
+def broken_pictures_in_words(recipe: Recipe, folder: Path) -> Iterator[None]:
+    """Say of a picture that cannot be read in the middle of a run how to find the others, and how to go on.
+
+    Raises:
+        DataError: instead of what was raised.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise DataError(
+            f"{error} `vitrail check --data {recipe.data.path}` lists all such files. Mend them, and "
+            f"`vitrail resume {folder}` goes on."
+        ) from error
+
+
 def announce(recipe: Recipe, splits: Splits, folder: Path, say: Say) -> None:
     """Say what is about to happen."""
     classes = splits.train.classes
-    shown = ", ".join(classes[:SHOWN_CLASSES]) + (" ..." if len(classes) > SHOWN_CLASSES else "")
     beginning = f"weights from {recipe.model.init}" if recipe.model.init else "fresh weights"
     batch = recipe.data.batch * recipe.accumulate * recipe.processes
     say(f"data     {recipe.data.path}: {len(splits.train)} pictures to learn from, {len(splits.val)} to be judged by")
-    say(f"classes  {len(classes)}: {shown}")
+    say(f"classes  {len(classes)}: {in_short(classes)}")
     say(f"model    {recipe.model.name} with {beginning}")
     length = many(recipe.epochs, "epoch") if recipe.steps is None else many(recipe.steps, "step")
     say(f"recipe   {recipe.task.name}: {length}, {many(batch, 'picture')} a step, seed {recipe.seed}")
@@ -155,7 +251,7 @@ def train(
     out: Path | str | None = None,
     epochs: int | None = None,
     batch: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     workers: int | None = None,
     device: str | None = None,
     set: Sequence[str] = (),
@@ -169,8 +265,8 @@ def train(
         data: what `open_splits` reads.
         init: weights to start from: a folder, a run, a hub id, or `default` for the published ones.
         out: the run folder; `runs/TASK/DATA` unless given.
-        epochs, batch, seed, workers: of the recipe.
-        device: `cpu`, `cuda`, `cuda:1` or `mps`; the fastest there is unless given.
+        epochs, batch, seed, workers: of the recipe; as it says unless given.
+        device: `cpu`, `cuda`, `cuda:1` or `mps`; unless given, what a recipe file says, or the fastest there is.
         set: `path=value` for anything else in the recipe.
         dry_run: try one step of everything, say what the whole would cost, and stop.
         say: told every guess.
@@ -184,22 +280,24 @@ def train(
     splits = open_splits(data)
     for note in splits.notes:
         say(note)
-    device = str(usable_device(device or fastest_device()))
-    workers = default_workers(device) if workers is None else workers
+    device = None if device is None else str(usable_device(device))
     init = None if init is None else lasting(init)
     recipe = choose_recipe(model, lasting(str(data)), splits, init, say)
+    if not model.endswith(".json"):
+        recipe = for_this_machine(recipe, device or str(usable_device(fastest_device())))
     recipe = with_flags(recipe, epochs=epochs, batch=batch, seed=seed, workers=workers, device=device)
-    for assignment in set:
-        path, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set {assignment} has no '='. Type --set optimiser.rate=1e-4, for example.")
-        recipe = set_path(recipe, path, text)
+    recipe = with_assignments(recipe, set)
+    recipe = replace(recipe, device=str(usable_device(recipe.device)))
+    refuse_other_classes(recipe, splits)
+    recipe = fit_channels(recipe, splits, say)
     folder = Path(out) if out is not None else free_folder(recipe.task.name, str(data), say)
     announce(recipe, splits, folder, say)
     if dry_run:
         try_out(recipe, splits, say)
         return None
-    finish(fit(recipe, folder, observers=[Screen(say)], splits=splits, say=say), recipe, splits, say)
+    with broken_pictures_in_words(recipe, folder):
+        result = fit(recipe, folder, observers=[Screen(say)], splits=splits, say=say)
+    finish(result, recipe, splits, say)
     return folder
 
 
@@ -223,5 +321,7 @@ def resume(run: Path | str, *, workers: int | None = None, device: str | None = 
     )
     splits = open_splits(recipe.data.path)
     say(f"Going on with {folder}.")
-    finish(fit(recipe, folder, resume=True, observers=[Screen(say)], splits=splits, say=say), recipe, splits, say)
+    with broken_pictures_in_words(recipe, folder):
+        result = fit(recipe, folder, resume=True, observers=[Screen(say)], splits=splits, say=say)
+    finish(result, recipe, splits, say)
     return folder

@@ -27,13 +27,17 @@ def guess_format(families: Iterable[Family], names: Iterable[str], library: str 
     return (family, format) if fewest <= len(names) / 2 else None
 
 
-def guess_model(family: Family, told: Mapping[str, Any]) -> str:
-    """The published size with which the shapes agree best."""
+def guess_model(family: Family, told: Mapping[str, Any]) -> str | None:
+    """The published size with which the shapes agree best; none where they contradict what must agree."""
+    anchors = set(family.untold.values())
+    near = [
+        name for name, size in family.variants.items() if all(getattr(size, one) == told.get(one) for one in anchors)
+    ]
 
     def agreement(name: str) -> int:
         return sum(getattr(family.variants[name], field) == told.get(field) for field in family.identity)
 
-    return max(family.variants, key=agreement)
+    return max(near, key=agreement, default=None)
 
 
 def introduction(path: Path, families: list[Family], foreign: Mapping[str, Tensor], library: str | None) -> str:
@@ -46,7 +50,12 @@ def introduction(path: Path, families: list[Family], foreign: Mapping[str, Tenso
         ours = format.keymap.read(foreign)
         model = guess_model(family, tell(family, ours, values_of(next(iter(family.variants.values()))), str(path)))
     except CheckpointError:
-        model = next(iter(family.variants))
+        model = None
+    if model is None:
+        return (
+            f"It looks like {format.library}'s, of no published size; say from_pretrained({path.name!r}, "
+            f"format={format.library!r}, model=...) with the size it comes nearest to."
+        )
     return (
         f"It looks like {format.library}'s {model}; if so, say from_pretrained({path.name!r}, "
         f"format={format.library!r}, model={model!r}), or --from {format.library} --model {model}."
@@ -87,9 +96,10 @@ def check_named(family: Family, model: str, named: Mapping[str, Any], told: Mapp
     for name, anchor in family.untold.items():
         published = getattr(family.variants[model], anchor)
         if name not in told and name not in named and told[anchor] != published:
+            near = guess_model(family, told)
+            hint = f"Is it {near}? Or add {name}=..." if near else f"Add {name}=..."
             raise CheckpointError(
-                f"{path} has {anchor}={told[anchor]} and {model} has {published}, so nothing tells {name}. Is it "
-                f"{guess_model(family, told)}? Or add {name}=..."
+                f"{path} has {anchor}={told[anchor]} and {model} has {published}, so nothing tells {name}. {hint}"
             )
 
 

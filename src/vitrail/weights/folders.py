@@ -1,7 +1,7 @@
 """Folders of weights with a configuration beside them: our own, transformers' and timm's, read and written."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,6 +112,9 @@ def timm_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing
     return preprocessors.from_timm(config.get("pretrained_cfg") or {})
 
 
+MULTI_LABEL = "multi_label_classification"  # transformers' problem_type where several labels can hold at once
+
+
 class Extras(NamedTuple):
     """What goes into a foreign folder beside names and sizes.
 
@@ -132,13 +135,15 @@ def transformers_extras(card: Card, config: Any) -> Extras:
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: number for number, label in enumerate(labels)}}
     prepared = preprocessors.to_transformers(card.preprocessing)
     lost = preprocessors.lost(card.preprocessing, preprocessors.from_transformers(prepared))
-    return Extras(names if labels else {}, {"preprocessor_config.json": prepared}, lost)
+    problem = {"problem_type": MULTI_LABEL} if card.multi_label else {}
+    return Extras((names if labels else {}) | problem, {"preprocessor_config.json": prepared}, lost)
 
 
 def timm_extras(card: Card, config: Any) -> Extras:
     """Labels and preprocessing as timm writes them."""
     prepared = preprocessors.to_timm(card.preprocessing)
     lost = preprocessors.lost(card.preprocessing, preprocessors.from_timm(prepared))
+    lost += ["several labels can hold at once (multi_label)"] * card.multi_label
     return Extras({"pretrained_cfg": prepared} | ({"label_names": list(card.labels)} if card.labels else {}), {}, lost)
 
 
@@ -221,6 +226,7 @@ def foreign_card(
     card = Card(
         model=name,
         labels=label_list(config.get(library.labels), getattr(ours, "classes", 0)),
+        multi_label=config.get("problem_type") == MULTI_LABEL,
         preprocessing=preprocessing,
         licence=str(published.get("license") or "") if isinstance(published, Mapping) else "",
         origin=str(folder),
@@ -285,6 +291,27 @@ def read_folder(folder: Path, families: Iterable[Family], preprocessing: Preproc
     return read_foreign(folder, config, library, families, preprocessing)
 
 
+def nearest_fit(format: Format, config: Any, wrong: list[str]) -> str:
+    """What to type so that a model fits, where the library itself says which values of those fields it has."""
+    wanted = {name: format.defaults[name] for name in wrong if name in format.defaults}
+    if len(wanted) < len(wrong) or format.misfits(replace(config, **wanted)):
+        return "Or load it with other values of these fields, where they may be otherwise."
+    typed = " ".join(f"--set {name}={value}" for name, value in wanted.items())
+    arguments = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
+    return f"With `{typed}`, or from_pretrained(..., {arguments}), it fits, and its answers change slightly."
+
+
+def untold(family: Family, format: Format, config: Any, written: Mapping[str, Any], shapes: Any) -> list[str]:
+    """What only training would notice of a configuration, and is not there when it is read back."""
+    assert format.read_config is not None
+    again = format.read_config(written, shapes)
+    return [
+        f"{name} is {getattr(config, name)} in training"
+        for name in family.training
+        if getattr(config, name) and again.get(name) != getattr(config, name)
+    ]
+
+
 def write_foreign(
     folder: Path, library: str, family: Family, config: Any, tensors: Mapping[str, Tensor], card: Card
 ) -> list[str]:
@@ -302,14 +329,17 @@ def write_foreign(
         said = ", ".join(f"{name}={getattr(config, name)!r}" for name in wrong)
         fitting = ["vitrail", *dict.fromkeys(one.library for one in writable if not one.misfits(config))]
         raise ConfigError(
-            f"{library} cannot write down this model ({said}). Formats that can: {', '.join(fitting)}. Or load it with "
-            f"other values of these fields, where they may be otherwise."
+            f"{library} cannot write down this model ({said}). Formats that can: {', '.join(fitting)}. "
+            f"{nearest_fit(format, config, wrong)}"
         )
     assert format.write_config is not None
     extras = LIBRARIES[library].extras(card, config)
     sizes = {name: value for name, value in values_of(config).items() if type(value) is int}
-    write_safetensors(folder / "model.safetensors", format.keymap.write(tensors, sizes), {"format": "pt"})
+    foreign = format.keymap.write(tensors, sizes)
+    written = format.write_config(config) | extras.config
+    write_safetensors(folder / "model.safetensors", foreign, {"format": "pt"})
     for name, values in extras.files.items():
         write_json(folder / name, values)
-    write_json(folder / "config.json", format.write_config(config) | extras.config)
-    return [f"{library} cannot be told that {loss}." for loss in extras.lost]
+    write_json(folder / "config.json", written)
+    lost = [*extras.lost, *untold(family, format, config, written, shapes_of(foreign))]
+    return [f"{library} cannot be told that {loss}." for loss in lost]

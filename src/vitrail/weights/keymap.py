@@ -48,10 +48,15 @@ def some(names: Iterable[str], most: int = 10) -> str:
 
 @dataclass(frozen=True)
 class Rename:
-    """The same tensor under another name."""
+    """The same tensor under another name.
+
+    Args:
+        empty: gives the foreign tensor where we have none, for a library that then keeps one without numbers.
+    """
 
     theirs: str
     mine: str
+    empty: Callable[[Tensors], Tensor] | None = None
 
     @property
     def foreign(self) -> tuple[str, ...]:
@@ -277,7 +282,7 @@ class KeyMap:
         return {name: rule.reason for name in names for rule in self.claims(name) if isinstance(rule, Ignore)}
 
     def read(self, foreign: Tensors) -> dict[str, Tensor]:
-        """Our tensors, from all the foreign ones.
+        """Our tensors, from all the foreign ones; those without a single number say nothing and are left out.
 
         Raises:
             CheckpointError: a name that no rule knows or that is there in two spellings, a tensor that does not
@@ -299,7 +304,7 @@ class KeyMap:
                     raise CheckpointError(f"Two tensors of the file mean {some(twice)}.")
                 read = rule.read([spelled[name] for name in fill(rule.foreign, values)])
                 ours.update(zip(targets, read, strict=True))
-        return ours
+        return {name: tensor for name, tensor in ours.items() if tensor.numel()}
 
     def write(self, ours: Tensors, sizes: Sizes | None = None) -> dict[str, Tensor]:
         """The foreign tensors, from all of ours.
@@ -321,6 +326,8 @@ class KeyMap:
                 written.update(sources)
             if isinstance(rule, Ignore) and rule.rebuild is not None:
                 foreign.update(rule.rebuild(ours))
+            if isinstance(rule, Rename) and rule.empty is not None and rule.mine not in ours:
+                foreign[rule.theirs] = rule.empty(ours)
         if lost := [name for name in ours if name not in written]:
             raise CheckpointError(f"This format has no place for {len(lost)} of {len(ours)} tensors: {some(lost)}.")
         return foreign

@@ -23,6 +23,8 @@ FAMILY = Family(
         *dinov2.FORMATS,
     ),
     heads=("head.*", "distillation_head.*"),
+    before_heads=("representation.*",),
+    training=("drop_path", "dropout"),
     identity=(
         "patch",
         "dim",

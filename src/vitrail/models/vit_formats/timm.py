@@ -106,6 +106,11 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
     gated = one_of(MLPS, arguments.get("mlp_layer", "Mlp"), "mlp_layer")
     width = int(dim * arguments.get("mlp_ratio", 4.0))
     pool = one_of(POOLS, arguments["global_pool"], "global_pool") if arguments["class_token"] else "mean"
+    if arguments["global_pool"] == "" and classes:
+        raise ConfigError(
+            f"timm's global_pool='' with num_classes={classes} answers for every token, which is not supported. "
+            f"Set global_pool='token' or 'avg' in config.json, or num_classes=0."
+        )
     pooled_norm = arguments.get("fc_norm")
     distilled = "distilled" in str(config["architecture"])
     position = "learned" if arguments.get("pos_embed", "learn") == "learn" else "none"
@@ -182,6 +187,8 @@ def write(config: ViTConfig) -> dict[str, Any]:
         arguments["reg_tokens"] = config.registers
         arguments["pos_embed"] = "learn" if config.position == "learned" else "none"
         arguments["no_embed_class"] = config.positions_for == "patches"
+    if config.drop_path:
+        arguments["drop_path_rate"] = config.drop_path
     if config.activation != "gelu" and not config.gated:
         arguments["act_layer"] = foreign_word(ACTIVATIONS, config.activation)
     return {

@@ -49,11 +49,15 @@ DINOV2 = (
     *TOKENS,
     *ATTENTION,
     Rename("embeddings.mask_token", "mask_token"),
-    Rename("embeddings.register_tokens", "registers"),
     Rename("encoder.layer.{i}.norm1.{p}", "blocks.{i}.around_attention.norm.{p}"),
     Rename("encoder.layer.{i}.layer_scale1.lambda1", "blocks.{i}.around_attention.layer_scale"),
     Rename("encoder.layer.{i}.norm2.{p}", "blocks.{i}.around_mlp.norm.{p}"),
     Rename("encoder.layer.{i}.layer_scale2.lambda1", "blocks.{i}.around_mlp.layer_scale"),
+)
+REGISTERS = Rename(
+    "embeddings.register_tokens",
+    "registers",
+    empty=lambda ours: ours["class_token"].new_zeros(1, 0, ours["class_token"].shape[2]),
 )
 PLAIN_MLP = (
     Rename("encoder.layer.{i}.mlp.fc1.{p}", "blocks.{i}.mlp.expand.{p}"),
@@ -197,9 +201,9 @@ def read_dinov2(config: Fields, registers: bool) -> dict[str, Any]:
     }
 
 
-def write_dinov2(config: ViTConfig) -> dict[str, Any]:
+def write_dinov2(config: ViTConfig, registers: bool) -> dict[str, Any]:
     """Dinov2Config or Dinov2WithRegistersConfig, from ours."""
-    own = {"num_register_tokens": config.registers} if config.registers else {"use_mask_token": config.mask_token}
+    own = {"num_register_tokens": config.registers} if registers else {"use_mask_token": config.mask_token}
     return write_common(config) | own | {
         "mlp_ratio": mlp_ratio(config),
         "use_swiglu_ffn": config.gated,
@@ -213,7 +217,7 @@ def dinov2(*, registers: bool, classifier: bool, gated: bool) -> Format:
     model_type = "dinov2_with_registers" if registers else "dinov2"
     kind = "ForImageClassification" if classifier else "Model"
     name = f"Dinov2{'WithRegisters' if registers else ''}{kind}"
-    rules = (*DINOV2, *(GATED_MLP if gated else PLAIN_MLP))
+    rules = (*DINOV2, *((REGISTERS,) if registers else ()), *(GATED_MLP if gated else PLAIN_MLP))
     means = {
         "positions_for": "class",
         "dialect": "dinov2-registers" if registers else "dinov2",
@@ -221,10 +225,11 @@ def dinov2(*, registers: bool, classifier: bool, gated: bool) -> Format:
     }
 
     def misfits(config: ViTConfig) -> list[str]:
+        none = config.dialect == "dinov2-registers"  # what tells a model without registers from a plain DINOv2
         wrong = differs(
             config,
             classes=max(config.classes, 1) if classifier else 0,
-            registers=max(config.registers, 1) if registers else 0,
+            registers=max(config.registers, 0 if none else 1) if registers else 0,
             mask_token=registers or config.mask_token,
             layer_scale=1.0 if config.layer_scale is None else config.layer_scale,
             gated=gated,
@@ -240,7 +245,9 @@ def dinov2(*, registers: bool, classifier: bool, gated: bool) -> Format:
         read_config=lambda config, shapes: (
             read_dinov2(config, registers) | {"classes": read_classes(config) if classifier else 0} | means
         ),
-        write_config=lambda config: write_dinov2(config) | {"architectures": [name], "model_type": model_type},
+        write_config=lambda config: (
+            write_dinov2(config, registers) | {"architectures": [name], "model_type": model_type}
+        ),
         misfits=misfits,
         defaults={"eps": 1e-6} | means,
     )
@@ -272,7 +279,7 @@ FORMATS = (
     vit("deit", "DeiTModel", (*DEIT, *POOLER), classifier=False, distillation_token=True),
     *(
         dinov2(registers=registers, classifier=classifier, gated=gated)
-        for registers in (False, True)
+        for registers in (True, False)  # a model without registers is written as one with them where both fit
         for classifier in (True, False)
         for gated in (False, True)
     ),
