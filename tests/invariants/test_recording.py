@@ -288,7 +288,7 @@ def test_a_model_without_attention_says_so_in_words():
 def test_a_layer_that_does_not_exist_names_the_ones_that_do(layer):
     with pytest.raises(ExplanationError) as error:
         recording(tiny(), layer)
-    assert f"There is no layer {layer}. This model has layers 0 to 2" in str(error.value)
+    assert f"There is no layer {layer!r}. This model has layers 0 to 2" in str(error.value)
 
 
 @pytest.mark.parametrize("head", [4, -1])

@@ -109,7 +109,7 @@ def resigned(folder: Path) -> Path:
         ("config.json", {"config": {"__class__": "x"}}, "no field called '__class__'"),
         ("config.json", {"config": {"depth": 10**9}}, "depth=1000000000, and the weights have 2"),
         ("config.json", {"config": {"depth": "2"}}, "depth='2' is not a whole number"),
-        ("config.json", {"config": {"image": 10**9, "position": "sinusoidal"}}, "learned"),
+        ("config.json", {"config": {"image": 10**9, "position": "sinusoidal"}}, "at most 16,777,216 are read"),
         ("config.json", {"config": []}, "should be an object"),
         ("config.json", {"config": {"dialect": "martian"}}, "no dialect"),
         ("card.json", {"_target_": "os.system"}, "no field called '_target_'"),

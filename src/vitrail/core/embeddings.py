@@ -46,8 +46,8 @@ def check_images(images: Tensor, weight: Tensor) -> None:
             f"The images are {images.dtype}; expected prepared pixels, which are floating: "
             f"model.card.preprocessing(picture).pixels makes them of a picture."
         )
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled(images.device.type):
-        return  # autocast mixes them on purpose
+    if torch.compiler.is_compiling() or images.is_meta or torch.is_autocast_enabled(images.device.type):
+        return  # autocast mixes them on purpose; meta tensors only have shapes, and no autocast
     if images.dtype != weight.dtype:
         raise ConfigError(
             f"The images are {images.dtype} and the weights {weight.dtype}. Use images.to({weight.dtype}), or "

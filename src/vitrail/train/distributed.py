@@ -4,7 +4,6 @@ They are started by `torchrun`. Nothing wraps the model: after the backward pass
 every sample has been given the same weight beforehand, uneven shares come out right.
 """
 
-import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,7 +46,8 @@ class Team:
             torch.cuda.set_device(device)
         # Imported by torch's optimisers anyway, and then too late: its default arguments would hold the group of
         # processes until Python has ended, and gloo's threads abort when they outlive it.
-        importlib.import_module("torch.distributed.fsdp")
+        from torch.distributed import fsdp  # noqa: F401
+
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         return cls(dist.get_rank(), world, torch.device(device))
 
