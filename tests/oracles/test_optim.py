@@ -324,7 +324,7 @@ def test_a_part_that_is_off_is_switched_on_by_setting_what_is_in_it():
         ("optimiser.rte", "1", "no field called 'rte'. Did you mean rate"),
         ("optimiser.rate", "fast", "optimiser.rate=fast is not a number"),
         ("optimiser.rate", "-1", "optimiser.rate=-1 must be above 0"),
-        ("optimiser", "adam", "--set optimiser=adam"),
+        ("optimiser", "adam", "--set optimiser=adam: optimiser has fields of its own: rate, decay"),
         ("epochs", "1.5", "epochs=1.5 is not a whole number"),
         ("keep", "worst", "keep=worst is not one of 'best', 'last'"),
         ("epochs.count", "1", "epochs has no fields of its own"),

@@ -189,7 +189,7 @@ def pixel_at(at: Any) -> Pixel:
     real = [number for number in numbers if isinstance(number, Real) and not isinstance(number, bool)]
     if len(numbers) != 2 or len(real) != 2 or not all(map(math.isfinite, real)):
         raise ExplanationError(f"at={at!r} is no point. Give two finite numbers, x then y, such as (410, 37).")
-    return math.floor(real[0]), math.floor(real[1])
+    return math.floor(float(real[0])), math.floor(float(real[1]))
 
 
 def nearest_seen(pixel: Pixel, placement: Placement) -> Pixel:
