@@ -1,6 +1,7 @@
 """A step of training: vitrail beside transformers, as people run it.
 
     python benchmarks/training_step.py [--model vit-small-16] [--batch 16] [--threads 2] [--seconds 120]
+        [--keep-freed-memory]
 
 Both have the same shape of network, the same pictures and labels; a step is forward, loss, backward, AdamW. What
 transformers' users run is `ViTForImageClassification` with its default attention, torch's AdamW with its defaults, and
@@ -18,6 +19,7 @@ from side_by_side import Work, in_turns, show
 from torch import Tensor, nn
 
 import vitrail
+from vitrail.core.memory import keep_freed_memory
 from vitrail.core.precision import describe, fast_float32
 from vitrail.models.vit import ViTConfig
 from vitrail.train.optim import AdamW, build_optimiser
@@ -95,9 +97,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--keep-freed-memory", action="store_true", help="as `fit` does; helps every way of the four")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     print(describe())
+    if flags.keep_freed_memory:
+        print(f"freed memory is kept: {keep_freed_memory()}")
     times = in_turns(ways(flags.model, flags.batch), flags.seconds)
     show(f"One training step, {flags.model}, batch {flags.batch}", times, base="transformers, float32")
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from vitrail.core.attention import Attention
 from vitrail.core.kernels import attention_weights, fused
+from vitrail.core.quick import quick
 from vitrail.errors import ExplanationError
 from vitrail.explain.recording import RecordingKernel, recording
 from vitrail.models.vit import ViT, ViTConfig
@@ -166,7 +167,7 @@ def test_the_twin_shares_every_parameter_and_buffer_and_nothing_is_left_on_the_m
         assert ours.keys() == theirs.keys()
         assert all(ours[name] is theirs[name] for name in theirs)
     assert {name: (id(part), dict(part.__dict__)) for name, part in model.named_modules()} == before
-    assert all(block.attention.kernel is fused for block in model.blocks)
+    assert all(block.attention.kernel is quick for block in model.blocks)
     assert all(isinstance(block.attention.kernel, RecordingKernel) for block in twin.blocks)
 
 

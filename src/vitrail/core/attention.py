@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.core.cache import KeyValueCache
-from vitrail.core.kernels import Kernel, fused
+from vitrail.core.kernels import Kernel
+from vitrail.core.quick import quick
 from vitrail.errors import ConfigError
 
 Prepare = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -47,7 +48,7 @@ class Attention(nn.Module):
         scale: float | None = None,
         dropout: float = 0.0,
         prepare: Prepare | None = None,
-        kernel: Kernel = fused,
+        kernel: Kernel = quick,
     ) -> None:
         super().__init__()
         if dim % heads:

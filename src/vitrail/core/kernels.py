@@ -62,8 +62,9 @@ def attention_weights(
     Each row sums to one, except that of a query that may look nowhere, which is all zeros.
     """
     scores = scale * query @ key.transpose(-2, -1)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    if mask is None:
+        return scores.softmax(dim=-1)
+    scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
     weights = scores.softmax(dim=-1)
     nowhere = (scores == float("-inf")).all(dim=-1, keepdim=True)
     return weights.masked_fill(nowhere, 0.0)

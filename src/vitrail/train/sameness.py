@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from vitrail.core.memory import keep_freed_memory
 from vitrail.core.precision import decide, fast_float32
 from vitrail.train.recipe import Recipe
 
@@ -22,7 +23,9 @@ def numerics(recipe: Recipe) -> Iterator[None]:
     """Settings that decide the last digits of every number, put back afterwards."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(recipe.threads)
-    if recipe.device != "cpu":
+    if recipe.device == "cpu":
+        keep_freed_memory()
+    else:
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with torch.random.fork_rng(devices=[]), fast_float32():
