@@ -58,6 +58,13 @@ class ImageError(VitrailError):
         return type(self), (self.code, self.path, self.hint)  # loader workers send errors across processes
 
 
+def many(count: int, thing: str) -> str:
+    """So many things, in words."""
+    if count == 1:
+        return f"{count} {thing}"
+    return f"{count} {thing}es" if thing.endswith("s") else f"{count} {thing}s"
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that leads nowhere, with what was probably meant."""
     known = list(known)

@@ -157,7 +157,8 @@ def covering(names: Sequence[str], among: Iterable[str]) -> str:
         return name
 
     patterns = dict.fromkeys(widest(name) for name in names)
-    return "missing=(" + "".join(f"{pattern!r}, " for pattern in patterns).removesuffix(" ") + ")"
+    typed = "".join(f"{pattern!r}, " for pattern in patterns).removesuffix(" ")
+    return f"missing=({typed}), or after `vitrail train` --set 'model.missing={','.join(patterns)}'"
 
 
 def check_complete(family: Family, loaded: Loaded, missing: Sequence[str]) -> None:
@@ -321,7 +322,7 @@ def from_pretrained(
     source: str | Path,
     format: str | None = None,
     model: str | None = None,
-    missing: Sequence[str] = (),
+    missing: Sequence[str] | str = (),
     announce: Announce = say,
     dtype: torch.dtype | None = None,
     preprocessing: Preprocessing | None = None,
@@ -347,6 +348,7 @@ def from_pretrained(
     Raises:
         CheckpointError, ConfigError: whatever is wrong, in a sentence.
     """
+    missing = (missing,) if isinstance(missing, str) else tuple(missing)
     path, checkpoint = find(source, announce)
     loaded = read_source(path, format, model, preprocessing, changes)
     check_complete(loaded.family, loaded, missing)

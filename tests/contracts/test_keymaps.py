@@ -37,8 +37,8 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
         (Rename("a.{i}.{p}", "b.{i}.{p}"), {"a.0.weight": numbers(2, 3), "a.11.bias": numbers(4)}),
         (Split("qkv.{p}", ("q.{p}", "k.{p}", "v.{p}")), {"qkv.weight": numbers(6, 2), "qkv.bias": numbers(6)}),
         (Join(("gate.{i}", "up.{i}"), "both.{i}"), {"gate.0": numbers(3, 2), "up.0": numbers(3, 2) + 6}),
-        (Rearrange("kernel", "weight", "in heads width -> (heads width) in"), {"kernel": numbers(5, 2, 3)}),
-        (Rearrange("kernel", "weight", "in out -> out in"), {"kernel": numbers(5, 2)}),
+        (Rearrange("kernel", "weight", "dim heads width -> (heads width) dim"), {"kernel": numbers(5, 2, 3)}),
+        (Rearrange("kernel", "weight", "dim classes -> classes dim"), {"kernel": numbers(5, 2)}),
         (Tie(("embed", "decode"), "table"), {"embed": numbers(3, 2), "decode": numbers(3, 2)}),
         (Rename("{rest}.x", "{rest}.y"), {"a.b.c.x": numbers(2)}),
     ],
@@ -56,7 +56,7 @@ def test_a_split_gives_each_part_its_own_rows():
 
 def test_a_rearrangement_moves_axes_where_it_says():
     kernel = numbers(5, 2, 3)
-    ours = KeyMap([Rearrange("kernel", "weight", "in heads width -> (heads width) in")]).read({"kernel": kernel})
+    ours = KeyMap([Rearrange("kernel", "weight", "dim heads width -> (heads width) dim")]).read({"kernel": kernel})
     assert ours["weight"][1 * 3 + 2, 4] == kernel[4, 1, 2]
 
 

@@ -1,6 +1,7 @@
 """A family and a task that `src` has never heard of pass through every verb, by standing in the catalog."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -93,5 +94,5 @@ def test_a_format_that_cannot_hold_it_says_so(trained, capsys):
 
 
 def test_every_verb_was_tried_or_needs_no_model():
-    tried = {"check", "train", "resume", "evaluate", "predict", "explain", "models", "info", "convert"}
+    tried = set(re.findall(r'main\(\["([a-z]+)"', Path(__file__).read_text()))
     assert set(VERBS) - tried == {"doctor", "demo"}

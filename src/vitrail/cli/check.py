@@ -7,15 +7,18 @@ def check(*, data: Data, json: Switch = False) -> None:
     """Say what is wrong with a data set, file by file, and change nothing.
 
     Finds pictures that cannot be read, empty classes, the same picture in two parts, names that differ only in
-    case, hidden files, wrong extensions and more. Exits with 1 when something must be put right.
+    case, hidden files, wrong extensions and more. Exits with 1 when there is an error, which would stop a training
+    or spoil its scores, or a warning, of what was probably not meant; notes alone are no fault.
 
     Args:
         data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones.
         json: print one JSON object for each fault.
     """
+    from collections import Counter
+
     from vitrail.cli.screen import print_json_lines
     from vitrail.data.check import check
-    from vitrail.errors import DataError
+    from vitrail.errors import DataError, many
 
     faults = check(data)
     if json:
@@ -23,8 +26,10 @@ def check(*, data: Data, json: Switch = False) -> None:
     else:
         for fault in faults:
             print(f"{fault.path}: {fault.severity}: {fault.reason} [{fault.code}]")
-    errors = sum(fault.severity == "error" for fault in faults)
-    if errors:
-        raise DataError(f"{data}: {errors} of {len(faults)} findings must be put right before training.")
+    found = Counter(fault.severity for fault in faults)
+    if found["error"]:
+        raise DataError(f"{data}: {found['error']} of {len(faults)} findings must be put right before training.")
+    if found["warning"]:
+        raise DataError(f"{data} can be trained on, but {many(found['warning'], 'finding')} should be looked at first.")
     if not json:
         print(f"{data}: ready to train on{', with the above in mind' if faults else ''}.")

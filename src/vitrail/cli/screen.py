@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from typing import Any
 
 UNBOUNDED = 100_000  # columns: a program that reads a table wants one line for each row
@@ -16,13 +17,13 @@ def print_json_lines(records: Iterable[Any]) -> None:
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested values under one name each: `guesses.1.label`, counted from 1; a list of words is one value."""
+    """Nested values under one name each: `guesses.1.label`, counted from 1; words of a list go into one value."""
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list) and not all(isinstance(item, str) for item in value):
         items = enumerate(value, start=1)
     else:
-        return {name: " ".join(value) if isinstance(value, list) else value}
+        return {name: ";".join(value) if isinstance(value, list) else value}
     cells = (flat(item, f"{name}.{key}" if name else str(key)) for key, item in items)
     return {key: cell for part in cells for key, cell in part.items()}
 
@@ -52,5 +53,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         drawn.add_column(columns[place], overflow="fold")
     for row in rows:
         drawn.add_row(*(row[place] for place in shown))
-    width = None if sys.stdout.isatty() else UNBOUNDED
-    Console(file=sys.stdout, highlight=False, markup=False, width=width).print(drawn)
+    if sys.stdout.isatty():
+        Console(file=sys.stdout, highlight=False, markup=False).print(drawn)
+        return
+    text = StringIO()
+    Console(file=text, highlight=False, markup=False, width=UNBOUNDED).print(drawn)
+    print("\n".join(line.rstrip() for line in text.getvalue().splitlines()))

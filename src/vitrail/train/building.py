@@ -28,7 +28,7 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
     else:
         source = choice.name if choice.init == "default" else choice.init
         bare = {"format": choice.format, "model": choice.name} if Path(source).is_file() else {}
-        model = from_pretrained(source, **bare, announce=say, **choice.changes)
+        model = from_pretrained(source, **bare, missing=choice.missing, announce=say, **choice.changes)
         say_differences(model, choice, say)
     model.card = replace(model.card, labels=data.classes, task=data.task, multi_label=data.multi_label, scores={})
     return model

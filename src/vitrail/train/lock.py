@@ -66,6 +66,8 @@ def recipe_of(folder: Path) -> Recipe:
 def claimed(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
     """Hold a run folder, with its recipe in it and nothing half written.
 
+    A run that ends in an error before it has written anything of its own leaves no folder.
+
     Raises:
         TrainingError: another process works there, or there is a run where one should begin.
     """
@@ -78,4 +80,18 @@ def claimed(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
         remove_drafts(folder.parent, folder.name)
         if not (folder / RECIPE).exists():
             replace_text(folder / RECIPE, recipe_to_json(recipe))
-        yield
+        try:
+            yield
+        except BaseException:
+            if not resume:
+                remove_unless_begun(folder)
+            raise
+
+
+def remove_unless_begun(folder: Path) -> None:
+    """Remove the folder of a run that has nothing in it but what `claimed` has written."""
+    written = {".lock", RECIPE}
+    if {file.name for file in folder.iterdir()} <= written:
+        for name in written:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()

@@ -21,12 +21,14 @@ class ModelChoice:
         init: where weights come from: a folder, a run, a hub id, or `default` for the published ones; `None`
             draws fresh ones from the seed.
         format: whose names a bare file of weights has, where `init` is one.
+        missing: names of tensors, with `*`, that `init` may lack and start fresh, or hold in vain.
         changes: fields of the model's configuration that differ from the published ones.
     """
 
     name: str
     init: str | None = None
     format: str | None = None
+    missing: tuple[str, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -15,7 +15,7 @@ from vitrail.data.dataset import Splits
 from vitrail.data.loader import Loader
 from vitrail.data.open import open_splits
 from vitrail.data.transforms import eval_transform
-from vitrail.errors import ConfigError, DataError, ImageError, UsageError, unknown
+from vitrail.errors import ConfigError, DataError, ImageError, UsageError, many, unknown
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import from_pretrained
@@ -65,13 +65,6 @@ def free_folder(task: str, data: str, say: Say) -> Path:
 def lasting(source: str) -> str:
     """A source as it can still be found from another folder: a path in full, anything else as it is."""
     return str(Path(source).expanduser().resolve()) if Path(source).expanduser().exists() else source
-
-
-def many(count: int, thing: str) -> str:
-    """So many things, in words."""
-    if count == 1:
-        return f"{count} {thing}"
-    return f"{count} {thing}es" if thing.endswith("s") else f"{count} {thing}s"
 
 
 def in_short(classes: Sequence[str]) -> str:
@@ -189,8 +182,8 @@ def fit_channels(recipe: Recipe, splits: Splits, say: Say) -> Recipe:
 
 
 @contextmanager
-def broken_pictures_in_words(recipe: Recipe, folder: Path) -> Iterator[None]:
-    """Say of a picture that cannot be read in the middle of a run how to find the others, and how to go on.
+def broken_pictures_in_words(data: str, folder: Path | None = None) -> Iterator[None]:
+    """Say of a picture that cannot be read how to find the others, and how to go on with the run in the folder.
 
     Raises:
         DataError: instead of what was raised.
@@ -198,9 +191,10 @@ def broken_pictures_in_words(recipe: Recipe, folder: Path) -> Iterator[None]:
     try:
         yield
     except ImageError as error:
+        begun = folder is not None and folder.exists()
+        again = f"`vitrail resume {folder}` goes on" if begun else "type the same again"
         raise DataError(
-            f"{error} `vitrail check --data {recipe.data.path}` lists all such files. Mend them, and "
-            f"`vitrail resume {folder}` goes on."
+            f"{error} `vitrail check --data {data}` lists all such files. Mend them, and {again}."
         ) from error
 
 
@@ -282,7 +276,8 @@ def train(
         say(note)
     device = None if device is None else str(usable_device(device))
     init = None if init is None else lasting(init)
-    recipe = choose_recipe(model, lasting(str(data)), splits, init, say)
+    with broken_pictures_in_words(str(data)):
+        recipe = choose_recipe(model, lasting(str(data)), splits, init, say)
     if not model.endswith(".json"):
         recipe = for_this_machine(recipe, device or str(usable_device(fastest_device())))
     recipe = with_flags(recipe, epochs=epochs, batch=batch, seed=seed, workers=workers, device=device)
@@ -293,9 +288,10 @@ def train(
     folder = Path(out) if out is not None else free_folder(recipe.task.name, str(data), say)
     announce(recipe, splits, folder, say)
     if dry_run:
-        try_out(recipe, splits, say)
+        with broken_pictures_in_words(recipe.data.path):
+            try_out(recipe, splits, say)
         return None
-    with broken_pictures_in_words(recipe, folder):
+    with broken_pictures_in_words(recipe.data.path, folder):
         result = fit(recipe, folder, observers=[Screen(say)], splits=splits, say=say)
     finish(result, recipe, splits, say)
     return folder
@@ -321,7 +317,7 @@ def resume(run: Path | str, *, workers: int | None = None, device: str | None = 
     )
     splits = open_splits(recipe.data.path)
     say(f"Going on with {folder}.")
-    with broken_pictures_in_words(recipe, folder):
+    with broken_pictures_in_words(recipe.data.path, folder):
         result = fit(recipe, folder, resume=True, observers=[Screen(say)], splits=splits, say=say)
     finish(result, recipe, splits, say)
     return folder
