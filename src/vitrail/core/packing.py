@@ -5,10 +5,8 @@ them. They do not change while a model predicts, so that can be done once: ViT-B
 torch's time (see benchmarks/), with the same numbers within float32 rounding.
 """
 
-import copy
 import platform
 from functools import cache
-from itertools import chain
 from typing import Any
 
 import torch
@@ -16,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.core.precision import LIMIT
+from vitrail.core.twins import twin_of
+from vitrail.errors import ConfigError
 
 MEASURED = ("x86_64", "AMD64")  # elsewhere nobody has looked whether it helps
 
@@ -113,10 +113,9 @@ def packed(model: nn.Module) -> nn.Module:
     """
     if model.training or not available() or not any(map(packable, model.modules())):
         return model
-    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     try:
-        twin = copy.deepcopy(model, shared)
-    except (RuntimeError, TypeError, NotImplementedError):
+        twin = twin_of(model)
+    except ConfigError:
         return model
     for part in filter(packable, twin.modules()):
         part.__class__ = PackedLinear  # so it keeps its hooks, and its place wherever it is referred to

@@ -6,10 +6,8 @@ rows that were asked for. So the answers are the same to the last bit, one row c
 the model meanwhile notices nothing.
 """
 
-import copy
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -18,7 +16,8 @@ from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
 from vitrail.core.kernels import Kernel, attention_weights
-from vitrail.errors import ExplanationError
+from vitrail.core.twins import twin_of
+from vitrail.errors import ConfigError, ExplanationError
 
 Layers = int | str | Sequence[int | str]
 
@@ -152,15 +151,13 @@ def chosen_layers(model: nn.Module, layers: Layers | None) -> list[str]:
     return [name for name in names if name in chosen]
 
 
-def twin_of(model: nn.Module) -> nn.Module:
-    """A copy of the structure that shares every parameter and buffer."""
-    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+def own_twin(model: nn.Module) -> nn.Module:
+    """The twin that will record."""
     try:
-        return copy.deepcopy(model, shared)
-    except (RuntimeError, TypeError, NotImplementedError) as error:
+        return twin_of(model)
+    except ConfigError as error:
         raise ExplanationError(
-            f"This {type(model).__name__} cannot be copied, so its attention cannot be recorded ({error}). "
-            f"Give the plain model: not sharded, packed or exported."
+            f"{error} So its attention cannot be recorded. Give the plain model: not sharded, packed or exported."
         ) from error
 
 
@@ -184,7 +181,7 @@ def recording(
     """
     plain = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that it compiles
     names = chosen_layers(plain, layers)
-    twin = twin_of(plain)
+    twin = own_twin(plain)
     records = {}
     for name in names:
         attention = twin.get_submodule(name)
