@@ -5,7 +5,6 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,11 @@ from reliability.tiny import (
     half_precision,
     sha256,
     tiny_recipe,
-    write_pictures,
     write_recipe,
 )
 from vitrail.errors import CheckpointError, TrainingError
 from vitrail.train.checkpoint import Checkpoints
 from vitrail.train.recipe import Recipe
-
-
-@pytest.fixture(scope="module")
-def trainee() -> Iterator[Trainee]:
-    trainee = Trainee()
-    yield trainee
-    trainee.close()
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def survive(trainee: Trainee, recipe: Recipe, folder: Path, kills: int, seed: int) -> tuple[str, str, int]:

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reliability.tiny import Trainee, everything_random, sha256, tiny_recipe, write_pictures, write_recipe
+from reliability.tiny import everything_random, sha256, tiny_recipe, write_recipe
 from vitrail.data.dataset import Subset
 from vitrail.data.open import open_splits
 from vitrail.errors import TrainingError
@@ -23,18 +23,6 @@ from vitrail.train.lock import Lock, recipe_of
 from vitrail.train.observers import Observer, Taken
 from vitrail.train.recipe import Recipe
 from vitrail.train.signals import Interrupted, Stopping
-
-
-@pytest.fixture(scope="module")
-def trainee() -> Iterator[Trainee]:
-    trainee = Trainee()
-    yield trainee
-    trainee.close()
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 class At(Observer):
