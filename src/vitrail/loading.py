@@ -158,7 +158,8 @@ def covering(names: Sequence[str], among: Iterable[str]) -> str:
 
     patterns = dict.fromkeys(widest(name) for name in names)
     typed = "".join(f"{pattern!r}, " for pattern in patterns).removesuffix(" ")
-    return f"missing=({typed}), or after `vitrail train` --set 'model.missing={','.join(patterns)}'"
+    listed = ",".join(patterns)
+    return f"missing=({typed}) (typed: --set 'missing={listed}', or 'model.missing={listed}' for a training)"
 
 
 def check_complete(family: Family, loaded: Loaded, missing: Sequence[str]) -> None:

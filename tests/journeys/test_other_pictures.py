@@ -116,7 +116,7 @@ def test_what_weights_lack_can_be_named_after_train_too(tmp_path, monkeypatch, c
     more = ["--data", "things", "--init", "plain", "--out", "more", "--set", "model.registers=2"]
     capsys.readouterr()
     assert main([*TRAIN, *more]) == 1
-    assert "--set 'model.missing=registers'" in capsys.readouterr().err
+    assert "'model.missing=registers' for a training" in capsys.readouterr().err
     assert not Path("more").exists()
     assert main([*TRAIN, *more, "--set", "model.missing=registers"]) == 0
     assert vitrail.from_pretrained("more", announce=lambda sentence: None).config.registers == 2

@@ -75,7 +75,7 @@ class Family:
         formats: how other libraries write it down.
         heads: our tensor names (with `*`) that belong to the classes and are made anew when their number changes.
         before_heads: our tensor names that may go with the heads when the number of classes changes.
-        training: fields that change how a model learns and not what it answers.
+        training: fields that change how a model learns, or what it keeps for that, and not what it answers.
         infer: fields of a configuration that the shapes of our tensors tell, given a guess at all its fields.
         change: a configuration with some fields changed, and others with them where they must follow.
         identity: fields in which a model agrees with the published size it is called after.

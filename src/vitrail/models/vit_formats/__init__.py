@@ -24,7 +24,7 @@ FAMILY = Family(
     ),
     heads=("head.*", "distillation_head.*"),
     before_heads=("representation.*",),
-    training=("drop_path", "dropout"),
+    training=("drop_path", "dropout", "mask_token"),
     identity=(
         "patch",
         "dim",
@@ -39,7 +39,7 @@ FAMILY = Family(
         "norm",
         "gated",
     ),
-    flexible=("classes", "image", "channels"),
+    flexible=("classes", "image", "channels", "dialect"),
     untold={"heads": "dim"},
     infer=infer,
     change=change,
