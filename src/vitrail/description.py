@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail import catalog
+from vitrail.core.init import Undrawn
 from vitrail.core.tokens import Tokens
 from vitrail.loading import create_model, family_of, from_pretrained
 from vitrail.weights.card import Card
@@ -94,7 +95,7 @@ def without_numbers(source: str | Path, changes: dict[str, Any]) -> nn.Module:
     """The model of a source as shapes alone; a published size is never fetched."""
     if Path(source).exists() or str(source) not in catalog.MODELS:
         return from_pretrained(source, announce=lambda sentence: None, **changes).to("meta")
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         return create_model(str(source), **changes)
 
 

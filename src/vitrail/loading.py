@@ -1,5 +1,6 @@
 """Models by name or from weights, and weights back onto disk: where catalog, families and weights meet."""
 
+import contextlib
 import fnmatch
 import os
 import sys
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.catalog import FAMILIES, MODELS, load
+from vitrail.core.init import Undrawn
+from vitrail.core.memory import physical_memory
 from vitrail.errors import CheckpointError, ConfigError, unknown
 from vitrail.models.family import Family
 from vitrail.preprocessing import Preprocessing
@@ -78,6 +81,34 @@ def fresh_card(name: str, config: Any) -> Card:
     return Card(model=name, preprocessing=preprocessing.for_channels(getattr(config, "channels", 3)))
 
 
+def without_numbers(family: Family, config: Any) -> nn.Module:
+    """A model as shapes alone, which cost no memory.
+
+    Raises:
+        ConfigError: a size that not even counts.
+    """
+    try:
+        with torch.device("meta"), Undrawn():
+            return family.build(config)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise ConfigError(f"No model can be made of {config} ({error}).") from error
+
+
+def check_memory(family: Family, config: Any) -> None:
+    """Refuse a model whose weights this machine cannot hold, before it tries.
+
+    Raises:
+        ConfigError: says how much there would be, and how much there is.
+    """
+    empty, there = without_numbers(family, config), physical_memory()
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in (*empty.parameters(), *empty.buffers()))
+    if torch.get_default_device().type == "cpu" and there is not None and needed > there:
+        raise ConfigError(
+            f"The numbers of this model fill {needed / 2**30:,.0f} GiB, and the machine has {there / 2**30:,.0f} GiB. "
+            f"Choose a smaller one, or change fewer of its sizes."
+        )
+
+
 def create_model(name: str, **changes: Any) -> nn.Module:
     """A model with fresh weights, in training mode, with its `.config` and `.card`.
 
@@ -92,6 +123,7 @@ def create_model(name: str, **changes: Any) -> nn.Module:
         raise ConfigError(unknown("model", name, MODELS))
     family = load(FAMILIES[MODELS[name].target])
     config = change_config(family, family.variants[name], changes)
+    check_memory(family, config)
     return with_card(family.build(config), fresh_card(name, config))
 
 
@@ -168,11 +200,7 @@ def check_complete(family: Family, loaded: Loaded, missing: Sequence[str]) -> No
     Raises:
         CheckpointError: tensors too many, too few (unless named in `missing`), or of another shape or kind.
     """
-    try:
-        with torch.device("meta"):
-            empty = family.build(loaded.config)
-    except (RuntimeError, MemoryError, OverflowError) as error:
-        raise CheckpointError(f"{loaded.source}: no model can be made of {loaded.config} ({error}).") from error
+    empty = without_numbers(family, loaded.config)
     expected = empty.state_dict()
     computed = sum(buffer.numel() for name, buffer in empty.named_buffers() if name not in expected)
     if computed > TABLE_LIMIT:
@@ -265,8 +293,8 @@ def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Anno
     other_classes = getattr(target, "classes", None) != getattr(loaded.config, "classes", None)
     heads = family.heads if other_classes else ()
     may_go = (*family.heads, *(family.before_heads if other_classes else ()), *missing)
-    model = family.build(target)
-    expected = model.state_dict()
+    check_memory(family, target)
+    expected = without_numbers(family, target).state_dict()
     usable = {name: tensor for name, tensor in tensors.items() if not is_any(name, heads)}
     kept = keep(usable, expected, (*missing, *heads), loaded.source)
     fresh = [name for name in expected if name not in kept]
@@ -280,6 +308,8 @@ def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Anno
         + (f"; left out: {with_shapes(left, tensors)}" if left else "")
     )
     dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+    with contextlib.nullcontext() if fresh else Undrawn():
+        model = family.build(target)
     model.to(dtype).load_state_dict({**model.state_dict(), **kept})
     return model
 

@@ -24,6 +24,7 @@ from vitrail.samples import Picture
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST = 64_000_000  # pixels after the resize; those of a 1 x 60000 picture would fill 12 GB
+LONGEST = 2**16  # pixels along a side, read or resized to
 
 
 class Prepared(NamedTuple):
@@ -106,8 +107,10 @@ class Preprocessing:
         if self.interpolation not in INTERPOLATIONS[self.resampler]:
             raise ConfigError(unknown("interpolation", self.interpolation, INTERPOLATIONS[self.resampler]))
         sides = (*self.size, *(self.resize if isinstance(self.resize, tuple) else (self.resize or 1,)))
-        if not all(isinstance(side, int) and side >= 1 for side in sides):
-            raise ConfigError(f"size={self.size} and resize={self.resize} must be whole numbers of pixels, at least 1.")
+        if not all(type(side) is int and 1 <= side <= LONGEST for side in sides):
+            raise ConfigError(
+                f"size={self.size} and resize={self.resize} must be whole numbers of pixels from 1 to {LONGEST:,}."
+            )
         if not (len(self.mean) == len(self.std) > 0 and len(self.fill) in (1, self.channels)):
             raise ConfigError(f"mean={self.mean}, std={self.std} and fill={self.fill} need one value for each channel.")
         if 0 in self.std or not all(map(math.isfinite, self.mean + self.std)):

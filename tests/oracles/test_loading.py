@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +58,25 @@ def test_other_classes_make_a_new_head_and_keep_the_rest(folder):
     assert torch.equal(model.encode(images).x, tiny().encode(images).x)
     assert model(images).shape == (2, 5)
     assert (model.card.labels, model.card.scores, model.card.licence) == ((), {}, "mit")
+
+
+def test_chance_is_asked_only_for_what_the_weights_lack(folder):
+    before = torch.get_rng_state()
+    from_pretrained(folder, announce=quiet)
+    assert torch.equal(torch.get_rng_state(), before)
+    model = from_pretrained(folder, classes=5, announce=quiet)
+    assert not torch.equal(torch.get_rng_state(), before)
+    assert 0.01 < model.head.weight.std() < 0.03
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "relative", "relative-log"])
+def test_tables_that_are_computed_are_not_left_out_with_the_draws(tmp_path, position):
+    model = create_model("vit-tiny-16", **SIZES, position=position).eval()
+    again = from_pretrained(save_pretrained(model, tmp_path / "model", announce=quiet), announce=quiet)
+    assert [name for name, _ in again.named_buffers()] == [name for name, _ in model.named_buffers()]
+    assert all(torch.equal(*pair) for pair in zip(again.buffers(), model.buffers(), strict=True))
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(again(images), model(images))
 
 
 def test_no_classes_leave_the_head_out(folder):
@@ -118,6 +141,7 @@ def test_relative_tables_are_not_stretched(tmp_path):
         ({"registers": 4}, r"has registers \(1, 4, 16\).* missing=\('registers',\)"),
         ({"eyes": 2}, "no field called 'eyes'"),
         ({"image": 18}, "does not divide into patches of 4. The nearest sizes that do: 16 and 20"),
+        ({"classes": 2**24, "representation": 2**22}, "GiB, and the machine has"),
         ({"classes": "5"}, "classes='5' is not a whole number"),
         ({"classes": True}, "classes=True is not a whole number"),
         ({"pool": "max"}, "pool='max' is not one of"),
@@ -236,13 +260,71 @@ def test_an_epsilon_that_a_library_does_not_have_names_what_to_type(tmp_path):
         save_pretrained(tiny(eps=1e-12), tmp_path / "timm", format="timm")
 
 
-def test_timms_answer_for_every_token_is_refused_unless_there_are_no_classes(tmp_path):
-    folder = save_pretrained(tiny(), tmp_path / "timm", format="timm", announce=quiet)
+def timm_folder(place: Path, arguments: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Path:
+    """A folder as timm writes it, with other arguments and other entries beside them."""
+    folder = save_pretrained(tiny(), place, format="timm", announce=quiet)
     config = json.loads((folder / "config.json").read_text())
-    config["model_args"]["global_pool"] = ""
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match="global_pool='' with num_classes=3 answers for every token"):
-        from_pretrained(folder, announce=quiet)
+    config["model_args"] |= arguments
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "sentence"),
+    [
+        ({"global_pool": ""}, {}, "global_pool='' with num_classes=3 and class_token=True answers every token"),
+        ({"global_pool": "max", "class_token": False}, {}, "global_pool='max' is not supported. Supported: token, avg"),
+        ({"global_pool": "avgmax"}, {}, "global_pool='avgmax' is not supported"),
+        ({"class_token": False}, {}, "reads a class token, and class_token is False. Set 'avg'"),
+        ({"mlp_layer": "SwiGLUPacked", "act_layer": "gelu"}, {}, "a SwiGLU with act_layer='silu', not 'gelu'"),
+        ({}, {"architecture": "deit_base_distilled_patch16_224", "num_classes": 0}, "the mean of its two tokens"),
+    ],
+)
+def test_what_timm_does_and_we_do_not_is_refused(tmp_path, arguments, changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        from_pretrained(timm_folder(tmp_path / "timm", arguments, **changes), announce=quiet)
+
+
+def test_timm_folders_say_the_same_in_other_words(tmp_path):
+    expected = from_pretrained(timm_folder(tmp_path / "plain"), announce=quiet)
+    for number, (arguments, changes) in enumerate(
+        [
+            ({"norm_layer": "layernorm", "init_values": 0.0}, {}),
+            ({}, {"global_pool": "avg"}),  # timm's builder reads that of the arguments
+        ]
+    ):
+        model = from_pretrained(timm_folder(tmp_path / str(number), arguments, **changes), announce=quiet)
+        assert model.config == expected.config
+
+
+def test_a_timm_folder_of_the_old_kind_says_everything_in_one_object(tmp_path):
+    folder = timm_folder(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    known = config.pop("pretrained_cfg") | {"interpolation": "bilinear", "crop_pct": 0.5, "mean": [0.5, 0.4, 0.3]}
+    (folder / "config.json").write_text(json.dumps(config | known | {"label_names": ["cat", "dog", "hen"]}))
+    card = from_pretrained(folder, announce=quiet).card
+    assert (card.preprocessing.interpolation, card.preprocessing.resize) == ("bilinear", 32)
+    assert card.preprocessing.mean == (0.5, 0.4, 0.3)
+    assert card.labels == ("cat", "dog", "hen")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"position": "relative", "activation": "relu"},
+        {"position": "relative-log", "gated": True},
+        {"distillation_token": True, "distillation_head": True, "norm_pooled": True},
+        {"distillation_token": True, "distillation_head": True, "position": "none"},
+        {"distillation_token": True, "distillation_head": True, "positions_for": "patches"},
+        {"distillation_token": True, "classes": 0},
+        {"layer_scale": 0.0},
+    ],
+    ids=str,
+)
+def test_what_timm_has_no_module_for_is_not_written(tmp_path, changes):
+    with pytest.raises(ConfigError, match="timm cannot write down this model"):
+        save_pretrained(tiny(**changes), tmp_path / "timm", format="timm", announce=quiet)
+    assert not (tmp_path / "timm").exists()
 
 
 def test_changes_that_touch_no_weight_are_taken(folder):
@@ -302,6 +384,9 @@ def test_models_are_listed_by_pattern():
         ("vit-base-16", {"clases": 3}, "no field called 'clases'. Did you mean classes"),
         ("vit-base-16", {"image": 225}, "The nearest sizes that do: 224 and 240"),
         ("vit-base-16", {"dialect": "martian"}, "no dialect"),
+        ("vit-base-16", {"classes": 10**12}, "classes=1000000000000 must be at least 0 and at most 16,777,216"),
+        ("vit-base-16", {"depth": 10**9}, "depth=1000000000 must be at least 1 and at most 1,000"),
+        ("vit-base-16", {"mlp_dim": 2**24, "depth": 400}, r"fill 38,\d\d\d GiB, and the machine has \d+ GiB"),
     ],
 )
 def test_a_model_that_cannot_be_made_is_a_sentence(name, changes, sentence):

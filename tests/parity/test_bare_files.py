@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from parity.references import agree, disturbed, load
 from vitrail.errors import CheckpointError, VitrailError
-from vitrail.loading import create_model, from_pretrained
+from vitrail.loading import create_model, from_pretrained, save_pretrained
 from vitrail.models.vit_formats import FAMILY
 
 DIM, HEADS, DEPTH, MLP = 24, 3, 2, 36
@@ -248,6 +248,44 @@ def test_a_file_of_no_published_width_is_not_called_a_published_size(tmp_path):
         load(tmp_path / "vit.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("image", "registers", "positions_for"),
+    [((56, 64), 0, "all"), ((24, 32), 0, "all"), (12, 4, "patches"), ((12, 20), 0, "patches")],
+)
+def test_positions_that_could_be_of_several_pictures_are_asked_for(tmp_path, image, registers, positions_for):
+    model = create_model(
+        "vit-tiny-16", dim=24, heads=3, mlp_dim=36, depth=1, patch=4, classes=2,
+        image=image, registers=registers, positions_for=positions_for,
+    )  # fmt: skip
+    path = save_pretrained(disturbed(model), tmp_path, format="timm", announce=lambda said: None) / "model.safetensors"
+    said = {"format": "timm", "model": "vit-tiny-16", "heads": 3}
+    with pytest.raises(CheckpointError, match="Nothing tells of how many rows and columns"):
+        load(path, **said)
+    read = load(path, **said, image=image)
+    assert (read.config.image, read.config.positioned) == (model.config.image, model.config.positioned)
+
+
+def test_a_norm_after_the_pooling_means_that_patches_are_pooled(tmp_path):
+    model = disturbed(
+        create_model(
+            "vit-tiny-16",
+            dim=24,
+            heads=3,
+            mlp_dim=36,
+            depth=1,
+            patch=4,
+            image=16,
+            classes=2,
+            pool="mean",
+            norm_pooled=True,
+        )
+    )
+    path = save_pretrained(model, tmp_path, format="timm", announce=lambda said: None) / "model.safetensors"
+    read = load(path, format="timm", model="vit-tiny-16", heads=3)
+    images = torch.randn(2, 3, 16, 16)
+    agree(read(images), model.eval()(images), precise=False)
+
+
 def test_what_shapes_tell_and_libraries_decide_is_announced(tmp_path):
     save_file(TorchvisionViT(patch=2).state_dict(), tmp_path / "vit.safetensors")
     heard = []
@@ -257,4 +295,8 @@ def test_what_shapes_tell_and_libraries_decide_is_announced(tmp_path):
     )  # fmt: skip
     assert any("patch=2" in said and "depth=2" in said and "image=16" in said for said in heard)
     assert "As in torchvision: eps=1e-06, dialect='torchvision'." in heard
+    assert (
+        "Nothing in vit.safetensors tells norm='before', activation='gelu', pool='class'; so it is in vit-tiny-16."
+        in (heard)
+    )
     assert heard[-1] == "kept 38 of 40 tensors; new: head.weight (3, 24), head.bias (3,)"

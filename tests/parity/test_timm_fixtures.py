@@ -46,7 +46,7 @@ BARE = {  # what shapes and names do not tell
     "vit_respostnorm": {"norm": "branch"},
     "vit_swiglu_packed": {"model": "dinov2-giant-14", "pool": "class"},
     "vit_convstem": {"heads": 2},
-    "vit_reg_noembedcls_ls": {"pool": "mean"},
+    "vit_reg_noembedcls_ls": {"pool": "mean", "image": 32},
     "vit_avg_fcnorm": {"pool": "mean"},
 }
 

@@ -107,9 +107,11 @@ def resigned(folder: Path) -> Path:
         ("config.json", {"family": "../../vit"}, "no family called '../../vit'"),
         ("config.json", {"family": "os:system"}, "no family called"),
         ("config.json", {"config": {"__class__": "x"}}, "no field called '__class__'"),
-        ("config.json", {"config": {"depth": 10**9}}, "depth=1000000000, and the weights have 2"),
+        ("config.json", {"config": {"depth": 999}}, "depth=999, and the weights have 2"),
+        ("config.json", {"config": {"depth": 10**9}}, "depth=1000000000 must be at least 1 and at most 1,000"),
         ("config.json", {"config": {"depth": "2"}}, "depth='2' is not a whole number"),
-        ("config.json", {"config": {"image": 10**9, "position": "sinusoidal"}}, "at most 16,777,216 are read"),
+        ("config.json", {"config": {"image": 10**9, "position": "sinusoidal"}}, "at most 16,777,216"),
+        ("config.json", {"config": {"image": 10**6, "position": "sinusoidal"}}, "at most 16,777,216 are read"),
         ("config.json", {"config": []}, "should be an object"),
         ("config.json", {"config": {"dialect": "martian"}}, "no dialect"),
         ("card.json", {"_target_": "os.system"}, "no field called '_target_'"),
@@ -151,7 +153,8 @@ def test_foreign_configs_are_read_for_the_fields_we_know_alone(folders, change):
         ("transformers", {"architectures": ["SwinForImageClassification"]}, "SwinForImageClassification"),
         ("transformers", {"architectures": ["os.system"]}, "os.system"),
         ("transformers", {"architectures": 7}, "cannot be read"),
-        ("transformers", {"num_hidden_layers": 10**9}, "depth=1000000000, and the weights have 2"),
+        ("transformers", {"num_hidden_layers": 999}, "depth=999, and the weights have 2"),
+        ("transformers", {"num_hidden_layers": 10**9}, "depth=1000000000 must be at least 1 and at most 1,000"),
         ("transformers", {"hidden_size": -16}, "dim"),
         ("transformers", {"id2label": {"0": "a"}}, "classes=1, and the weights have 3"),
         ("transformers", {"patch_size": {"height": 8}}, "patch"),
@@ -253,6 +256,19 @@ def test_a_header_that_lies_is_refused(monkeypatch, folders, change):
     change(tensors)
     with_header(path, json.dumps(tensors).encode(), payload)
     refused(monkeypatch, folders["transformers"], "damaged")
+
+
+@pytest.mark.parametrize("length", [0x4B50, 0x280, 0x8000280])  # bytes that read "PK", or as a pickle begins
+def test_a_header_as_long_as_another_files_mark_is_read(tmp_path, length):
+    path = tmp_path / "model.safetensors"
+    header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    if length > files.HEADER_LIMIT:
+        path.write_bytes(struct.pack("<Q", length))
+        with pytest.raises(CheckpointError, match="pickle"):
+            files.read_tensors(path)
+        return
+    path.write_bytes(struct.pack("<Q", length) + header + struct.pack("<f", 2.5))
+    assert files.read_tensors(path)["x"].item() == 2.5
 
 
 def test_a_header_with_a_name_twice_is_refused(monkeypatch, folders):
@@ -417,6 +433,13 @@ def test_a_truncated_pickle_is_a_sentence(monkeypatch, tmp_path):
         refused(monkeypatch, path, format="timm", model="vit-tiny-16")
 
 
+def test_a_dictionary_that_holds_itself_is_a_sentence(monkeypatch, tmp_path):
+    loop = {}
+    loop["model"] = loop
+    torch.save(loop, tmp_path / "loop.pth")
+    refused(monkeypatch, tmp_path / "loop.pth", "'model', which is no tensor", format="timm", model="vit-tiny-16")
+
+
 def test_a_tensor_larger_than_its_numbers_is_refused(monkeypatch, tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({"cls_token": torch.zeros(1).expand(10**12)}, path)
@@ -494,6 +517,7 @@ def shard(folder: Path) -> dict[str, str]:
         (lambda places: places | {"x": "/etc/passwd"}, "outside its folder"),
         (lambda places: places | {"x": ".."}, "outside its folder"),
         (lambda places: places | {"x": "model-00003.safetensors"}, "lists model-00003.safetensors, and it is not"),
+        (lambda places: places | {"x": "m" * 5000 + ".safetensors"}, "lists mmm.*, and it is not"),
         (lambda places: places | {"x": 3}, "no 'weight_map'"),
         (lambda places: [], "no 'weight_map'"),
         (lambda places: dict(list(places.items())[1:]), "does not hold the tensors"),

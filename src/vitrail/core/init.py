@@ -1,6 +1,28 @@
-"""How weights are drawn before training."""
+"""How weights are drawn before training, and how not to where they are loaded."""
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+DRAWS = (
+    nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_, Tensor.erfinv_,
+)  # fmt: skip
+
+
+class Undrawn(TorchFunctionMode):
+    """Parameters made within have no first values, for weights that are about to take their place.
+
+    Drawing those of ViT-L takes seconds; so does the first draw on the meta device, where torch loads its compiler.
+    """
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        drawn = kwargs.get("tensor", args[0] if args else None)
+        return drawn if function in DRAWS and isinstance(drawn, nn.Parameter) else function(*args, **kwargs)
 
 
 def init_transformer(module: nn.Module) -> None:

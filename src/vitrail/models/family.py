@@ -81,6 +81,7 @@ class Family:
         identity: fields in which a model agrees with the published size it is called after.
         flexible: fields that a person may change although the weights have them otherwise; `resize` follows.
         untold: fields that no shape tells, each with the one that must be a variant's for the variant to be believed.
+        assumed: fields that change answers and that a file of tensors alone takes from the published size it is named.
         resize: prepares tensors of one configuration for another (positions to a new grid, stem to other
             channels); gives the tensors and a sentence for each change.
     """
@@ -98,4 +99,5 @@ class Family:
     identity: tuple[str, ...] = ()
     flexible: tuple[str, ...] = ("classes",)
     untold: Mapping[str, str] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
     resize: Callable[[Tensors, Any, Any], tuple[Tensors, list[str]]] = as_they_are

@@ -48,6 +48,7 @@ LEAST = {
     "image": 1, "patch": 1, "channels": 1, "dim": 1, "depth": 1, "heads": 1, "mlp_dim": 1, "stem": 1,
     "relative_hidden": 1, "representation": 1, "classes": 0, "registers": 0,
 }  # fmt: skip
+MOST_BLOCKS, MOST = 1000, 2**24  # of every other whole number; no published model has a hundredth
 RATES = ("drop_path", "dropout")
 
 
@@ -60,8 +61,9 @@ def check_ranges(config: Any) -> None:
     for name, least in LEAST.items():
         value = getattr(config, name)
         numbers = value if isinstance(value, tuple) else () if value is None else (value,)
-        if any(number < least for number in numbers):
-            raise ConfigError(f"{name}={value} must be at least {least}.")
+        most = MOST_BLOCKS if name == "depth" else MOST
+        if any(not least <= number <= most for number in numbers):
+            raise ConfigError(f"{name}={value} must be at least {least} and at most {most:,}.")
     if not (config.eps > 0 and math.isfinite(config.eps)):
         raise ConfigError(f"eps={config.eps} must be a number above 0, such as 1e-6.")
     if config.layer_scale is not None and not math.isfinite(config.layer_scale):

@@ -137,6 +137,10 @@ def read_file(
     other = [f"{name}={told[name]!r}" for name in told if told[name] != getattr(published, name)]
     if other:
         notes.append(f"Other than in {model}, the shapes in {path.name} tell: {', '.join(other)}.")
+    assumed = [name for name in family.assumed if name not in {**format.defaults, **named, **told}]
+    if assumed:
+        values = ", ".join(f"{name}={getattr(published, name)!r}" for name in assumed)
+        notes.append(f"Nothing in {path.name} tells {values}; so it is in {model}.")
     if format.defaults:
         notes.append(f"As in {library}: {', '.join(f'{name}={value!r}' for name, value in format.defaults.items())}.")
     preprocessing = Preprocessing.imagenet(getattr(config, "image", 224), **format.preprocessing)

@@ -26,6 +26,7 @@ from vitrail.errors import CheckpointError
 
 HEADER_LIMIT = 8 * 2**20  # bytes; an 89 MB header of empty tensors costs safetensors 25 s
 JSON_LIMIT = 8 * 2**20  # bytes; the labels of ImageNet-21k take 1.5 MB
+DEEPEST = 8  # dictionaries around the tensors; a file can hold one that holds itself
 TENSOR_LIMIT = 10_000  # ViT-g has 720
 EXPANSION_LIMIT = 100  # how much a compressed archive may grow
 
@@ -105,11 +106,11 @@ def check_header(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
-        if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-            raise CheckpointError(
-                f"{path} is a pickle or zip file, not safetensors. Name it .pt if it holds only tensors."
-            )
         if len(start) < 8 or length > size - 8:
+            if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+                raise CheckpointError(
+                    f"{path} is a pickle or zip file, not safetensors. Name it .pt if it holds only tensors."
+                )
             raise CheckpointError(f"{path} is cut short or no safetensors file: {size:,} bytes hold no such header.")
         if length > HEADER_LIMIT:
             raise CheckpointError(f"{path} has a header of {length:,} bytes; at most {HEADER_LIMIT:,} are read.")
@@ -144,11 +145,10 @@ def check_archive(path: Path) -> None:
 
 def unwrap(values: Any, path: Path) -> dict[str, Tensor]:
     """The tensors by name, out of the dictionaries that training scripts put around them."""
-    while isinstance(values, dict) and not any(isinstance(value, Tensor) for value in values.values()):
-        inner = next((values[name] for name in WRAPPERS if isinstance(values.get(name), dict)), None)
-        if inner is None:
+    for _ in range(DEEPEST):
+        if not isinstance(values, dict) or any(isinstance(value, Tensor) for value in values.values()):
             break
-        values = inner
+        values = next((values[name] for name in WRAPPERS if isinstance(values.get(name), dict)), values)
     if not isinstance(values, dict) or not values:
         raise CheckpointError(f"{path} holds {type(values).__name__}, not tensors by name. Save `model.state_dict()`.")
     odd = [name for name, value in values.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
@@ -234,7 +234,9 @@ def shard_names(index: Path) -> list[str]:
     shards = sorted(set(places.values()))
     for shard in shards:
         if Path(shard).name != shard or shard in ("", ".", ".."):
-            raise CheckpointError(f"{index} points at {shard!r}, outside its folder; only files beside it are read.")
+            raise CheckpointError(
+                f"{index} points at {shard!r:.80}, outside its folder; only files beside it are read."
+            )
     return shards
 
 
@@ -245,9 +247,10 @@ def read_shards(index: Path) -> dict[str, Tensor]:
         CheckpointError: a shard that is missing, outside the folder, or does not hold what the index says.
     """
     shards, places = shard_names(index), read_json(index)["weight_map"]
+    beside = os.listdir(index.parent)
     for shard in shards:
-        if not (index.parent / shard).exists():
-            raise CheckpointError(f"{index} lists {shard}, and it is not in the folder. Download it again.")
+        if shard not in beside:
+            raise CheckpointError(f"{index} lists {shard:.80}, and it is not in the folder. Download it again.")
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         held = read_tensors(index.parent / shard)

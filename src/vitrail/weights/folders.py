@@ -109,7 +109,7 @@ def transformers_preprocessing(folder: Path, config: Mapping[str, Any]) -> Prepr
 
 def timm_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing | None:
     """How a timm folder prepares its pictures; timm has a default for whatever it does not say."""
-    return preprocessors.from_timm(config.get("pretrained_cfg") or {})
+    return preprocessors.from_timm(config.get("pretrained_cfg") or config)  # in older folders it stands among the rest
 
 
 MULTI_LABEL = "multi_label_classification"  # transformers' problem_type where several labels can hold at once

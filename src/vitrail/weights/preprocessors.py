@@ -47,9 +47,16 @@ def processor_name(config: Mapping[str, Any]) -> tuple[str, bool]:
 
 def whole(side: Any) -> int:
     """A number of pixels, and nothing else."""
-    if not isinstance(side, int):
+    if type(side) is not int:
         raise TypeError(f"{side!r} is not a number of pixels")
     return side
+
+
+def number_of_filter(resample: Any) -> int:
+    """What Pillow counts its filters by."""
+    if isinstance(resample, bool) or not isinstance(resample, int) or not 0 <= resample < len(FILTERS):
+        raise ValueError(f"resample is {resample!r:.40}, and Pillow numbers its filters from 0 to {len(FILTERS) - 1}")
+    return resample
 
 
 def read_size(size: Any, *, shorter_side: bool) -> int | Size:
@@ -60,7 +67,7 @@ def read_size(size: Any, *, shorter_side: bool) -> int | Size:
         shorter_side: whether a bare number is the shorter side; otherwise it is the side of a square.
     """
     if isinstance(size, int):
-        return size if shorter_side else (size, size)
+        return whole(size) if shorter_side else (whole(size), whole(size))
     if isinstance(size, list | tuple) and len(size) == 2:
         return whole(size[0]), whole(size[1])
     if isinstance(size, Mapping) and set(size) == {"height", "width"}:
@@ -82,8 +89,10 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocessing:
     """
     name, fast = processor_name(config)
     said = PROCESSORS[name] | {key: value for key, value in config.items() if value is not None}
-    for step in UNKNOWN_STEPS:
-        if said.get(step):
+    for step, wanted in said.items():
+        if step.startswith("do_") and not isinstance(wanted, bool):
+            raise TypeError(f"{step} is {wanted!r:.40}, neither true nor false")
+        if wanted and step in UNKNOWN_STEPS:
             raise ConfigError(f"The image processor wants {step}, which is not known here.")
 
     resize = read_size(said["size"], shorter_side=name in ("Bit", "CLIP")) if said.get("do_resize", True) else None
@@ -91,7 +100,7 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocessing:
     if not isinstance(size, tuple):
         raise ConfigError(f"The image processor resizes to {said['size']!r} and does not crop: no size is certain.")
 
-    interpolation = FILTERS[said["resample"]]
+    interpolation = FILTERS[number_of_filter(said["resample"])]
     factor = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1
     white = 1.0 if math.isclose(255 * factor, 1) else 255 * factor  # what mean and std are said in terms of
     mean, std = (said["image_mean"], said["image_std"]) if said.get("do_normalize", True) else ([0] * 3, [1] * 3)

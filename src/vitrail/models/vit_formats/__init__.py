@@ -41,6 +41,7 @@ FAMILY = Family(
     ),
     flexible=("classes", "image", "channels", "dialect"),
     untold={"heads": "dim"},
+    assumed=("heads", "norm", "activation", "pool"),
     infer=infer,
     change=change,
     resize=resize,

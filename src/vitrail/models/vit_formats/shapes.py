@@ -58,14 +58,16 @@ def infer_table(shapes: Shapes, guess: Fields, grid: tuple[int, int], prefix: in
     """
     total = shapes["positions.table"][1]
     placed = {"all": prefix, "class": prefix - registers, "patches": 0}
-    if total - placed[guess["positions_for"]] == grid[0] * grid[1]:
-        return {"position": "learned"}
     for tokens in sorted(placed, key=lambda tokens: tokens != guess["positions_for"]):
-        if (side := square(total - placed[tokens])) is not None:
-            return {"position": "learned", "positions_for": tokens, "side": side}
+        if total - placed[tokens] == grid[0] * grid[1]:
+            return {"position": "learned"} | ({} if tokens == guess["positions_for"] else {"positions_for": tokens})
+    squares = {places: side for places in set(placed.values()) if (side := square(total - places)) is not None}
+    if squares.keys() == {placed[guess["positions_for"]]}:
+        return {"position": "learned", "side": squares[placed[guess["positions_for"]]]}
     raise CheckpointError(
-        f"The {total} positions of this file are not those of a square picture. Say the size it was trained at: "
-        f"from_pretrained(..., image=(rows, columns))."
+        f"Nothing tells of how many rows and columns of patches the {total} positions of this file are, and which "
+        f"other tokens have one. Say the size it was trained at: from_pretrained(..., image=(rows, columns)), or --set "
+        f"image=ROWS,COLUMNS."
     )
 
 
@@ -99,7 +101,7 @@ def infer(shapes: Shapes, guess: Fields) -> dict[str, Any]:
         told[token] = token in shapes
     told["registers"] = shapes["registers"][1] if "registers" in shapes else 0
     scaled = "blocks.0.around_attention.layer_scale" in shapes
-    told["layer_scale"] = (guess["layer_scale"] or 1.0) if scaled else None
+    told["layer_scale"] = (1.0 if guess["layer_scale"] is None else guess["layer_scale"]) if scaled else None
     told["representation"] = shapes["representation.weight"][0] if "representation.weight" in shapes else None
     told["distillation_head"] = "distillation_head.weight" in shapes
     told["classes"], width = shapes.get("head.weight", (0, None))[:2]

@@ -5,6 +5,7 @@ timm's norm has epsilon 1e-6 in all of them. Source: timm 1.0.31, `vision_transf
 """
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ NAMES = (
     Rename("head.{p}", "head.{p}"),
     Rename("head_dist.{p}", "distillation_head.{p}"),
 )
+NOT_POOLED = {"norm_pooled": False}
 NORM = (Rename("norm.{p}", "norm.{p}"),)
 NORM_POOLED = (Rename("fc_norm.{p}", "norm.{p}"),)
 PLAIN_MLP = (Rename("blocks.{i}.mlp.fc1.{p}", "blocks.{i}.mlp.expand.{p}"),)
@@ -45,7 +47,7 @@ GATED_MLP = (Split("blocks.{i}.mlp.fc1.{p}", ("blocks.{i}.mlp.gate.{p}", "blocks
 
 ARCHITECTURES = tomllib.loads(Path(__file__).with_name("timm.toml").read_text())  # sizes, in timm's words
 
-POOLS = {"token": "class", "avg": "mean", "": "class"}
+POOLS = {"token": "class", "avg": "mean"}
 BLOCKS = {"Block": "before", "ResPostBlock": "branch"}
 MLPS = {"Mlp": False, "SwiGLUPacked": True}
 ACTIVATIONS = {
@@ -54,10 +56,12 @@ ACTIVATIONS = {
     "quick_gelu": "quick-gelu",
     "relu": "relu",
     "silu": "silu",
+    "swish": "silu",
 }
 NEUTRAL = {  # arguments that change no answer, or change none at this value
     "qk_norm": False, "scale_attn_norm": False, "scale_mlp_norm": False, "proj_bias": True, "pre_norm": False,
     "final_norm": True, "pool_include_prefix": False, "dynamic_img_pad": False, "shared_rel_pos": False,
+    "norm_layer": "layernorm",
 }  # fmt: skip
 TRAINING = (
     "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "weight_init", "fix_init",
@@ -68,6 +72,14 @@ READ = (
     "class_token", "no_embed_class", "reg_tokens", "global_pool", "fc_norm", "pos_embed", "rel_pos_type",
     "rel_pos_dim", "block_fn", "mlp_layer", "act_layer", "drop_path_rate",
 )  # fmt: skip
+
+
+def published(config: Fields) -> Fields:
+    """What timm knows about published weights; in older folders it stands among the rest."""
+    said = config.get("pretrained_cfg")
+    if said and not isinstance(said, Mapping):
+        raise TypeError(f"pretrained_cfg is {said!r:.40}")
+    return said or {name: value for name, value in config.items() if name != "global_pool"}
 
 
 def built_with(config: Fields) -> dict[str, Any]:
@@ -89,30 +101,49 @@ def built_with(config: Fields) -> dict[str, Any]:
     for argument, value in given.items():
         if argument not in (*READ, *TRAINING) and NEUTRAL.get(argument) != value:
             raise ConfigError(f"timm's {argument}={value!r} is not supported by the Vision Transformer here.")
-    published = config.get("pretrained_cfg") or {}
-    image = published.get("input_size") or (3, 224, 224)
-    top = {"global_pool": config["global_pool"]} if config.get("global_pool") else {}
+    image = published(config).get("input_size") or (3, 224, 224)
     sized = {"img_size": tuple(image[1:]), "in_chans": image[0]}
-    return base | sized | ARCHITECTURES[name] | top | given
+    return base | sized | ARCHITECTURES[name] | given
+
+
+def pooling(arguments: Fields, classes: int, distilled: bool) -> str:
+    """Which tokens timm's head reads.
+
+    Raises:
+        ConfigError: it reads them in a way that is not known here.
+    """
+    asked, has_class_token = arguments["global_pool"], arguments["class_token"]
+    if distilled and not classes:
+        raise ConfigError(
+            "timm's distilled model with num_classes=0 answers the mean of its two tokens, which is not supported. "
+            "Set num_classes in config.json to the number of classes that its heads have."
+        )
+    if asked == "" and not classes and has_class_token:
+        return "class"  # what stands first among the tokens that timm answers
+    if asked == "":
+        raise ConfigError(
+            f"timm's global_pool='' with num_classes={classes} and class_token={has_class_token} answers every token, "
+            f"which is not supported. Set global_pool='token' or 'avg' in config.json."
+        )
+    if not has_class_token and asked == "token":
+        raise ConfigError("timm's global_pool='token' reads a class token, and class_token is False. Set 'avg'.")
+    return one_of(POOLS, asked, "global_pool")
 
 
 def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
     """timm's VisionTransformer, VisionTransformerDistilled or VisionTransformerRelPos."""
     arguments = built_with(config)
-    published = config.get("pretrained_cfg") or {}
-    classes = config.get("num_classes", arguments.get("num_classes", published.get("num_classes", 1000)))
+    classes = config.get("num_classes", arguments.get("num_classes", published(config).get("num_classes", 1000)))
     dim, relative = arguments.get("embed_dim", 768), "rel_pos_type" in arguments
     block = one_of(BLOCKS, arguments.get("block_fn", "Block"), "block_fn")
     gated = one_of(MLPS, arguments.get("mlp_layer", "Mlp"), "mlp_layer")
     width = int(dim * arguments.get("mlp_ratio", 4.0))
-    pool = one_of(POOLS, arguments["global_pool"], "global_pool") if arguments["class_token"] else "mean"
-    if arguments["global_pool"] == "" and classes:
-        raise ConfigError(
-            f"timm's global_pool='' with num_classes={classes} answers for every token, which is not supported. "
-            f"Set global_pool='token' or 'avg' in config.json, or num_classes=0."
-        )
-    pooled_norm = arguments.get("fc_norm")
+    activation = one_of(ACTIVATIONS, arguments.get("act_layer") or "gelu", "act_layer")
+    if gated and activation != "silu":
+        raise ConfigError(f"timm's SwiGLUPacked is a SwiGLU with act_layer='silu', not {activation!r}.")
     distilled = "distilled" in str(config["architecture"])
+    pool = pooling(arguments, classes, distilled)
+    pooled_norm = False if distilled else arguments.get("fc_norm")
     position = "learned" if arguments.get("pos_embed", "learn") == "learn" else "none"
     if relative:
         position = one_of({"mlp": "relative-log", "bias": "relative"}, arguments["rel_pos_type"], "rel_pos_type")
@@ -136,8 +167,8 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
         "norm": block,
         "bias": arguments.get("qkv_bias", True),
         "gated": gated,
-        "activation": "gelu" if gated else one_of(ACTIVATIONS, arguments.get("act_layer", "gelu"), "act_layer"),
-        "layer_scale": arguments.get("init_values") if block == "before" else None,
+        "activation": "gelu" if gated else activation,
+        "layer_scale": (arguments.get("init_values") or None) if block == "before" else None,  # timm: 0 is none
         "pool": pool,
         "norm_pooled": pool == "mean" if pooled_norm is None else pooled_norm,
         "drop_path": arguments.get("drop_path_rate", 0.0),
@@ -205,17 +236,20 @@ def misfits(norm_pooled: bool, gated: bool) -> Misfits:
 
     def wrong(config: ViTConfig) -> list[str]:
         relative, distilled = config.position.startswith("relative"), config.distillation_token
+        positions = [*([] if gated else ["relative", "relative-log"]), *([] if distilled else ["none"])]
+        plain = not (relative or gated or norm_pooled)
         return differs(
             config,
             eps=1e-6,
             class_token=config.class_token,
-            distillation_token=distilled and not relative and not gated,
+            distillation_token=distilled and plain and config.classes > 0,
             distillation_head=distilled and config.classes > 0,
             registers=0 if relative or distilled else config.registers,
-            position=config.position if relative or config.position == "none" else "learned",
-            positions_for="patches" if config.positions_for == "patches" else "all",
+            position=config.position if config.position in positions else "learned",
+            positions_for="patches" if config.positions_for == "patches" and not distilled else "all",
+            activation="gelu" if relative else config.activation,
             norm="branch" if config.norm == "branch" and not gated and not distilled else "before",
-            layer_scale=None if config.norm == "branch" else config.layer_scale,
+            layer_scale=None if config.norm == "branch" else config.layer_scale or None,
             gated=gated,
             pool="mean" if config.pool == "mean" and not distilled else "class",
             norm_pooled=norm_pooled,
@@ -233,7 +267,7 @@ FORMATS = tuple(
         write_config=write,
         misfits=misfits(norm is NORM_POOLED, mlp is GATED_MLP),
         defaults={"eps": 1e-6, "dialect": "timm"},
-        infer=lambda shapes: {"norm_pooled": "fc_norm.weight" in shapes},
+        infer=lambda shapes: {"norm_pooled": True, "pool": "mean"} if "fc_norm.weight" in shapes else NOT_POOLED,
     )
     for norm in (NORM, NORM_POOLED)
     for mlp in (PLAIN_MLP, GATED_MLP)

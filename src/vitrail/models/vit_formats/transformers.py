@@ -77,6 +77,7 @@ TWO_CLASSIFIERS = (
 
 ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu-tanh",
     "gelu_pytorch_tanh": "gelu-tanh",
     "gelu_fast": "gelu-tanh",
@@ -197,7 +198,7 @@ def read_dinov2(config: Fields, registers: bool) -> dict[str, Any]:
         "layer_scale": config.get("layerscale_value", 1.0),
         "drop_path": config.get("drop_path_rate", 0.0),
         "registers": config.get("num_register_tokens", 4) if registers else 0,
-        "mask_token": config.get("use_mask_token", True),
+        "mask_token": registers or config.get("use_mask_token", True),
     }
 
 
