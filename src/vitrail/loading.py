@@ -4,7 +4,7 @@ import contextlib
 import fnmatch
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -326,15 +326,26 @@ def published_card(card: Card, name: str, checkpoint: Checkpoint) -> Card:
     )
 
 
-def adapt_card(card: Card, old: Any, new: Any, preprocessing: Preprocessing | None) -> Card:
-    """The card of a model whose configuration has changed since it was written."""
+def adapt_card(card: Card, old: Any, new: Any, preprocessing: Preprocessing | Mapping[str, Any] | None) -> Card:
+    """The card of a model whose configuration has changed since it was written.
+
+    Raises:
+        ConfigError: preprocessing that there is not, or for pictures of another size than the model reads.
+    """
     if getattr(old, "classes", None) != getattr(new, "classes", None):
         card = replace(card, labels=(), scores={})
-    if preprocessing is not None:
+    if isinstance(preprocessing, Preprocessing):
         return replace(card, preprocessing=preprocessing)
     prepared = card.preprocessing.for_channels(getattr(new, "channels", card.preprocessing.channels))
     if getattr(old, "size", None) != getattr(new, "size", None):
         prepared = prepared.for_size(new.size)
+    prepared = replace(prepared, **checked(Preprocessing, preprocessing or {}))
+    reads = getattr(new, "channels", prepared.channels), getattr(new, "size", prepared.size)
+    if (prepared.channels, prepared.size) != reads:
+        raise ConfigError(
+            f"preprocessing makes {prepared.channels} channels of {prepared.size} pixels, and the model reads "
+            f"{reads[0]} of {reads[1]}. Give as many means and deviations as channels, and image=... for another size."
+        )
     return replace(card, preprocessing=prepared)
 
 
@@ -356,7 +367,7 @@ def from_pretrained(
     missing: Sequence[str] | str = (),
     announce: Announce = say,
     dtype: torch.dtype | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> nn.Module:
     """A model with trained weights, in evaluation mode, with its `.config` and `.card`.
@@ -373,7 +384,8 @@ def from_pretrained(
         missing: names of ours, with `*`, that the source may lack, and start fresh, or hold in vain, and are left out.
         announce: is told what was chosen, guessed and changed, a sentence at a time.
         dtype: precision of the model; float32 by default (float64 where the source has it).
-        preprocessing: how pictures are prepared, where the source does not say it or is wrong.
+        preprocessing: how pictures are prepared, where the source does not say it or is wrong; all of it, or fields
+            of it (`{"mean": (0.5, 0.5, 0.5)}`).
         changes: fields of the configuration that should be otherwise (`classes=10`, `image=384`, `heads=4`).
 
     Raises:
@@ -381,7 +393,8 @@ def from_pretrained(
     """
     missing = (missing,) if isinstance(missing, str) else tuple(missing)
     path, checkpoint = find(source, announce)
-    loaded = read_source(path, format, model, preprocessing, changes)
+    given = preprocessing if isinstance(preprocessing, Preprocessing) else None
+    loaded = read_source(path, format, model, given, changes)
     check_complete(loaded.family, loaded, missing)
     check_finite(loaded.tensors, loaded.source)
     for note in loaded.notes:

@@ -341,6 +341,29 @@ def test_preprocessing_that_is_given_is_taken_even_where_the_folder_says_nothing
     assert from_pretrained(folder, preprocessing=given, announce=quiet).card.preprocessing == given
 
 
+def test_a_part_of_the_preprocessing_can_be_said(folder):
+    model = from_pretrained(folder, image=32, preprocessing={"mean": (0.5, 0.5, 0.5), "resize": 40}, announce=quiet)
+    assert model.card.preprocessing == Preprocessing(size=(32, 32), resize=40, mean=(0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "sentence"),
+    [
+        ({"means": (0.5, 0.5, 0.5)}, "no field called 'means'. Did you mean mean"),
+        ({"mean": 0.5}, "mean=0.5 is not several of: a number"),
+        (
+            {"mean": (0.5,), "std": (0.5,)},
+            r"makes 1 channels of \(16, 16\) pixels, and the model reads 3 of \(16, 16\)",
+        ),
+        ({"size": (32, 32)}, r"3 channels of \(32, 32\) pixels"),
+        ({"interpolation": "best"}, "no interpolation called 'best'"),
+    ],
+)
+def test_preprocessing_that_cannot_be_is_a_sentence(folder, preprocessing, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        from_pretrained(folder, preprocessing=preprocessing, announce=quiet)
+
+
 def test_what_a_foreign_library_cannot_be_told_is_said(tmp_path):
     model = tiny()
     model.card = dataclasses.replace(

@@ -144,6 +144,9 @@ def read_file(
     if format.defaults:
         notes.append(f"As in {library}: {', '.join(f'{name}={value!r}' for name, value in format.defaults.items())}.")
     preprocessing = Preprocessing.imagenet(getattr(config, "image", 224), **format.preprocessing)
-    notes.append(f"{path.name} does not say how pictures are prepared for it; assumed: {preprocessing}.")
+    notes.append(
+        f"{path.name} does not say how pictures are prepared for it; assumed: {preprocessing}. If it is otherwise: "
+        f"preprocessing={{'mean': (0.5, 0.5, 0.5)}}, or --set preprocessing.mean=0.5,0.5,0.5 (any of these fields)."
+    )
     card = Card(model=variant_name(family, config), preprocessing=preprocessing, origin=str(path))
     return Loaded(family, config, tensors, card, str(path), tuple(notes))
