@@ -339,7 +339,9 @@ def adapt_card(card: Card, old: Any, new: Any, preprocessing: Preprocessing | Ma
     prepared = card.preprocessing.for_channels(getattr(new, "channels", card.preprocessing.channels))
     if getattr(old, "size", None) != getattr(new, "size", None):
         prepared = prepared.for_size(new.size)
-    prepared = replace(prepared, **checked(Preprocessing, preprocessing or {}))
+    if preprocessing is None:
+        return replace(card, preprocessing=prepared)
+    prepared = replace(prepared, **checked(Preprocessing, preprocessing))
     reads = getattr(new, "channels", prepared.channels), getattr(new, "size", prepared.size)
     if (prepared.channels, prepared.size) != reads:
         raise ConfigError(

@@ -1,12 +1,15 @@
 """DINOv2 answers as transformers' Dinov2 does: with and without registers, gates and a classifier."""
 
+import json
+
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
 from parity.references import agree, disturbed, load, quiet, saved
-from vitrail.loading import save_pretrained
+from vitrail.errors import ConfigError
+from vitrail.loading import create_model, save_pretrained
 
 SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 24, "patch_size": 4}
 CASES = [
@@ -109,3 +112,23 @@ def test_a_file_of_the_original_repository_answers_as_recorded_there(shared, tmp
         tokens = ours.encode(recorded[f"input.image{size}"])
         agree(tokens.x[:, 0], recorded[f"output.x_norm_clstoken{size}"], precise=False)
         agree(tokens.x[:, tokens.prefix :], recorded[f"output.x_norm_patchtokens{size}"], precise=False)
+
+
+def test_a_dinov2_whose_picture_is_not_square_is_read_as_the_square_that_transformers_takes_it_for(tmp_path):
+    theirs = reference(transformers.Dinov2Model, transformers.Dinov2Config, {"image_size": [8, 32]})
+    folder = saved(theirs, tmp_path)
+    with pytest.raises(ConfigError, match=r"image_size=\[8, 32\] is not square.* Set image_size=16"):
+        load(folder)
+
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"image_size": 16}))
+    images = torch.rand(2, 3, 8, 32)
+    with torch.no_grad():
+        agree(load(folder)(images), answer(theirs, images), precise=False)
+
+
+def test_a_dinov2_for_pictures_that_are_not_square_is_not_written_for_transformers(tmp_path):
+    small = {"dim": 24, "heads": 3, "mlp_dim": 96, "depth": 1, "classes": 3}
+    model = create_model("dinov2-small-14", **small, image=(28, 56), mask_token=True)
+    with pytest.raises(ConfigError, match=r"transformers cannot write down this model \(image=\(28, 56\)\)"):
+        save_pretrained(model, tmp_path / "out", format="transformers", announce=quiet)

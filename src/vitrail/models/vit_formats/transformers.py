@@ -6,11 +6,13 @@ transformers' ViT and DeiT have epsilon 1e-12 in their norms where nothing else 
 Source: transformers 5.23, `models/{vit,deit,dinov2,dinov2_with_registers}` (names, fields and their defaults).
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from vitrail.errors import ConfigError
 from vitrail.models.family import Format, Shapes
-from vitrail.models.vit import ViTConfig
+from vitrail.models.vit import ViTConfig, pair
 from vitrail.models.vit_formats.common import Fields, differs, foreign_word, one_of
 from vitrail.weights.keymap import Alias, Ignore, KeyMap, Rename, Split, within
 
@@ -186,12 +188,29 @@ def mlp_ratio(config: ViTConfig) -> int | None:
     return None
 
 
+def check_square(image: int | Sequence[int], patch: int | Sequence[int]) -> None:
+    """Refuse a DINOv2 for a picture that is not square: transformers takes its positions for those of a square.
+
+    Raises:
+        ConfigError: says which square answers the same.
+    """
+    (rows, columns), (height, width) = pair(image), pair(patch)
+    if rows // height != columns // width:
+        side = math.isqrt((rows // height) * (columns // width))
+        raise ConfigError(
+            f"image_size={image} is not square, and transformers takes the positions of a DINOv2 for those of a "
+            f"square. Set image_size={side * height}: it answers the same for a picture of any size."
+        )
+
+
 def read_dinov2(config: Fields, registers: bool) -> dict[str, Any]:
     """Dinov2Model or Dinov2WithRegistersModel."""
     common, gated = read_common(config), config.get("use_swiglu_ffn", False)
     width = int(common["dim"] * config.get("mlp_ratio", 4))
+    patch = config.get("patch_size", 16 if registers else 14)
+    check_square(common["image"], patch)
     return common | {
-        "patch": config.get("patch_size", 16 if registers else 14),
+        "patch": patch,
         "mlp_dim": swiglu_width(width) if gated else width,
         "eps": config.get("layer_norm_eps", 1e-6),
         "gated": gated,
@@ -237,7 +256,8 @@ def dinov2(*, registers: bool, classifier: bool, gated: bool) -> Format:
             pool=means["pool"],
             positions_for="class",
         )
-        return wrong if mlp_ratio(config) else [*wrong, "mlp_dim"]
+        wrong += [] if mlp_ratio(config) else ["mlp_dim"]
+        return wrong if config.grid[0] == config.grid[1] else [*wrong, "image"]
 
     return Format(
         library="transformers",
