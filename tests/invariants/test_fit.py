@@ -20,7 +20,7 @@ from vitrail.tasks.distill import Distil
 from vitrail.tasks.task import Loss
 from vitrail.train.fit import fit
 from vitrail.train.guards import memory_in_words
-from vitrail.train.observers import Observer, Taken
+from vitrail.train.observers import Log, Observer, Taken
 from vitrail.train.recipe import ModelChoice, Recipe
 
 
@@ -99,7 +99,8 @@ def test_watching_saving_and_reading_ahead_change_no_byte(pictures, tmp_path):
     assert sha256(tmp_path / "plain" / "model.safetensors") == sha256(tmp_path / "watched" / "model.safetensors")
 
 
-def test_the_log_has_every_judgement_and_the_mean_of_all_losses(pictures, tmp_path):
+def test_the_log_has_every_judgement_and_the_mean_of_all_losses(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(Log, "POINTS", 1)  # a line every ten steps, as in a long run
     notes = trained(tiny_recipe(pictures, epochs=3), tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     judged = [record for record in records if "val_top1" in record]
@@ -110,6 +111,13 @@ def test_the_log_has_every_judgement_and_the_mean_of_all_losses(pictures, tmp_pa
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == [str(record["step"]) for record in records]
+
+
+def test_a_run_of_few_steps_has_a_line_for_each(pictures, tmp_path):
+    notes = trained(tiny_recipe(pictures, epochs=2), tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses == pytest.approx([taken.loss for taken in notes.taken])
 
 
 def test_the_global_generator_and_the_threads_are_left_as_they_were(pictures, tmp_path):

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -15,17 +16,21 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from vitrail.cli.explain import answer_about
+from vitrail.cli.main import main
 from vitrail.core.attention import Attention
 from vitrail.core.tokens import Tokens
 from vitrail.data.images import ImageFile, PictureArray
 from vitrail.errors import ExplanationError
 from vitrail.explain.attention import check_head, explain, pixel_at
-from vitrail.explain.drawing import HeatMap, Page, brightest, draw, drawable, overlay, visible
+from vitrail.explain.drawing import KINDS, HeatMap, Page, brightest, draw, drawable, overlay, visible
 from vitrail.explain.recording import chosen_layers, recording
 from vitrail.geometry.placement import Placement
-from vitrail.loading import from_pretrained
+from vitrail.loading import from_pretrained, save_pretrained
 from vitrail.models.vit import ViT, ViTConfig
+from vitrail.predict import predictor
 from vitrail.preprocessing import Preprocessing
+from vitrail.weights.card import Card
 
 PATCH, GRID = 8, (6, 8)
 SIZE = (GRID[0] * PATCH, GRID[1] * PATCH)
@@ -439,7 +444,7 @@ def test_any_shape_of_picture_fits_on_a_page(rows, columns, count, tmp_path):
     explanation = explain(tiny(), READ_32, PictureArray(blank(32, 32)))
     figure = draw(Image.new("RGB", (columns, rows)), placement, maps, explanation.caption())
     width, height = figure.get_size_inches()
-    assert 8 < width < 13
+    assert 4 < width < 13
     assert 1.5 < height < 13
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=20)
@@ -466,7 +471,103 @@ def test_one_patch_that_attracts_everything_does_not_blacken_the_rest():
     values = torch.full((20, 20), 0.002)
     values[3, 3] = 0.9
     assert brightest([HeatMap("", values)]) < 0.05
-    assert brightest([HeatMap("", torch.zeros(4, 4))]) == 1.0
+    assert brightest([HeatMap("", torch.zeros(4, 4))]) == 4 / 16
+
+
+def test_attention_that_is_spread_evenly_looks_flat_and_attention_to_one_thing_does_not():
+    """Both with their own scale, which would make the faintest difference as bright as the strongest."""
+    even = torch.full((6, 8), 1 / 48) + torch.linspace(-1e-4, 1e-4, 48).view(6, 8)
+    focused = torch.full((6, 8), 0.001)
+    focused[3, 4] = 0.9
+    placement = Placement.resize((60, 80), (48, 64))
+    seen = [
+        np.asarray(overlay(Image.new("RGB", (80, 60), "grey"), placement, HeatMap("", values))).astype(int)
+        for values in (even, focused)
+    ]
+    flat, hot = ((image[..., 0] - image[..., 2]).max() for image in seen)
+    assert np.ptp(seen[0], axis=(0, 1)).max() < 16
+    assert flat < 0 < 60 < hot
+
+
+def test_a_drawing_says_how_many_even_shares_its_strongest_patch_gets():
+    heat = HeatMap("mean", torch.tensor([[0.1, 0.1], [0.1, 0.6]]))
+    assert heat.even == 0.25
+    assert heat.strongest == pytest.approx(2.4)
+    picture = PictureArray(blank(48, 64))
+    uniform, alone = (explain(model, READ_ALL, picture, at=(3, 3)).figure() for model in (Bright(), Vain()))
+    assert "up to 1.0 times even" in texts(uniform)
+    assert "up to 48.0 times even" in texts(alone)
+    for figure in (uniform, alone):
+        assert "white line: even, 2.08%" in texts(figure)
+        assert "gets 1/48 of the attention" in texts(figure)
+        marked = [line for axes in figure.get_axes() for line in axes.get_lines() if line.get_color() == "white"]
+        assert [list(line.get_xdata()) for line in marked] == [pytest.approx([1 / 48, 1 / 48])]
+
+
+def test_a_drawing_says_the_answer_where_it_is_known():
+    explanation = explain(tiny(), READ_32, PictureArray(blank(32, 32)))
+    assert "answer" not in texts(explanation.figure())
+    answered = replace(explanation, answer="The model's answer: rose 87.0%")
+    assert "The model's answer: rose 87.0%" in texts(answered.figure())
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(150, 900), (900, 150), (300, 300), (200, 300)])
+def test_the_page_has_the_shape_of_the_picture_and_cuts_no_words(rows, columns):
+    explanation = explain(tiny(), READ_32, PictureArray(blank(rows, columns), f"{'long ' * 20}.png"))
+    figure = replace(explanation, answer="The model's answer: " + "a class of a long name 12.3%, " * 4).figure()
+    figure.draw_without_rendering()
+    unseen = figure.get_axes()[-1].get_xticklabels()  # some lie beyond the colour bar and are not drawn
+    for text in figure.findobj(matplotlib.text.Text):
+        if text.get_text() and text not in unseen:
+            box = text.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1, text.get_text()
+            assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, text.get_text()
+    panels = [axes.get_position() for axes in figure.get_axes()[:2]]
+    covered = max(panel.x1 for panel in panels) - min(panel.x0 for panel in panels)
+    assert covered > 0.6
+    assert all(panel.size[0] > 0.9 for panel in panels) == (columns == 900)  # one below the other
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".webp", ".pdf", ".svg"])
+def test_a_drawing_is_written_as_its_name_ends(suffix, tmp_path):
+    path = explain(tiny(), READ_32, PictureArray(blank(32, 32))).save(tmp_path / "new" / f"map{suffix}")
+    start = path.read_bytes()[:12]
+    magic = {".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".jpeg": b"\xff\xd8", ".webp": b"RIFF", ".pdf": b"%PDF"}
+    assert start.startswith(magic.get(suffix.lower(), b"<?xml"))
+
+
+def test_a_drawing_that_cannot_be_written_is_refused_before_any_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for out, said in {
+        tmp_path
+        / "x.txt": f"x.txt does not end like a picture. Give a name that ends with {', '.join(KINDS)}, such as",
+        tmp_path / "none": "does not end like a picture",
+        tmp_path: "is a folder. Give the name of a file in it",
+        tmp_path / "file" / "x.png": "is a file and not a folder",
+    }.items():
+        assert main(["explain", "no-such-model", "no-such-picture.jpg", "--out", str(out)]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_the_command_says_the_answer_and_the_class_that_a_folder_is_called_by(tmp_path, capsys):
+    card = Card(model="vit-tiny-16", preprocessing=READ_32, labels=("daisy", "rose"))
+    model = tiny(classes=2)
+    model.card = card
+    save_pretrained(model, tmp_path / "model", announce=lambda sentence: None)
+    for folder, known in (("rose", True), ("anything", False)):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (32, 32), "red").save(tmp_path / folder / "a.png")
+        picture, out = str(tmp_path / folder / "a.png"), str(tmp_path / "new" / "map.png")
+        assert main(["explain", str(tmp_path / "model"), picture, "--out", out]) == 0
+        printed = capsys.readouterr().out
+        assert "The model's answer: " in printed
+        assert ("lies in a folder called rose" in printed) == known
+
+
+def test_a_model_that_names_nothing_is_explained_without_an_answer():
+    model = tiny(classes=0)
+    model.card = Card(model="vit-tiny-16", preprocessing=READ_32)
+    assert answer_about("a.png", predictor(model)) == ""
 
 
 def test_names_with_dollars_line_breaks_and_foreign_letters_are_drawn(tmp_path, recwarn):

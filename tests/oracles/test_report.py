@@ -1,23 +1,30 @@
 """Evaluation on results whose scores are known beforehand, and the page that shows them."""
 
 import csv
+import functools
 import json
+import shlex
 from html.parser import HTMLParser
 from typing import NamedTuple
 
+import matplotlib.text
 import numpy as np
 import pytest
 import torch
+import tyro
 from PIL import Image
 from torch import nn
 
+from vitrail.cli.main import EVERY_VERB, find
 from vitrail.data.images import PictureArray
 from vitrail.data.loader import Loader
 from vitrail.data.transforms import eval_transform
 from vitrail.errors import DataError
+from vitrail.evaluate.background import Background, read_records
+from vitrail.evaluate.confusion import confusion, confusions, joined, printed, tinted
 from vitrail.evaluate.evaluate import evaluate
-from vitrail.evaluate.plots import Tile, confusion, confusions, curves, joined, reliability, sheet, tinted
-from vitrail.evaluate.report import label_in_words, read_records, write_report
+from vitrail.evaluate.plots import Tile, curves, reliability, sheet
+from vitrail.evaluate.report import beside, label_in_words, write_report
 from vitrail.explain.drawing import png
 from vitrail.models.vit import ViT, ViTConfig
 from vitrail.preprocessing import Preprocessing
@@ -89,13 +96,14 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.open, self.tags, self.loaded, self.words = [], [], [], []
+        self.open, self.tags, self.loaded, self.words, self.links = [], [], [], [], []
         self.feed(text)
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.loaded += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        addresses = [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        (self.links if tag == "a" else self.loaded).extend(addresses)  # a link loads nothing until it is followed
         assert not [name for name, _ in attrs if name.startswith("on")]
         if tag not in self.VOID:
             self.open.append(tag)
@@ -282,7 +290,8 @@ def test_a_model_that_is_never_wrong_is_told_so(tmp_path):
 
 def test_one_class_alone_is_judged_too(tmp_path):
     text, _ = page_of(written(classes=("only",)), tmp_path)
-    assert "Pictures judged: 60. Classes: 1." in text
+    assert "60 pictures judged" in text
+    assert "1: only" in text
 
 
 def test_several_labels_at_once_have_a_page_too(tmp_path):
@@ -299,7 +308,109 @@ def test_the_truth_is_said_in_words(label, words):
     assert label_in_words(label, ("cat", "dog")) == words
 
 
+# what the page tells besides the numbers
+
+
+def run_folder(folder, data: str = "flowers/"):
+    """A folder as a run leaves it, without weights."""
+    recipe = {"model": {"init": None}, "data": {"path": data}, "epochs": 3, "steps": None, "seed": 7}
+    told = {"kept": "best", "average": False, "step": 20, "steps": 30}
+    records = [{"step": 10 * epoch, "epoch": float(epoch), "val_top1": 0.5} for epoch in (1, 2, 3)]
+    folder.mkdir(parents=True)
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    (folder / "run.json").write_text(json.dumps(told))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def words_of(pictures: Written, folder, **more) -> tuple[str, Page]:
+    model = Reader(len(pictures.classes))
+    report = judge(pictures, model, kept=4)
+    path = write_report(report, folder, title="flowers", dataset=pictures, model=model, preprocessing=PLAIN, **more)
+    page = Page(path.read_text(encoding="utf-8"))
+    return "".join(page.words), page
+
+
+def test_the_page_tells_data_model_weights_and_recipe(tmp_path):
+    said, page = words_of(written(wrong=(1, 5)), run_folder(tmp_path / "run"), learned=240)
+    assert "flowers/: 60 pictures judged; 240 other pictures to learn from" in said
+    assert "3: cat, dog, bird" in said
+    assert "Reader: 1 parameters, reads 16 by 16 pixels of 3 channels" in said
+    assert "kept from epoch 2 (step 20 of 30): the best on the pictures set aside" in said
+    assert "began with fresh weights, 3 epochs, seed 7" in said
+    assert page.links == ["recipe.json"]
+
+
+def test_the_report_of_an_evaluation_leads_back_to_the_recipe_of_its_run(tmp_path):
+    run = run_folder(tmp_path / "my run")
+    said, page = words_of(written(), run / "evaluated-other", source=run, data="other/", part="its part val")
+    assert page.links == ["../recipe.json"]
+    assert "other/: 60 pictures judged (its part val)" in said
+    assert "How training went" not in said
+    said, page = words_of(written(), tmp_path / "elsewhere", source=run, data="other/")
+    assert page.links == ["../my%20run/recipe.json"]
+
+
+def test_the_commands_of_the_page_mean_something_with_any_path(tmp_path):
+    commands = Background(run_folder(tmp_path / "my run"), tmp_path).commands([])
+    commands += Background("a/hub-id", tmp_path).commands([__file__])
+    for command in commands:
+        _, verb, *words = shlex.split(command)
+        tyro.cli(functools.wraps(find(verb))(lambda *given, **named: None), args=words, config=EVERY_VERB)
+    assert shlex.split(commands[0])[2:] == [str(tmp_path / "my run"), "PICTURE"]
+    assert commands[2].endswith("--data flowers/")
+    assert shlex.split(commands[4])[2:] == ["a/hub-id", __file__]
+    assert commands[6].endswith("--data DATA")
+
+
+@pytest.mark.parametrize(("count", "shown"), [(2, False), (5, False), (6, True)])
+def test_five_guesses_count_only_where_there_are_more_classes(count, shown, tmp_path):
+    said, _ = words_of(written(classes=tuple(f"class {number}" for number in range(count))), tmp_path)
+    assert ("top-5 accuracy" in said) == shown
+    assert "top-1 accuracy" in said
+
+
+def test_every_score_is_said_in_a_sentence(tmp_path):
+    said, _ = words_of(written(), tmp_path / "one")
+    assert "macro F1" in said
+    assert "rare classes count as much as frequent ones" in said
+    assert "How far scores lie from how often they are right" in said
+    several = Written([(0,), (0, 1), (1,)], [0, 1, 1], [50] * 3, ("cat", "dog"), multi_label=True)
+    said, _ = words_of(several, tmp_path / "several")
+    assert "How well pictures with a label rank above those without" in said
+    assert "A label holds from 50 % on" in said
+
+
+def test_captions_are_explained_on_the_page_and_on_the_sheets(tmp_path):
+    said, _ = words_of(written(wrong=(1, 5)), tmp_path)
+    assert said.count("Below each picture: the model's answer with its scores") == 2
+    assert "answer: cat" in said
+    assert "the truth; then the file" in texts(sheet([], "Mistakes", "then the truth; then the file"))
+
+
+def test_wide_pictures_are_put_one_below_the_other():
+    assert beside(Image.new("RGB", (300, 50)), Image.new("RGB", (300, 50))).size == (300, 108)
+    assert beside(Image.new("RGB", (50, 300)), Image.new("RGB", (50, 300))).size == (108, 300)
+
+
 # the figures
+
+
+def texts(figure) -> str:
+    return " | ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text())
+
+
+def cut_off(figure) -> list[str]:
+    """The words that reach beyond the edge of a figure."""
+    figure.draw_without_rendering()
+    edge = figure.bbox
+    found = []
+    for text in figure.findobj(matplotlib.text.Text):
+        box = text.get_window_extent()
+        inside = edge.x0 <= box.x0 and box.x1 <= edge.x1 and edge.y0 <= box.y0 and box.y1 <= edge.y1
+        if text.get_text().strip() and text.get_visible() and not inside:
+            found.append(text.get_text())
+    return found
 
 
 def drawn(figure) -> np.ndarray:
@@ -357,7 +468,95 @@ def test_the_reliability_diagram_prints_the_calibration_error_of_the_metrics():
     report = judge(written(wrong=(3, 20, 41)))
     figure = reliability(report.details["calibration"])
     titles = [axes.get_title(loc="left") for axes in figure.get_axes()]
-    assert f"{report.scores['ece']:.3f}" in titles[0]
+    assert f"Off by {report.scores['ece']:.1%} on average" in titles[0]
+
+
+def test_too_sure_and_too_modest_are_told_apart_and_reach_to_the_diagonal():
+    bins = {"edges": [0.5, 1.0], "count": [3, 9], "confidence": [0.3, 0.9], "accuracy": [0.6, 0.5]}
+    deserved, occurring = reliability(bins).get_axes()
+    gaps = {line.get_label(): line for line in deserved.get_lines() if line.get_xdata()[0] == line.get_xdata()[1]}
+    assert list(gaps["too sure of itself"].get_ydata()) == [0.5, 0.9]
+    assert list(gaps["better than it believes"].get_ydata()) == [0.6, 0.3]
+    assert list(gaps["too sure of itself"].get_xdata()) == [0.9, 0.9]
+    colours = {line.get_color() for line in gaps.values()} | {bar.get_facecolor() for bar in deserved.patches}
+    assert len(colours) == 3
+    assert {"3", "9"} <= {text.get_text() for text in occurring.texts}
+
+
+RECORDS = [
+    {"step": 1, "epoch": 0.5, "loss": 1.4, "rate": 1e-4},
+    {"step": 2, "epoch": 1.0, "loss": 1.3, "rate": 2e-4},
+    {"step": 2, "epoch": 1.0, "val_loss": 1.2, "val_top1": 0.4},
+]
+
+
+def test_curves_begin_at_zero_and_count_whole_epochs():
+    figure = curves(RECORDS, "top1")
+    figure.draw_without_rendering()
+    loss, score, rate = figure.get_axes()
+    assert loss.get_ylim()[0] == rate.get_ylim()[0] == 0
+    assert score.get_ylim() == pytest.approx((0, 1), abs=0.05)
+    for axes in figure.get_axes():
+        assert axes.get_xlim() == pytest.approx((0, 1), abs=0.05)
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+        assert {line.get_marker() for line in axes.get_lines()} == {"o"}  # a single value is no line
+    assert score.get_title(loc="left") == "top-1 accuracy, validation"
+
+
+def test_what_was_never_written_down_has_no_empty_axes():
+    assert [axes.get_title(loc="left") for axes in curves(RECORDS[:2], "top1").get_axes()] == ["Loss", "Learning rate"]
+
+
+LONG = tuple(f"a name of a class that goes on and on until it has sixty letters {end}" for end in "AB")
+FOREIGN = ("G\u00e4nsebl\u00fcmchen", "\u96cf\u83ca", "\u73ab\u7470", "$x_1$ and $", "<script>", "")
+
+
+@pytest.mark.parametrize("count", [2, 5, 10, 100])
+@pytest.mark.parametrize("name", ["{}", "a long name of a class that many have, number {}"])
+def test_a_confusion_matrix_of_any_size_holds_all_its_words(count, name):
+    counts = np.eye(count, dtype=int) * 9 + np.eye(count, k=1, dtype=int)
+    figure = confusion(counts.tolist(), [name.format(number) for number in range(count)])
+    assert not cut_off(figure)
+    matrix, bars = figure.get_axes()
+    assert bars.get_position().x0 > matrix.get_position().x1
+    step = -(-count // 40)
+    assert len(matrix.get_yticklabels()) == -(-count // step)
+    assert ("one name in" in matrix.get_title(loc="left")) == (count > 40)
+
+
+def test_the_pairs_that_have_no_bar_are_counted():
+    counts = np.eye(30, dtype=int) * 9 + np.eye(30, k=1, dtype=int) * 2
+    names = [str(number) for number in range(30)]
+    assert "and 30 more pictures in 15 other pairs" in texts(confusion(counts.tolist(), names))
+    assert "Never: no picture was taken for another class." in texts(confusion([[3, 0], [0, 4]], ["a", "b"]))
+
+
+def test_names_stay_apart_that_are_long_or_that_the_font_lacks():
+    assert len(set(printed(LONG))) == 2
+    assert printed(("abcdefghij" * 4 + "1" + "k" * 9, "abcdefghij" * 4 + "2" + "k" * 9))[1].startswith("1: ")
+    assert printed(FOREIGN)[:3] == [FOREIGN[0], "1: \u25a1\u25a1", "2: \u25a1\u25a1"]
+
+
+def test_figures_of_strange_names_are_whole_and_warn_of_nothing(recwarn):
+    names = FOREIGN + LONG
+    counts = np.eye(len(names), dtype=int) * 5 + np.eye(len(names), k=2, dtype=int)
+    assert not cut_off(confusion(counts.tolist(), names))
+    tiles = [Tile(Image.new("RGB", (90, 15)), (f"answer: {name} 41.0%", name, name), False) for name in names]
+    for wide in (False, True):
+        assert not cut_off(sheet(tiles, "Pictures", "How to read them. " * 20, wide=wide))
+    assert not recwarn.list
+
+
+def test_words_stand_right_below_their_picture_and_rows_are_as_high_as_they_need():
+    wide, tall = Image.new("RGB", (900, 150)), Image.new("RGB", (150, 900))
+    low, high = (sheet([Tile(image, ("said", "truth"), True)] * 4, "Pictures") for image in (wide, tall))
+    assert low.get_figheight() < high.get_figheight() - 1.5
+    mixed = sheet([Tile(wide, ("said",), True), Tile(tall, ("said",), True)], "Pictures")
+    for axes, text in zip(mixed.get_axes(), [text for text in mixed.texts if text.get_text() == "said"], strict=True):
+        gap = (axes.get_position().y0 - text.get_position()[1]) * mixed.get_figheight()
+        assert 0.1 < gap < 0.25
+        width, height = axes.get_position().size * mixed.get_size_inches()
+        assert max(width / height, height / width) == pytest.approx(6)
 
 
 def test_figures_of_nothing_are_drawn_without_complaint(recwarn):

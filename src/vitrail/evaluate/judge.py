@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
-from vitrail.data.open import open_dataset, parts
+from vitrail.data.open import name_of, open_dataset, parts
 from vitrail.data.transforms import eval_transform
 from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
@@ -15,6 +15,13 @@ from vitrail.loading import say
 from vitrail.predict import predictor
 
 Announce = Callable[[str], None]
+
+
+class Part(NamedTuple):
+    """The pictures that a model is judged by, and which of a data set they are; empty where they are all."""
+
+    dataset: Dataset
+    words: str
 
 
 class Judgement(NamedTuple):
@@ -33,7 +40,7 @@ def learned_from(source: Path, data: str) -> bool:
     return path == data or Path(path).resolve() == Path(data).resolve()
 
 
-def part_to_judge(source: str | Path, data: str, classes: tuple[str, ...] | None, announce: Announce) -> Dataset:
+def part_to_judge(source: str | Path, data: str, classes: tuple[str, ...] | None, announce: Announce) -> Part:
     """The pictures that a model is judged by: the part for it, or all, but never what it has learned from.
 
     A set in one piece is taken whole, unless it is the one that training has set some pictures of aside.
@@ -42,13 +49,12 @@ def part_to_judge(source: str | Path, data: str, classes: tuple[str, ...] | None
         DataError: it cannot be read, or only has a part to learn from.
     """
     found = parts(data)
-    split = next((name for name in ("val", "test") if name in found), None)
+    split, words = next(((name, f"its part {name}") for name in ("val", "test") if name in found), (None, ""))
     if split is None and (found or learned_from(Path(source), data)):
-        split = "val"
-        announce(f"{data}: judged by the pictures that training sets aside.")
-    elif split is not None:
-        announce(f"{data}: judged by its part {split}.")
-    return open_dataset(data, split, classes)
+        split, words = "val", "the pictures that training sets aside"
+    if words:
+        announce(f"{data}: judged by {words}.")
+    return Part(open_dataset(data, split, classes), words)
 
 
 def judge(
@@ -77,10 +83,20 @@ def judge(
     """
     ask = predictor(source, device=device, announce=announce)
     task, preprocessing = ask.task, ask.card.preprocessing
-    dataset = part_to_judge(source, str(data), getattr(task, "classes", None), announce)
+    dataset, part = part_to_judge(source, str(data), getattr(task, "classes", None), announce)
     report = evaluate(ask.model, task, Loader(dataset, eval_transform(preprocessing), batch, workers=workers))
-    name = Path(str(data)).name.replace(":", "-").strip("-")
-    folder = Path(source if Path(source).is_dir() else ".") / f"evaluated-{name}" if out is None else Path(out)
+    beside = Path(source if Path(source).is_dir() else ".")
+    folder = beside / f"evaluated-{name_of(str(data))}" if out is None else Path(out)
     title = f"{ask.card.model}, judged by {data}"
-    page = write_report(report, folder, title=title, dataset=dataset, model=ask.model, preprocessing=preprocessing)
+    page = write_report(
+        report,
+        folder,
+        title=title,
+        dataset=dataset,
+        model=ask.model,
+        preprocessing=preprocessing,
+        source=source,
+        data=str(data),
+        part=part,
+    )
     return Judgement(report, page)

@@ -4,7 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -18,11 +18,19 @@ h1 { margin: 0; font-size: 2.3rem; letter-spacing: -0.02em; overflow-wrap: anywh
 h2 { margin: 3.2rem 0 0.4rem; font-size: 1.3rem; letter-spacing: -0.01em; }
 p { margin: 0.2rem 0 1rem; color: var(--quiet); max-width: 46rem; }
 .box { background: white; border: 1px solid var(--pale); border-radius: 10px; }
-.scores { display: flex; flex-wrap: wrap; gap: 0.8rem; margin: 2rem 0 0; padding: 0; list-style: none; }
-.scores li { flex: 1 1 7.5rem; padding: 0.9rem 1.1rem; color: var(--quiet); font-size: 0.85rem; }
+.scores { display: grid; gap: 0.8rem; margin: 2rem 0 0; padding: 0; list-style: none; }
+.scores { grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); }
+.scores li { padding: 0.9rem 1.1rem; color: var(--quiet); font-size: 0.8rem; line-height: 1.35; }
+.scores b { display: block; margin-bottom: 0.3rem; color: var(--ink); font-size: 0.9rem; font-weight: 600; }
 .scores strong { display: block; color: var(--ink); font-size: 1.7rem; font-variant-numeric: tabular-nums; }
 .scores .best { color: #cfe8ec; background: var(--right); border-color: var(--right); }
-.scores .best strong { color: white; }
+.scores .best strong, .scores .best b { color: white; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.35rem 1.4rem; margin: 1.2rem 0 0; }
+dl { font-size: 0.95rem; }
+dt { color: var(--quiet); }
+dd { margin: 0; overflow-wrap: anywhere; }
+a { color: var(--right); }
+pre { margin: 0; padding: 0.9rem 1.1rem; overflow-x: auto; font-size: 0.85rem; line-height: 1.7; }
 img.box { display: block; max-width: 100%; }
 .table { max-height: 30rem; overflow: auto; }
 table { width: 100%; border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
@@ -35,7 +43,8 @@ td { border-top: 1px solid #f1f1ef; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 1rem; }
 .tiles.wide { grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr)); }
 figure { margin: 0; overflow: hidden; }
-figure img { display: block; width: 100%; height: 230px; object-fit: contain; background: #f1f1ef; }
+figure img { display: block; max-width: 100%; max-height: 20rem; margin: 0 auto; }
+.tiles { align-items: start; }
 figcaption { padding: 0.6rem 0.9rem 0.8rem; color: var(--quiet); font-size: 0.85rem; overflow-wrap: anywhere; }
 figcaption div:first-child { color: var(--ink); font-weight: 600; }
 .right figcaption div:first-child { color: var(--right); }
@@ -80,13 +89,42 @@ def tiles(content: Iterable[str], *, wide: bool = False) -> str:
     return f'<div class="tiles{" wide" if wide else ""}">{"".join(content)}</div>'
 
 
-def scores(values: Mapping[str, float], best: str) -> str:
+class Score(NamedTuple):
+    """A number as one says it, what it is called, and what that means."""
+
+    value: str
+    name: str
+    words: str
+    decides: bool  # by it one model is better than another
+
+
+def scores(values: Iterable[Score]) -> str:
     """One box for each score; the one that decides comes first and stands out."""
     boxes = (
-        f'<li class="box {"best" if name == best else ""}"><strong>{values[name]:.3f}</strong>{html.escape(name)}</li>'
-        for name in sorted(values, key=lambda name: name != best)
+        f'<li class="box{" best" if score.decides else ""}"><strong>{html.escape(score.value)}</strong>'
+        f"<b>{html.escape(score.name)}</b>{html.escape(score.words)}</li>"
+        for score in sorted(values, key=lambda score: not score.decides)
     )
     return f'<ul class="scores">{"".join(boxes)}</ul>'
+
+
+def facts(values: Iterable[tuple[str, str, str]]) -> str:
+    """Names and what there is to say of each, which ends with a link to a file where there is one."""
+    lines = (
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(words)}{link(address) if address else ''}</dd>"
+        for name, words, address in values
+    )
+    return f"<dl>{''.join(lines)}</dl>"
+
+
+def link(address: str) -> str:
+    """To a file beside the page, by its name."""
+    return f'<a href="{html.escape(address)}">{html.escape(address.rpartition("/")[2])}</a>'
+
+
+def commands(lines: Iterable[str]) -> str:
+    """What to type, a line for each."""
+    return f'<pre class="box">{html.escape(chr(10).join(lines))}</pre>'
 
 
 def cell(value: Any) -> str:
@@ -110,13 +148,13 @@ def section(title: str, content: str, words: str = "") -> str:
     return f"<section><h2>{html.escape(title)}</h2>{said}{content}</section>"
 
 
-def page(title: str, words: str, content: Iterable[str]) -> str:
+def page(title: str, content: Iterable[str]) -> str:
     """The whole page."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main><h1>{html.escape(title)}</h1><p>{html.escape(words)}</p>{''.join(content)}"
+        f"<body><main><h1>{html.escape(title)}</h1>{''.join(content)}"
         "<footer>Written by vitrail. This page holds everything it shows and loads nothing.</footer>"
         "</main></body></html>\n"
     )

@@ -1,4 +1,4 @@
-"""Figures of a report: curves, confusion, reliability, and sheets of pictures.
+"""Figures of a report: curves, reliability, and sheets of pictures.
 
 As in `explain.drawing`, only matplotlib's `Figure` is used: no window, no global state.
 """
@@ -8,33 +8,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 from PIL import Image
 
-from vitrail.explain.drawing import INK, QUIET, drawable, new_figure
+from vitrail.evaluate.background import meaning
+from vitrail.explain.drawing import INK, QUIET, high, new_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 RIGHT, WRONG = "#0b7285", "#d9480f"  # teal and orange, which most colour-blind eyes tell apart too
-WIDTH = 11.0  # of a figure, inches
+MODEST = "#7048a8"  # of what is better than it believes: a colour that neither of the two is taken for
+LIGHT = "#b5d6dc"  # teal in the background
 PALE = "#e4e4e4"
-COUNTED, NAMED = 15, 40  # most classes whose counts, and whose names, a confusion matrix has room for
-CELLS = 200  # most cells along its side; where there are more classes, several share one
-PAIRS = 14  # confusions listed beside it
-NAME = 22  # most letters of a class name on an axis
+WIDTH = 11.0  # of a figure, inches
+FEW = 30  # most values of a curve that are marked one by one
 
 Records = Sequence[Mapping[str, Any]]
-
-
-class Confusion(NamedTuple):
-    """One class taken for another, and how often."""
-
-    truth: str
-    said: str
-    count: int
-    of: int  # how often the truth occurred
 
 
 class Tile(NamedTuple):
@@ -66,109 +56,87 @@ def plain(axes: "Axes", title: str, below: str = "") -> None:
 
 def series(records: Records, name: str) -> tuple[list[float], list[float]]:
     """The epochs at which a quantity was written down, and its values."""
-    found = [(record["epoch"], record[name]) for record in records if record.get(name) is not None]
+    told = [(record["epoch"], record[name]) for record in records if record.get(name) is not None]
+    found = [(epoch, value) for epoch, value in told if math.isfinite(value)]
     return [epoch for epoch, _ in found], [value for _, value in found]
 
 
+class Line(NamedTuple):
+    """One quantity of a run.
+
+    Attributes:
+        name: in the records.
+        label: how it is called; empty where it is alone.
+    """
+
+    name: str
+    label: str
+    colour: str
+
+
+def show_lines(axes: "Axes", records: Records, lines: Sequence[Line], title: str) -> None:
+    """Quantities over the epochs; each begins at 0, and what is a share of one goes up to one."""
+    from matplotlib.ticker import MaxNLocator
+
+    plain(axes, title, "epoch")
+    last, lowest, highest = 1.0, 0.0, 0.0
+    for line in lines:
+        epochs, values = series(records, line.name)
+        marker = "o" if len(values) <= FEW else ""
+        axes.plot(epochs, values, color=line.colour, linewidth=1.4, marker=marker, markersize=3, label=line.label)
+        last, lowest, highest = max(last, *epochs), min(lowest, *values), max(highest, *values)
+    axes.set_xlim(0, last * 1.02)
+    axes.set_ylim(lowest, highest * 1.06 or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    if any(line.label for line in lines):
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+
+
 def curves(records: Records, best: str) -> "Figure":
-    """How a run went: the loss, the score that decides, and the learning rate.
+    """How a run went: the loss, the score that decides, and the learning rate, of which those are drawn that are known.
 
     Args:
         records: the lines of `metrics.jsonl`.
         best: the name of the score.
     """
+    panels = {
+        "Loss": (Line("loss", "training", RIGHT), Line("val_loss", "validation", WRONG)),
+        f"{meaning(best).name}, validation": (Line(f"val_{best}", "", WRONG),),
+        "Learning rate": (Line("rate", "", QUIET),),
+    }
+    known = {title: [line for line in lines if series(records, line.name)[0]] for title, lines in panels.items()}
+    drawn = {title: lines for title, lines in known.items() if lines}
     figure = new_figure(WIDTH, 3.2)
-    loss, score, rate = figure.subplots(1, 3)
-    figure.subplots_adjust(left=0.05, right=0.985, bottom=0.17, top=0.88, wspace=0.2)
-    plain(loss, "Loss", "epoch")
-    loss.plot(*series(records, "loss"), color=RIGHT, linewidth=1.2, label="training")
-    loss.plot(*series(records, "val_loss"), color=WRONG, linewidth=1.5, marker="o", markersize=3, label="validation")
-    loss.legend(frameon=False, fontsize=8, labelcolor=INK)
-    plain(score, f"{best}, validation", "epoch")
-    score.plot(*series(records, f"val_{best}"), color=WRONG, linewidth=1.5, marker="o", markersize=3)
-    plain(rate, "Learning rate", "epoch")
-    rate.plot(*series(records, "rate"), color=QUIET, linewidth=1.2)
-    rate.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for place, (title, lines) in enumerate(drawn.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        show_lines(axes, records, lines, title)
+        if lines[0].name == f"val_{best}" and axes.get_ylim()[1] <= 1.06:
+            axes.set_ylim(0, 1.03)
+        if lines[0].name == "rate":
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    figure.subplots_adjust(left=0.05, right=0.985, bottom=0.17, top=0.88, wspace=0.25)
     return figure
 
 
-def confusions(counts: Int[np.ndarray, "truth said"], classes: Sequence[str], most: int = PAIRS) -> list[Confusion]:
-    """The pairs of classes that are mistaken most often, most often first."""
-    wrong = counts - np.diag(np.diag(counts))
-    places = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(place), len(classes)) for place in places]
-    return [
-        Confusion(classes[truth], classes[said], int(wrong[truth, said]), int(counts[truth].sum()))
-        for truth, said in pairs
-        if wrong[truth, said]
-    ]
+class Gap(NamedTuple):
+    """The answers of one confidence, and how often they are right."""
+
+    confidence: float
+    accuracy: float
 
 
-def joined(shares: Float[np.ndarray, "truth said"]) -> Float[np.ndarray, "cells cells"]:
-    """A matrix with at most `CELLS` cells along a side; where several classes share one, the largest value shows."""
-    step = math.ceil(len(shares) / CELLS)
-    margin = -len(shares) % step
-    padded = np.pad(shares, (0, margin))
-    cells = len(padded) // step
-    return padded.reshape(cells, step, cells, step).max(axis=(1, 3))
-
-
-def tinted(shares: Float[np.ndarray, "truth said"]) -> Float[np.ndarray, "truth said colour"]:
-    """Teal where truth and answer agree, orange where they do not, the deeper the larger the share."""
-    from matplotlib.colors import to_rgb
-
-    full = np.where(np.eye(len(shares), dtype=bool)[..., None], to_rgb(RIGHT), to_rgb(WRONG))
-    return 1 - shares[..., None] * (1 - full)
-
-
-def show_matrix(axes: "Axes", counts: Int[np.ndarray, "truth said"], classes: Sequence[str]) -> None:
-    """A confusion matrix, each row as shares of its class; the square root lets rare mistakes be seen."""
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    axes.imshow(tinted(np.sqrt(joined(shares))), interpolation="nearest", extent=(0, len(counts), len(counts), 0))
-    axes.set_title("Truth in rows, answers in columns", loc="left", fontsize=10, fontweight="bold", color=INK)
-    axes.tick_params(length=0, labelsize=8 if len(classes) <= COUNTED else 6, labelcolor=INK)
-    for spine in axes.spines.values():
-        spine.set_color(PALE)
-    if len(classes) <= NAMED:
-        names, middles = [drawable(name, NAME) for name in classes], np.arange(len(classes)) + 0.5
-        axes.set_xticks(middles, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
-        axes.set_yticks(middles, names, parse_math=False)
-    if len(classes) <= COUNTED:
-        for (truth, said), count in np.ndenumerate(counts):
-            colour = "white" if shares[truth, said] > 0.3 else INK if count else PALE
-            axes.text(said + 0.5, truth + 0.5, str(count), ha="center", va="center", fontsize=8, color=colour)
-
-
-def show_confusions(axes: "Axes", pairs: Sequence[Confusion]) -> None:
-    """The most frequent mistakes as bars, most frequent at the top."""
-    places = range(len(pairs))
-    names = [f"{drawable(pair.truth, NAME)} \u2192 {drawable(pair.said, NAME)}" for pair in pairs]
-    axes.barh(places, [pair.count for pair in pairs], color=WRONG, height=0.62)
-    plain(axes, "Taken for another most often", "pictures" if pairs else "")
-    axes.set_yticks(places, names, parse_math=False)
-    axes.tick_params(axis="y", length=0, labelcolor=INK)
-    axes.grid(visible=False)
-    axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.set_ylim(PAIRS - 0.4, -0.6)
-    for place, pair in enumerate(pairs):
-        axes.annotate(f" {pair.count} of {pair.of}", (pair.count, place), va="center", fontsize=8, color=QUIET)
-    if not pairs:
-        axes.text(0.0, 0.95, "never", transform=axes.transAxes, va="top", fontsize=9, color=QUIET)
-
-
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> "Figure":
-    """What was taken for what: the matrix, and the pairs that are mistaken most often.
-
-    Args:
-        counts: a row for each true class, a column for each answer.
-        classes: their names.
-    """
-    matrix = np.array(counts, dtype=np.int64).reshape(len(classes), len(classes))
-    figure = new_figure(WIDTH, 5.4)
-    show_matrix(figure.add_axes((0.13, 0.2, 0.36, 0.36 * WIDTH / 5.4)), matrix, classes)
-    show_confusions(figure.add_axes((0.74, 0.2, 0.2, 0.36 * WIDTH / 5.4)), confusions(matrix, classes))
-    return figure
+def show_gaps(axes: "Axes", gaps: Sequence[Gap], colour: str, label: str) -> None:
+    """From how often answers are right to how often they should be, which lies on the diagonal."""
+    for place, gap in enumerate(gaps):
+        axes.plot(
+            [gap.confidence, gap.confidence],
+            [gap.accuracy, gap.confidence],
+            color=colour,
+            linewidth=3,
+            solid_capstyle="butt",
+            label="" if place else label,
+        )
 
 
 def reliability(bins: Mapping[str, Sequence[float]]) -> "Figure":
@@ -179,58 +147,96 @@ def reliability(bins: Mapping[str, Sequence[float]]) -> "Figure":
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, figure 1.
     """
-    edges, count = np.array(bins["edges"]), np.array(bins["count"], dtype=float)
-    shares = count / max(count.sum(), 1)
+    edges, count = np.array(bins["edges"]), np.array(bins["count"], dtype=int)
     confidence, accuracy = np.array(bins["confidence"]), np.array(bins["accuracy"])
-    error = float((np.abs(accuracy - confidence) * shares).sum())
+    error = float((np.abs(accuracy - confidence) * count).sum() / max(count.sum(), 1))
     width, used = edges[0], count > 0
-    bars = {"x": (edges - width)[used], "width": width, "align": "edge"}
-    gap = {"facecolor": f"{WRONG}55", "edgecolor": WRONG, "linewidth": 0.6, "label": "gap to confidence"}
+    bars = {"x": (edges - width)[used], "width": width, "align": "edge", "edgecolor": "white"}
+    gaps = [Gap(*pair) for pair in zip(confidence[used], accuracy[used], strict=True)]
 
-    figure = new_figure(WIDTH, 4.4)
-    deserved, occurring = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.05, right=0.985, bottom=0.12, top=0.91, wspace=0.14)
-    plain(deserved, f"Accuracy at each confidence (expected calibration error {error:.3f})", "confidence")
-    deserved.bar(height=accuracy[used], color=RIGHT, edgecolor="white", label="accuracy", **bars)
-    deserved.bar(height=(confidence - accuracy)[used], bottom=accuracy[used], **gap, **bars)
-    deserved.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+    figure = new_figure(7.2, 6.4)
+    deserved, occurring = figure.subplots(2, 1, height_ratios=(4, 1))
+    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.08, top=0.94, hspace=0.28)
+    plain(deserved, f"Right as often as it believes? Off by {error:.1%} on average (expected calibration error)")
+    deserved.bar(height=accuracy[used], color=LIGHT, label="how often it is right", **bars)
+    deserved.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="as often as it believes")
+    show_gaps(deserved, [gap for gap in gaps if gap.accuracy < gap.confidence], WRONG, "too sure of itself")
+    show_gaps(deserved, [gap for gap in gaps if gap.accuracy > gap.confidence], MODEST, "better than it believes")
     deserved.set(xlim=(0, 1), ylim=(0, 1))
+    deserved.set_ylabel("share of answers that are right", fontsize=8, color=QUIET)
     deserved.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
-    plain(occurring, "Share of the answers at each confidence", "confidence")
-    occurring.bar(height=shares[used], color=RIGHT, edgecolor="white", **bars)
-    occurring.set_xlim(0, 1)
+    plain(occurring, "How many answers it gives with each confidence", "confidence: the score of the answer")
+    occurring.bar(height=count[used], color=PALE, **bars)
+    for left, number in zip((edges - width)[used], count[used], strict=True):
+        occurring.text(left + width / 2, number, f"{number}", ha="center", va="bottom", fontsize=7, color=QUIET)
+    occurring.set(xlim=(0, 1), ylim=(0, max(count.max(), 1) * 1.25), yticks=[])
+    occurring.grid(visible=False)
+    occurring.spines["left"].set_visible(False)
     return figure
 
 
-def sheet(tiles: Sequence[Tile], title: str, *, wide: bool = False) -> "Figure":
-    """Pictures in rows, each with a few words beneath.
+class Placed(NamedTuple):
+    """A picture of a sheet, as large as it is printed, and the words beneath it as lines.
+
+    Attributes:
+        size: width and height, inches.
+        lines: each with whether it belongs to the first thing that is said, which is coloured.
+    """
+
+    tile: Tile
+    size: tuple[float, float]
+    lines: list[tuple[str, bool]]
+
+    @classmethod
+    def of(cls, tile: Tile, side: float, highest: float) -> "Placed":
+        """As large as fits."""
+        scale = min(side / tile.image.width, highest / tile.image.height)
+        lines = [(line, not number) for number, said in enumerate(tile.lines) for line in wrapped(said, side, 8)]
+        return cls(tile, (tile.image.width * scale, tile.image.height * scale), lines)
+
+    @property
+    def height(self) -> float:
+        """Of the picture and its words, inches."""
+        return self.size[1] + high(8) * len(self.lines)
+
+    def draw(self, figure: "Figure", left: float, top: float) -> None:
+        """Put it on the page, with its upper left corner so many inches from the left and from below."""
+        width, height = figure.get_size_inches()
+        across, down = self.size
+        axes = figure.add_axes((left / width, (top - down) / height, across / width, down / height))
+        axes.imshow(self.tile.image, aspect="auto")
+        axes.axis("off")
+        verdict = {True: RIGHT, False: WRONG, None: INK}[self.tile.right]
+        for number, (line, first) in enumerate(self.lines, start=1):
+            bottom = (top - down - high(8) * number) / height
+            figure.text(left / width, bottom, line, fontsize=8, color=verdict if first else QUIET, parse_math=False)
+
+
+def sheet(tiles: Sequence[Tile], title: str, words: str = "", *, wide: bool = False) -> "Figure":
+    """Pictures in rows, each with a few words beneath. A row is as high as its pictures need.
 
     Args:
         tiles: what is shown; with none, the title stands alone.
         title: at the head.
-        wide: whether each tile is two pictures side by side, which leaves room for half as many in a row.
+        words: how to read it, below the title.
+        wide: whether each tile is two pictures, which leaves room for half as many in a row.
     """
     columns, side = (2, 5.2) if wide else (4, 2.5)
-    high, words, gap, head = 2.5, 0.75, 0.2, 0.65  # inches
-    rows = math.ceil(len(tiles) / columns)
-    width, height = columns * (side + gap) + gap, rows * (high + words) + head
+    highest, gap, below = 2.5, 0.2, 0.25  # inches
+    width = columns * (side + gap) + gap
+    said = wrapped(words, width - 2 * gap, 9)
+    placed = [Placed.of(tile, side, highest) for tile in tiles]
+    rows = [placed[first : first + columns] for first in range(0, len(placed), columns)]
+    heights = [max(one.height for one in row) + below for row in rows]
+    head = 0.65 + high(9) * len(said)
+    height = head + sum(heights)
     figure = new_figure(width, height)
     figure.text(gap / width, 1 - 0.4 / height, title, fontsize=13, fontweight="bold", color=INK)
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        left, bottom = gap + column * (side + gap), height - head - row * (high + words) - high
-        axes = figure.add_axes((left / width, bottom / height, side / width, high / height))
-        axes.imshow(tile.image)
-        axes.axis("off")
-        axes.set_anchor("SW")
-        verdict = {True: RIGHT, False: WRONG, None: INK}[tile.right]
-        for number, line in enumerate(tile.lines):
-            figure.text(
-                left / width,
-                (bottom - 0.17 * (number + 1)) / height,
-                drawable(line, 80 if wide else 38),
-                fontsize=8,
-                color=QUIET if number else verdict,
-                parse_math=False,
-            )
+    for number, line in enumerate(said, start=1):
+        figure.text(gap / width, 1 - (0.4 + high(9) * number) / height, line, fontsize=9, color=QUIET, parse_math=False)
+    top = height - head
+    for row, needed in zip(rows, heights, strict=True):
+        for column, one in enumerate(row):
+            one.draw(figure, gap + column * (side + gap), top)
+        top -= needed
     return figure

@@ -1,9 +1,8 @@
 """A report as one page that needs nothing else, with its figures as files beside it."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageOps
 from torch import nn
@@ -11,35 +10,61 @@ from torch import nn
 from vitrail.data.dataset import Dataset, Label
 from vitrail.errors import ExplanationError
 from vitrail.evaluate import page
+from vitrail.evaluate.background import Background, meaning, telling
+from vitrail.evaluate.confusion import confusion
 from vitrail.evaluate.evaluate import Case, Report
-from vitrail.evaluate.plots import Records, Tile, confusion, curves, reliability, sheet
+from vitrail.evaluate.plots import Tile, curves, reliability, sheet
 from vitrail.explain.attention import explain
 from vitrail.explain.drawing import HeatMap, overlay, png
 from vitrail.pixels import to_channels
 from vitrail.preprocessing import Preprocessing
 from vitrail.samples import Picture
+from vitrail.tasks.scores import in_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIDE = 320  # pixels of the longer side of a picture on the page
+LARGEST = (640, 320)  # columns and rows of a picture on the page, at most
+STACKED = 2.0  # width to height from which two pictures are put one below the other
+
+
+class Drawn(NamedTuple):
+    """A figure of the details: its title, how to read it, and how it is drawn."""
+
+    title: str
+    words: str
+    draw: "Callable[[Mapping[str, Any]], Figure]"
+
 
 # What is drawn of the details, under the names that metrics give them.
-FIGURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], "Figure"]]] = {
-    "confusion": ("What was taken for what", lambda details: confusion(details["confusion"], details["classes"])),
-    "calibration": ("Whether its confidence is deserved", lambda details: reliability(details["calibration"])),
+FIGURES = {
+    "confusion": Drawn(
+        "What was taken for what",
+        "Each row is a true class, each column an answer. Teal is right and orange wrong; the deeper the colour, the "
+        "larger the share of the row.",
+        lambda details: confusion(details["confusion"], details["classes"]),
+    ),
+    "calibration": Drawn(
+        "Whether its confidence is deserved",
+        "Of the answers given with a score of 80 %, 80 % should be right: the bars should end on the dashed line.",
+        lambda details: reliability(details["calibration"]),
+    ),
 }
-
-
-def read_records(path: Path) -> Records:
-    """The lines of a `metrics.jsonl`; none where there is no such file, and without a last one that was cut off."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return records
+TABLES = {
+    "per_class": "Support: how many pictures there are of a class. Precision: of those called so, the share that are. "
+    "Recall (the accuracy of the class): of those that are, the share called so. F1: the two as one.",
+}
+CAPTIONS = (
+    "Below each picture: the model's answer with its scores, teal where it is right and orange where it is wrong; then "
+    "the truth; then the file."
+)
+SEVERAL = " A label holds from 50 % on; those in brackets do not."
+LOOKED = (
+    " Beside or below each picture: where the class token (or the average patch of a model without one) looks in the "
+    "last layer, the mean of its heads. Black is nothing and yellow most, in each picture for itself, but nothing that "
+    "is below four times an even share is as bright as that: attention that is spread evenly stays dark. Faded parts "
+    "were not read."
+)
 
 
 def label_in_words(label: Label | None, classes: Sequence[str]) -> str:
@@ -53,17 +78,19 @@ def label_in_words(label: Label | None, classes: Sequence[str]) -> str:
 
 def small(picture: Picture) -> Image.Image:
     """A picture that fits on the page; one of few pixels is enlarged as it is."""
-    image = to_channels(picture.read(least=(SIDE, SIDE)), 3)
-    method = Image.Resampling.NEAREST if max(image.size) < SIDE else Image.Resampling.LANCZOS
-    return ImageOps.contain(image, (SIDE, SIDE), method)
+    columns, rows = LARGEST
+    image = to_channels(picture.read(least=(rows, columns)), 3)
+    enlarged = image.width < columns and image.height < rows
+    return ImageOps.contain(image, LARGEST, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
 
 
-def beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two pictures of one size as one."""
+def beside(first: Image.Image, second: Image.Image) -> Image.Image:
+    """Two pictures of one size as one: side by side or, where they are wide, one below the other."""
     gap = 8
-    both = Image.new("RGB", (left.width + gap + right.width, left.height), "white")
-    both.paste(left, (0, 0))
-    both.paste(right, (left.width + gap, 0))
+    across, down = (0, first.height + gap) if first.width >= STACKED * first.height else (first.width + gap, 0)
+    both = Image.new("RGB", (across + second.width, down + second.height), "white")
+    both.paste(first, (0, 0))
+    both.paste(second, (across, down))
     return both
 
 
@@ -73,7 +100,7 @@ def shown(case: Case, dataset: Dataset) -> Tile:
     truth = label_in_words(sample.label, dataset.classes)
     right = None if case.mistake is None else not case.mistake
     name = "/".join(Path(sample.picture.name).parts[-2:])
-    return Tile(small(sample.picture), (case.result.summary(), f"truth: {truth}", name), right)
+    return Tile(small(sample.picture), (f"answer: {case.result.summary()}", f"truth: {truth}", name), right)
 
 
 def looked_at(case: Case, dataset: Dataset, model: nn.Module, preprocessing: Preprocessing) -> Tile:
@@ -84,41 +111,58 @@ def looked_at(case: Case, dataset: Dataset, model: nn.Module, preprocessing: Pre
     """
     tile = shown(case, dataset)
     seen = explain(model, preprocessing, dataset[case.index].picture)
-    return tile._replace(image=beside(tile.image, overlay(tile.image, seen.placement, HeatMap("", seen.map))))
+    heat = HeatMap("", seen.map)
+    said = f"the patch looked at most gets {heat.strongest:.1f} times an even share"
+    return tile._replace(image=beside(tile.image, overlay(tile.image, seen.placement, heat)), lines=(*tile.lines, said))
 
 
-def drawn(folder: Path, name: str, title: str, figure: "Figure") -> str:
+def drawn(folder: Path, name: str, title: str, words: str, figure: "Figure") -> str:
     """A figure as a file of the folder, and as a section of the page."""
     data = png(figure)
     (folder / f"{name}.png").write_bytes(data)
-    return page.section(title, page.drawing(data, figure.get_figwidth(), title))
+    return page.section(title, page.drawing(data, figure.get_figwidth(), title), words)
 
 
 def pictured(folder: Path, name: str, title: str, words: str, tiles: Sequence[Tile], *, wide: bool = False) -> str:
     """Pictures as a file of the folder, and as a section of the page."""
-    (folder / f"{name}.png").write_bytes(png(sheet(tiles, title, wide=wide)))
+    (folder / f"{name}.png").write_bytes(png(sheet(tiles, title, words, wide=wide)))
     return page.section(title, page.tiles((page.tile(*tile) for tile in tiles), wide=wide), words)
 
 
 def mistakes(report: Report, folder: Path, dataset: Dataset, model: nn.Module, preprocessing: Preprocessing) -> str:
     """The worst mistakes, with what the model looked at where it can tell."""
-    title = f"The {len(report.worst)} worst mistakes" if report.worst else "No mistakes"
+    title = f"The {len(report.worst)} worst mistakes" if len(report.worst) > 1 else "The only mistake"
+    captions = CAPTIONS + SEVERAL * dataset.multi_label
     if not report.worst:
-        return pictured(folder, "mistakes", title, "Every answer that can be right or wrong is right.", [])
+        return pictured(folder, "mistakes", "No mistakes", "Every answer that can be right or wrong is right.", [])
     try:
         tiles = [looked_at(case, dataset, model, preprocessing) for case in report.worst]
     except ExplanationError as error:
-        return pictured(folder, "mistakes", title, str(error), [shown(case, dataset) for case in report.worst])
-    words = (
-        "Beside each picture, where the class token (or the average patch of a model without one) looks in the last "
-        "layer, the mean of its heads. The brighter a patch the more; each picture has its own scale. Faded parts "
-        "were not read."
+        tiles = [shown(case, dataset) for case in report.worst]
+        return pictured(folder, "mistakes", title, f"{captions} {error}", tiles)
+    return pictured(folder, "mistakes", title, captions + LOOKED, tiles, wide=True)
+
+
+def headline(report: Report, classes: int) -> str:
+    """The scores, each with what it means."""
+    return page.scores(
+        page.Score(in_words(name, value), *meaning(name), name == report.best)
+        for name, value in telling(report.scores, classes).items()
     )
-    return pictured(folder, "mistakes", title, words, tiles, wide=True)
 
 
 def write_report(
-    report: Report, folder: Path, *, title: str, dataset: Dataset, model: nn.Module, preprocessing: Preprocessing
+    report: Report,
+    folder: Path,
+    *,
+    title: str,
+    dataset: Dataset,
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    source: str | Path | None = None,
+    data: str | None = None,
+    part: str = "",
+    learned: int | None = None,
 ) -> Path:
     """Write `report.html` and, as files beside it, its figures (PNG), scores (JSON) and tables (CSV).
 
@@ -129,21 +173,31 @@ def write_report(
         dataset: where the pictures of the report are.
         model: is asked what it looked at in its worst mistakes.
         preprocessing: how it reads pictures.
+        source: the run, folder or hub id of the model, as one types it; `folder` unless given.
+        data: what it was judged by, as one types it; what the run was trained on unless given.
+        part: which of its pictures, in words; all unless given.
+        learned: how many pictures the model has learned from, if that is known.
     """
     report.save(folder)
-    records = read_records(folder / "metrics.jsonl")
-    words = f"Pictures judged: {report.seen:,}. Classes: {len(dataset.classes):,}."
-    content = [page.scores(report.scores, report.best)]
-    if records:
-        content.append(drawn(folder, "curves", "How training went", curves(records, report.best)))
-    for name, (heading, draw) in FIGURES.items():
+    background = Background(folder if source is None else source, folder, data, part)
+    content = [
+        page.facts(background.facts(dataset, model, preprocessing, learned)),
+        headline(report, len(dataset.classes)),
+    ]
+    if source is None and background.records:
+        words = f"Judged on the pictures set aside by {meaning(report.best).name}."
+        content.append(drawn(folder, "curves", "How training went", words, curves(background.records, report.best)))
+    for name, figure in FIGURES.items():
         if name in report.details:
-            content.append(drawn(folder, name, heading, draw(report.details)))
+            content.append(drawn(folder, name, figure.title, figure.words, figure.draw(report.details)))
     for name, rows in report.tables().items():
-        content.append(page.section(name.replace("_", " ").capitalize(), page.table(rows)))
+        content.append(page.section(name.replace("_", " ").capitalize(), page.table(rows), TABLES.get(name, "")))
     tiles = [shown(case, dataset) for case in report.shown]
-    content.append(pictured(folder, "predictions", f"{len(tiles)} predictions", "Spread evenly over the data.", tiles))
+    words = f"Spread evenly over the data. {CAPTIONS}{SEVERAL * dataset.multi_label}"
+    content.append(pictured(folder, "predictions", f"{len(tiles)} predictions", words, tiles))
     content.append(mistakes(report, folder, dataset, model, preprocessing))
+    pictures = [dataset[case.index].picture.name for case in report.shown]
+    content.append(page.section("What to type next", page.commands(background.commands(pictures))))
     path = folder / "report.html"
-    path.write_text(page.page(title, words, content), encoding="utf-8")
+    path.write_text(page.page(title, content), encoding="utf-8", errors="backslashreplace")
     return path

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vitrail.core.tokens import Tokens
 from vitrail.data.images import PictureArray
 from vitrail.errors import ExplanationError
-from vitrail.explain.drawing import Caption, HeatMap, Question, draw, png, visible
+from vitrail.explain.drawing import KINDS, Caption, HeatMap, Question, check_place, draw, visible
 from vitrail.explain.recording import attentions, chosen_layers, recording
 from vitrail.geometry.grid import patch_box, token_at
 from vitrail.geometry.placement import Placement
@@ -75,6 +75,7 @@ class Explanation:
         head: what is drawn: the `"mean"` of the heads kept, `"all"` of them, or the number of the only one.
         heads: the numbers of the heads kept.
         weights: how much was looked at each token; a row for each head kept.
+        answer: what the model says of the picture, to be written on the drawing; empty where nobody has told.
     """
 
     picture: Picture
@@ -87,6 +88,7 @@ class Explanation:
     head: Head
     heads: tuple[int, ...]
     weights: Float[Tensor, "heads tokens"]
+    answer: str = ""
 
     @property
     def map(self) -> Float[Tensor, "rows columns"]:
@@ -116,7 +118,10 @@ class Explanation:
         """What is written on the drawing."""
         rows, columns = self.grid
         down, across = self.placement.size[0] // rows, self.placement.size[1] // columns
-        notes = [f"{rows} by {columns} patches of {down} by {across} pixels of the model's input; nothing is smoothed."]
+        notes = [
+            f"{rows} by {columns} patches of {down} by {across} pixels of the model's input; nothing is smoothed.",
+            f"Even: every patch is looked at alike and gets 1/{rows * columns} of the attention.",
+        ]
         if self.prefix:
             which = "the token" if self.prefix == 1 else f"the {self.prefix} tokens"
             which = f"{which} without a place in the picture (class token, registers)"
@@ -126,6 +131,7 @@ class Explanation:
             question=f"Where {self.asked.words} looks, in {Path(self.picture.name).name}",
             notes=tuple(notes),
             scale="share of the attention, per patch",
+            answer=self.answer,
         )
 
     def figure(self) -> "Figure":
@@ -135,10 +141,15 @@ class Explanation:
         return draw(picture.reduce(max(shrink, 1)), self.placement, self.panels(), self.caption(), self.asked.mark)
 
     def save(self, path: str | Path) -> Path:
-        """Draw it into a PNG file, making its folder where there is none, and give the path."""
+        """Draw it into a picture file, making its folder where there is none, and give the path.
+
+        Raises:
+            ExplanationError: the path does not end like a picture (.png, .jpg, .webp, .pdf, .svg), or is a folder.
+        """
         path = Path(path)
+        check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(self.figure()))
+        self.figure().savefig(path, format=KINDS[path.suffix.lower()])
         return path
 
 

@@ -7,8 +7,10 @@ when something is drawn, and only its `Figure` is used: no window, no global sta
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,6 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from vitrail.errors import ExplanationError
 from vitrail.geometry.placement import Box, Placement
 from vitrail.pixels import to_channels
 
@@ -28,11 +31,19 @@ OPACITY = (0.55, 0.85)  # of the faintest and the brightest colour over the grey
 INK, QUIET = "#1a1a1a", "#6b6b6b"
 MARK = "#00c2d1"  # cyan: a colour that the map does not have
 MARGIN, GAP = 0.35, 0.18  # inches around the panels and between them
-HEAD, FOOT, TITLE = 0.85, 0.8, 0.28  # inches above all panels, below them, and above each
-WIDEST, HIGHEST, LARGEST, NARROWEST = 11.0, 7.5, 5.2, 8.6  # inches: all panels, one panel's width, the page's width
+HEAD, FOOT, TITLE = 0.85, 0.8, 0.42  # inches above all panels, below them, and above each
+LINE = 1.6  # from one line of text to the next, in heights of its letters
+LETTER = 0.58  # width of a letter of text, in heights
+WIDEST, HIGHEST = 11.0, 7.5  # inches that all panels take at most
+LARGEST, NARROWEST = 5.2, 4.4  # inches: the width of a square panel at most, and that of the page at least
+BESIDE = 7.5  # inches of a page from which there is room for the colour bar beside the notes
+TITLED = 1.35  # inches that the title of a panel takes
 LANDSCAPE = 1.6  # width to height that the panels together come near to
-SCALE = 2.6  # inches that the colour bar is wide
+SCALE = 3.0  # inches that the colour bar is wide
+LACKING = "\u25a1"  # drawn for a letter that the font lacks
 RESOLUTION = 150  # pixels per inch
+PLAINLY = 4.0  # times an even share that the brightest colour means at least, so that flat attention looks flat
+KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".pdf": "pdf", ".svg": "svg"}
 
 
 class HeatMap(NamedTuple):
@@ -40,6 +51,16 @@ class HeatMap(NamedTuple):
 
     title: str
     values: Float[Tensor, "rows columns"]
+
+    @property
+    def even(self) -> float:
+        """What each patch would get if all were looked at alike."""
+        return 1 / self.values.numel()
+
+    @property
+    def strongest(self) -> float:
+        """What the patch gets that is looked at most, in even shares."""
+        return float(self.values.max()) / self.even
 
 
 class Question(NamedTuple):
@@ -60,14 +81,16 @@ class Caption(NamedTuple):
     Attributes:
         title: what is shown: layer and head.
         question: who asked.
-        notes: lines at the foot: how fine the map is, what is not drawn.
+        notes: sentences at the foot: how fine the map is, what is not drawn.
         scale: what the colours measure; their values are shares of one.
+        answer: what the model says of the picture; empty where that is not known.
     """
 
     title: str
     question: str
     notes: tuple[str, ...]
     scale: str
+    answer: str = ""
 
 
 class Page(NamedTuple):
@@ -76,6 +99,8 @@ class Page(NamedTuple):
     rows: int
     columns: int
     panel: tuple[float, float]  # width and height
+    head: float = HEAD  # above all panels
+    foot: float = FOOT  # below them
 
     @classmethod
     def of(cls, count: int, aspect: float) -> "Page":
@@ -92,29 +117,35 @@ class Page(NamedTuple):
 
         columns = min(range(1, count + 1), key=misfit)
         rows = math.ceil(count / columns)
-        width = min(WIDEST / columns, HIGHEST / rows * aspect, LARGEST)
+        width = min(WIDEST / columns, HIGHEST / rows * aspect, LARGEST * max(math.sqrt(aspect), 1))
         return cls(rows, columns, (max(width, 0.1), max(width / aspect, 0.1)))
+
+    @property
+    def step(self) -> float:
+        """From one panel to the next; a narrow one leaves room for its title."""
+        return max(self.panel[0], TITLED) + GAP
 
     @property
     def block(self) -> tuple[float, float]:
         """Width and height of all panels with what is between them."""
-        width, height = self.panel
-        return (
-            self.columns * (width + GAP) - GAP,
-            self.rows * (height + TITLE + GAP) - GAP,
-        )
+        return self.columns * self.step - GAP, self.rows * (self.panel[1] + TITLE + GAP) - GAP
+
+    @property
+    def width(self) -> float:
+        """Of the page."""
+        return max(self.block[0] + 2 * MARGIN, NARROWEST)
 
     @property
     def size(self) -> tuple[float, float]:
         """Width and height of the page."""
-        return max(self.block[0] + 2 * MARGIN, NARROWEST), self.block[1] + HEAD + FOOT
+        return self.width, self.block[1] + self.head + self.foot
 
     def place(self, panel: int) -> Box:
         """Left, bottom, width and height of a panel, as parts of the page."""
         row, column = divmod(panel, self.columns)
         width, height = self.panel
-        left = (self.size[0] - self.block[0]) / 2 + column * (width + GAP)
-        bottom = self.size[1] - HEAD - (row + 1) * (height + TITLE) - row * GAP
+        left = MARGIN + column * self.step
+        bottom = self.size[1] - self.head - (row + 1) * (height + TITLE) - row * GAP
         return left / self.size[0], bottom / self.size[1], width / self.size[0], height / self.size[1]
 
 
@@ -127,9 +158,24 @@ def glyphs() -> frozenset[int]:
 
 
 def drawable(text: str, most: int = 80) -> str:
-    """Text on one line of so many characters, with a box for each that the font lacks."""
-    line = "".join(letter if ord(letter) in glyphs() else "\u25a1" for letter in " ".join(text.split()))
-    return line if len(line) <= most else f"{line[: most - 1]}\u2026"
+    """Text on one line of so many characters, with a box for each that the font lacks.
+
+    What is too long loses its middle, since long names often differ only in how they end.
+    """
+    line = "".join(letter if ord(letter) in glyphs() else LACKING for letter in " ".join(text.split()))
+    end = (most - 1) // 3
+    return line if len(line) <= most else f"{line[: most - 1 - end]}\u2026{line[-end:] if end else ''}"
+
+
+def high(size: float) -> float:
+    """Inches from one line of text to the next; size in points."""
+    return LINE * size / 72
+
+
+def wrapped(text: str, width: float, size: float, most: int = 4) -> list[str]:
+    """Text as lines, at most so many, that fit into so many inches; size in points."""
+    letters = max(int(width * 72 / (LETTER * size)), 8)
+    return textwrap.wrap(drawable(text, most * letters), letters)[:most]
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -144,6 +190,24 @@ def png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path at which no drawing can be written, before anybody has waited for one.
+
+    Raises:
+        ExplanationError: its ending is not that of a picture, or a folder or file is in the way.
+    """
+    if path.is_dir():
+        raise ExplanationError(f"{path} is a folder. Give the name of a file in it, such as {path / 'attention.png'}.")
+    if path.suffix.lower() not in KINDS:
+        raise ExplanationError(
+            f"{path} does not end like a picture. Give a name that ends with {', '.join(KINDS)}, "
+            f"such as {path.with_suffix('.png') if path.name else 'attention.png'}."
+        )
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ExplanationError(f"{path} cannot be written: {above} is a file and not a folder. Give another place.")
 
 
 def corners(placement: Placement) -> Float[Tensor, "corners 2"]:
@@ -219,20 +283,21 @@ def show_question(axes: "Axes", question: Question, *, point: bool) -> None:
         axes.plot(*question.at, marker="o", markersize=4.5, markerfacecolor=MARK, markeredgecolor="white")
 
 
-def show_scale(figure: "Figure", top: float, title: str, *, exceeded: bool) -> None:
+def show_scale(figure: "Figure", top: float, even: float, title: str, *, exceeded: bool) -> None:
     """A bar with the colours of the map and their values, at the foot on the right.
 
     Args:
         top: the value of the brightest colour.
+        even: the value that each patch would have if all were looked at alike, which is marked.
         title: what is measured.
-        exceeded: whether some patches pass it, which the bar then shows by an arrow.
+        exceeded: whether some patches pass `top`, which the bar then shows by an arrow.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     width, height = figure.get_size_inches()
-    left = width - MARGIN - SCALE
+    left = width - MARGIN - SCALE if width >= BESIDE else MARGIN
     axes = figure.add_axes((left / width, 0.36 / height, SCALE / width, 0.13 / height))
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, top), COLOURS),
@@ -243,28 +308,52 @@ def show_scale(figure: "Figure", top: float, title: str, *, exceeded: bool) -> N
         format=FuncFormatter(lambda share, _: f"{share * 100:.3g}%"),
     )
     bar.outline.set_visible(False)
+    axes.axvline(even, color="white", linewidth=1.5)
     axes.tick_params(labelsize=8, length=2, color=QUIET, labelcolor=INK)
-    figure.text(left / width, 0.56 / height, title, fontsize=8, color=QUIET)
+    figure.text(left / width, 0.56 / height, f"{title}; white line: even, {even:.2%}", fontsize=7, color=QUIET)
 
 
-def write_caption(figure: "Figure", caption: Caption) -> None:
-    """What is shown and who asked, at the head; the notes at the foot."""
-    width, height = figure.get_size_inches()
-    left = MARGIN / width
-    figure.text(left, 1 - 0.42 / height, caption.title, fontsize=13, fontweight="bold", color=INK)
-    question = drawable(caption.question, most=110)
-    figure.text(left, 1 - 0.68 / height, question, fontsize=10, color=INK, parse_math=False)
-    for line, note in enumerate(caption.notes):
-        figure.text(left, (0.56 - 0.18 * line) / height, note, fontsize=8, color=QUIET)
+class Words(NamedTuple):
+    """A caption as lines that fit on a page, and how much room they take."""
+
+    head: list[str]
+    foot: list[str]
+    beside: bool  # whether the colour bar is beside the foot; else it is below
+
+    @classmethod
+    def of(cls, caption: Caption, width: float) -> "Words":
+        said = [caption.question, *([caption.answer] if caption.answer else [])]
+        head = [line for text in said for line in wrapped(text, width - 2 * MARGIN, 10)]
+        free = width - 2 * MARGIN - (SCALE + MARGIN if width >= BESIDE else 0)
+        foot = [line for text in caption.notes for line in wrapped(text, free, 8)]
+        return cls(head, foot, width >= BESIDE)
+
+    def room(self) -> tuple[float, float]:
+        """Inches that they take above the panels and, with the colour bar, below them."""
+        notes = 0.35 + high(8) * len(self.foot)
+        return 0.5 + high(10) * len(self.head), max(FOOT, notes) if self.beside else FOOT + notes
+
+    def write(self, figure: "Figure", title: str) -> None:
+        """What is shown, who asked and what was answered, at the head; the notes at the foot."""
+        width, height = figure.get_size_inches()
+        left = MARGIN / width
+        figure.text(left, 1 - 0.4 / height, title, fontsize=13, fontweight="bold", color=INK)
+        for line, said in enumerate(self.head, start=1):
+            top = 1 - (0.4 + high(10) * line) / height
+            figure.text(left, top, said, fontsize=10, color=INK, parse_math=False)
+        for line, note in enumerate(self.foot):
+            bottom = (self.room()[1] - 0.25 - high(8) * line) / height
+            figure.text(left, bottom, note, fontsize=8, color=QUIET, parse_math=False)
 
 
 def brightest(maps: Sequence[HeatMap]) -> float:
-    """The value of the brightest colour: one patch in two hundred passes it.
+    """The value of the brightest colour: one patch in two hundred passes it, and flat attention does not come near.
 
-    A single patch that attracts everything would otherwise leave the rest black.
+    A single patch that attracts everything would otherwise leave the rest black, and attention that is spread evenly
+    would look as hot as attention to one thing.
     """
     values = torch.cat([heat.values.flatten() for heat in maps]).double()
-    return float(values.quantile(0.995)) or float(values.max()) or 1.0
+    return max(float(values.quantile(0.995)), min(PLAINLY * maps[0].even, 1.0))
 
 
 def draw(
@@ -285,6 +374,9 @@ def draw(
     """
     rows, columns = placement.source
     page = Page.of(1 + len(maps), columns / rows)
+    words = Words.of(caption, page.width)
+    head, foot = words.room()
+    page = page._replace(head=head, foot=foot)
     figure = new_figure(*page.size)
     top = brightest(maps)
     for place, heat in enumerate([None, *maps]):
@@ -295,9 +387,11 @@ def draw(
         show_region(axes, placement)
         if question is not None:
             show_question(axes, question, point=heat is None)
-        axes.set_title("picture" if heat is None else heat.title, fontsize=9, color=INK, pad=4)
-    write_caption(figure, caption)
-    show_scale(figure, top, caption.scale, exceeded=any(float(heat.values.max()) > top for heat in maps))
+        named = "picture" if heat is None else f"{heat.title}\nup to {heat.strongest:.1f} times even"
+        axes.set_title(named, loc="left", fontsize=8, color=INK, pad=4)
+    words.write(figure, caption.title)
+    exceeded = any(float(heat.values.max()) > top for heat in maps)
+    show_scale(figure, top, maps[0].even, caption.scale, exceeded=exceeded)
     return figure
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitrail.samples import Batch
+from vitrail.tasks.scores import in_words
 from vitrail.tasks.task import Loss
 from vitrail.train.checkpoint import Checkpoints, replace_text
 from vitrail.train.run import Run
@@ -164,8 +165,11 @@ class Log(Observer):
 
     Args:
         folder: where to.
-        every: steps between two lines; each judgement has a line of its own.
+        every: steps between two lines; fewer in a run of so few steps that its curves would have hardly a point. Each
+            judgement has a line of its own.
     """
+
+    POINTS = 50  # in a curve, if it has so many steps
 
     def __init__(self, folder: Path, every: int = 10) -> None:
         self.lines, self.table, self.every = folder / "metrics.jsonl", folder / "metrics.csv", every
@@ -194,7 +198,8 @@ class Log(Observer):
 
     def stepped(self, run: Run, taken: Taken) -> None:
         self.losses.append(taken.loss)
-        if run.step % self.every == 0 or run.step == run.steps:
+        every = min(self.every, max(run.steps // self.POINTS, 1))
+        if run.step % every == 0 or run.step == run.steps:
             parts = {f"loss_{name}": value for name, value in taken.parts.items()}
             loss = sum(self.losses) / len(self.losses)
             self.write(run, loss=loss, **parts, rate=taken.rate, gradient=taken.norm)
@@ -230,33 +235,46 @@ class Pace:
     """How fast a run goes, from the steps of this sitting; the first ones, which warm up, do not count."""
 
     WARM = 2
+    ENOUGH, LONG_ENOUGH = 10, 5.0  # steps, or seconds, after which it can be believed
+    JUDGING = 1 / 3  # of a step's work falls to each picture when it is only looked at: nothing goes backward
 
     def __init__(self) -> None:
-        self.steps, self.samples, self.began = -self.WARM, 0, 0.0
+        self.steps, self.samples, self.spent, self.judging = -self.WARM, 0, 0.0, 0.0
+        self.last = time.monotonic()
 
-    def count(self, samples: int) -> None:
+    def lap(self) -> float:
+        """Seconds since it was last asked."""
+        before, self.last = self.last, time.monotonic()
+        return self.last - before
+
+    def stepped(self, samples: int) -> None:
+        took = self.lap()
         self.steps += 1
-        if self.steps == 0:
-            self.began = time.monotonic()
         if self.steps > 0:
             self.samples += samples
+            self.spent += took
+
+    def judged(self) -> None:
+        self.judging = self.lap()
 
     @property
     def known(self) -> bool:
-        return self.steps > 0
-
-    @property
-    def elapsed(self) -> float:
-        return max(time.monotonic() - self.began, 1e-9)
+        return self.steps > 0 and (self.steps >= self.ENOUGH or self.spent >= self.LONG_ENOUGH)
 
     @property
     def per_second(self) -> float:
-        """Pictures in a second, judging included."""
-        return self.samples / self.elapsed
+        """Pictures to learn from in a second."""
+        return self.samples / max(self.spent, 1e-9)
 
-    def left(self, run: Run) -> float:
-        """Seconds until the end."""
-        return (run.steps - run.step) * self.elapsed / self.steps
+    def left(self, steps: int, judgements: int, judged_by: int) -> float:
+        """Seconds until the end.
+
+        Args:
+            steps, judgements: that are still to come.
+            judged_by: pictures that the model is judged by each time.
+        """
+        judging = self.judging or self.JUDGING * judged_by / self.per_second
+        return steps * self.spent / self.steps + judgements * judging
 
 
 HALF_AN_HOUR = 1800.0  # seconds
@@ -286,38 +304,44 @@ class Screen(Observer):
         self.bar.start()
 
     def stepped(self, run: Run, taken: Taken) -> None:
-        self.pace.count(taken.samples)
+        self.pace.stepped(taken.samples)
         self.loss = taken.loss if self.loss is None else 0.95 * self.loss + 0.05 * taken.loss
-        if not self.pace.known:
-            return
-        if not self.announced:
+        known = self.pace.known
+        if known and not self.announced:
             self.announce(run)
-        if self.bar is None and time.monotonic() >= self.next:
-            self.say(f"{self.epoch(run)}, {self.state(run)}, {span(self.pace.left(run))} left")
-            self.next = time.monotonic() + self.every
+        left = f"{span(self.left(run))} left" if known else ""
         if self.bar is not None:
-            left = f"{span(self.pace.left(run))} left"
             self.bar.update(self.line, completed=run.step, epoch=self.epoch(run), state=self.state(run), left=left)
+        elif known and time.monotonic() >= self.next:
+            self.say(f"{self.epoch(run)}, {self.state(run)}, {left}")
+            self.next = time.monotonic() + self.every
 
     def announce(self, run: Run) -> None:
         """Say how long it will take, once that is known."""
         self.announced = True
-        seconds = self.pace.left(run) + run.seconds
+        seconds = self.left(run) + run.seconds
         self.say(f"The whole run will take about {span(seconds)}. Ctrl-C saves it, and `vitrail resume` goes on.")
         epochs = round(run.epochs * HALF_AN_HOUR / seconds)
         if run.step < run.steps_per_epoch and 0 < epochs < run.epochs:
             self.say(f"For a first look: --epochs {epochs} takes about half an hour.")
 
+    def left(self, run: Run) -> float:
+        """Seconds until the end."""
+        judgements = -(-(run.steps - run.judged) // run.steps_per_epoch)
+        return self.pace.left(run.steps - run.step, judgements, len(run.splits.val))
+
     def epoch(self, run: Run) -> str:
         return f"epoch {min(run.epoch + 1, run.epochs)}/{run.epochs}"
 
     def state(self, run: Run) -> str:
-        return f"step {run.step}/{run.steps}, loss {self.loss:.3f}, {self.pace.per_second:.0f} pictures/s"
+        speed = f", {self.pace.per_second:.0f} pictures/s" if self.pace.samples else ""
+        return f"step {run.step}/{run.steps}, loss {self.loss:.3f}{speed}"
 
     def judged(self, run: Run) -> None:
+        self.pace.judged()
         best = " (best so far)" if run.best is not None and run.best.step == run.step else ""
         names = dict.fromkeys((run.task.best[0], "loss"))  # the rest is in the log
-        scores = ", ".join(f"{name} {run.scores[name]:.4f}" for name in names if name in run.scores)
+        scores = ", ".join(f"{name} {in_words(name, run.scores[name])}" for name in names if name in run.scores)
         epoch = -(-run.step // run.steps_per_epoch)  # the one that the run is in, or that it has just ended
         self.say(f"epoch {epoch}/{run.epochs} judged: {scores}{best}")
 

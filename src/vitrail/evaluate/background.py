@@ -1,0 +1,165 @@
+"""What a report tells besides its numbers: what they mean, what they were reached with, and what to type next."""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from torch import nn
+
+from vitrail.data.dataset import Dataset
+from vitrail.errors import many
+from vitrail.preprocessing import Preprocessing
+
+CLASSES = 8  # most whose names are listed
+
+
+class Meaning(NamedTuple):
+    """What a score is called, and what it says."""
+
+    name: str
+    words: str
+
+
+MEANINGS = {
+    "top1": Meaning("top-1 accuracy", "Share of pictures whose class is the first guess."),
+    "top5": Meaning("top-5 accuracy", "Share of pictures whose class is among the first five guesses."),
+    "precision": Meaning("precision", "Of the pictures called a class, the share that are; the mean over the classes."),
+    "recall": Meaning("recall", "Of the pictures of a class, the share called so; the mean over the classes."),
+    "f1": Meaning("macro F1", "Precision and recall as one; rare classes count as much as frequent ones."),
+    "ece": Meaning("calibration error (ECE)", "How far scores lie from how often they are right; 0 is honest."),
+    "map": Meaning("mean average precision (mAP)", "How well pictures with a label rank above those without."),
+    "map_micro": Meaning("mAP, all labels together", "The same, with all labels in one ranking."),
+    "loss": Meaning("loss", "How surprised the model is by the truth; the lower the better."),
+}
+
+
+def meaning(score: str) -> Meaning:
+    """What a score says; only its name where that is all that is known."""
+    return MEANINGS.get(score, Meaning(score, ""))
+
+
+def telling(scores: Mapping[str, float], classes: int) -> dict[str, float]:
+    """The scores that can be below one: with five classes the truth always is among five guesses."""
+    return {name: value for name, value in scores.items() if name != "top5" or classes > 5}
+
+
+class Fact(NamedTuple):
+    """One line about a run.
+
+    Attributes:
+        name: what it is about.
+        words: what there is to say.
+        link: the address of a file that says more, seen from the page; empty without one.
+    """
+
+    name: str
+    words: str
+    link: str = ""
+
+
+def told(path: Path) -> dict[str, Any]:
+    """What a JSON file of a run says; nothing where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`; none where there is no such file, and without a last one that was cut off."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+class Background:
+    """Where a report comes from.
+
+    Args:
+        source: the run, folder or hub id that was judged, as one types it.
+        folder: where the page lies.
+        data: what it was judged by, as one types it; what the run has learned from unless given.
+        part: which of its pictures, in words; empty where they are all.
+    """
+
+    def __init__(self, source: str | Path, folder: Path, data: str | None = None, part: str = "") -> None:
+        self.source, self.folder, self.part = str(source), folder, part
+        self.recipe = told(Path(source) / "recipe.json")
+        self.run = told(Path(source) / "run.json")
+        self.records = read_records(Path(source) / "metrics.jsonl")
+        self.data = data or self.recipe.get("data", {}).get("path", "")
+
+    def facts(
+        self, dataset: Dataset, model: nn.Module, preprocessing: Preprocessing, learned: int | None
+    ) -> list[Fact]:
+        """Data, classes, model and, for a run, how it came about.
+
+        Args:
+            dataset: the pictures that were judged.
+            model: that judged them.
+            preprocessing: how it reads them.
+            learned: how many pictures it has learned from, if that is known.
+        """
+        from_others = f"; {many(learned, 'other picture')} to learn from" if learned else ""
+        which = f" ({self.part})" if self.part else ""
+        names = ", ".join(dataset.classes[:CLASSES]) + (" ..." if len(dataset.classes) > CLASSES else "")
+        facts = [
+            Fact("Data", f"{self.data or 'not named'}: {many(len(dataset), 'picture')} judged{which}{from_others}"),
+            Fact("Classes", f"{len(dataset.classes):,}: {names}"),
+            Fact("Model", self.model(model, preprocessing)),
+        ]
+        if self.run:
+            facts.append(Fact("Weights", self.weights()))
+        if self.recipe:
+            facts.append(Fact("Recipe", self.training(), self.address("recipe.json")))
+        return facts
+
+    def model(self, model: nn.Module, preprocessing: Preprocessing) -> str:
+        """Name, size and input of a model."""
+        card = getattr(model, "card", None)
+        name = type(model).__name__ if card is None else card.model
+        rows, columns = preprocessing.size
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        channels = many(len(preprocessing.mean), "channel")
+        return f"{name}: {parameters:,} parameters, reads {rows} by {columns} pixels of {channels}"
+
+    def weights(self) -> str:
+        """Which weights of a run were kept."""
+        step, steps = self.run["step"], self.run["steps"]
+        epoch = next((record["epoch"] for record in self.records if record.get("step") == step), None)
+        reached = f"step {step:,} of {steps:,}" if epoch is None else f"epoch {epoch:g} (step {step:,} of {steps:,})"
+        why = "the best on the pictures set aside" if self.run["kept"] == "best" else "the last"
+        average = ", as a moving average over the steps" if self.run.get("average") else ""
+        return f"kept from {reached}: {why}{average}"
+
+    def training(self) -> str:
+        """How a run began and how long it went."""
+        init = self.recipe["model"].get("init")
+        began = f"began with weights from {init}" if init else "began with fresh weights"
+        steps = self.recipe.get("steps")
+        length = many(steps, "step") if steps else many(self.recipe["epochs"], "epoch")
+        return f"{began}, {length}, seed {self.recipe['seed']}; everything else is in "
+
+    def address(self, name: str) -> str:
+        """Of a file of the run, seen from the page."""
+        return quote(Path(os.path.relpath(Path(self.source) / name, self.folder)).as_posix())
+
+    def commands(self, pictures: Sequence[str]) -> list[str]:
+        """What to type next.
+
+        Args:
+            pictures: their names; the first that is a file is taken as an example.
+        """
+        picture = next((name for name in pictures if Path(name).is_file()), "PICTURE")
+        run, picture, data = (shlex.quote(word) for word in (self.source, picture, self.data or "DATA"))
+        return [
+            f"vitrail predict {run} {picture}",
+            f"vitrail explain {run} {picture}",
+            f"vitrail evaluate {run} --data {data}",
+            f"vitrail convert {run} --to timm {shlex.quote(f'{Path(self.source).name}-timm')}",
+        ]
