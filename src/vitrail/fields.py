@@ -39,6 +39,8 @@ def describe(kind: Any) -> str:
     if origin is tuple:
         if len(parts) == 2 and parts[1] is Ellipsis:
             return f"several of: {describe(parts[0])}"
+        if parts == (int, int):
+            return "two whole numbers, such as 64,96"
         return " and ".join(describe(part) for part in parts)
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "a word", types.NoneType: "None"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))

@@ -135,12 +135,16 @@ def find(source: str | Path, announce: Announce) -> tuple[Path, Checkpoint | Non
     """
     name = str(source)
     if os.path.lexists(source):
-        announce(f"Reading {source}.")
+        if name in MODELS or hub.is_id(name):
+            announce(f"Reading {source}.")
         return Path(source), None
     if name in MODELS:
         checkpoint = default_checkpoint(name)
         if checkpoint is None:
-            raise CheckpointError(f"No weights are published for {name}. create_model({name!r}) makes fresh ones.")
+            raise CheckpointError(
+                f"No weights are published for {name}. `vitrail train {name} --data PATH` trains fresh ones; in "
+                f"Python, create_model({name!r}) makes them."
+            )
         announce(f"{name} is a published size: taking {checkpoint.source} from the hub (licence {checkpoint.licence}).")
         return hub.fetch(checkpoint.source), checkpoint
     if hub.is_id(name):
@@ -302,11 +306,12 @@ def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Anno
     check_left(left, tensors, may_go, loaded.source)
     for note in (*changed_answers(family, loaded.config, target), *notes):
         announce(note)
-    announce(
-        f"kept {len(kept)} of {len(expected)} tensors"
-        + (f"; new: {with_shapes(fresh, expected)}" if fresh else "")
-        + (f"; left out: {with_shapes(left, tensors)}" if left else "")
-    )
+    if fresh or left:
+        announce(
+            f"kept {len(kept)} of {len(expected)} tensors"
+            + (f"; new: {with_shapes(fresh, expected)}" if fresh else "")
+            + (f"; left out: {with_shapes(left, tensors)}" if left else "")
+        )
     dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
     with contextlib.nullcontext() if fresh else Undrawn():
         model = family.build(target)

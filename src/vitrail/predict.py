@@ -21,9 +21,9 @@ from vitrail.core.devices import fastest_device, usable_device
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
 from vitrail.core.tokens import Tokens
-from vitrail.data.files import pictures_below
+from vitrail.data.files import is_picture_name, pictures_below
 from vitrail.data.images import ImageFile, PictureArray
-from vitrail.errors import ConfigError, DataError, ImageError, unknown
+from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, unknown
 from vitrail.explain.attention import Explanation, Head, Point, explain
 from vitrail.loading import from_pretrained, say
 from vitrail.pixels import MODES, channels_first
@@ -34,6 +34,7 @@ from vitrail.weights.card import Card
 Shown = Picture | Tensor  # a tensor where a picture has channels that no picture file has
 Images = Any  # a path, folder or pattern; a Pillow image, array or tensor; a Picture; or an iterable of these
 OnError = Literal["raise", "keep"]
+BARE = (".safetensors", ".pt", ".pth", ".bin", ".npz")  # files of weights
 READERS = min(8, os.cpu_count() or 1)  # threads that decode the pictures of a batch
 
 
@@ -220,6 +221,34 @@ class Predictor:
             return error
 
 
+def refuse_no_model(source: Path) -> None:
+    """Say of a path that is there, and holds no model, what it is and what to type.
+
+    Raises:
+        CheckpointError: a picture, a run without weights, weights alone, pictures, or any other folder without a model.
+    """
+    if source.is_file() and is_picture_name(source.name):
+        what = "is a picture"
+    elif not source.is_dir() or (source / "config.json").exists():
+        return
+    elif (source / "recipe.json").exists():
+        raise CheckpointError(
+            f"{source} is a run that was stopped before it had weights to keep. `vitrail resume {source}` goes on with "
+            f"it."
+        )
+    elif alone := next((file for file in sorted(source.iterdir()) if file.suffix in BARE), None):
+        raise CheckpointError(
+            f"{source} holds weights and no config.json. Say what {alone.name} is: vitrail convert {alone} --from timm "
+            f"--model vit-base-16 OUT, for example."
+        )
+    else:
+        what = "is a folder of pictures" if next(pictures_below(source), None) else "holds no model: no config.json"
+    raise CheckpointError(
+        f"{source} {what}. A model is expected here: a run that `vitrail train` has left, such as "
+        f"runs/classify/flowers5, a folder of weights, a name from `vitrail models`, or a hub id."
+    )
+
+
 def predictor(
     source: str | Path | nn.Module,
     device: str | None = None,
@@ -234,7 +263,11 @@ def predictor(
         device: `cpu`, `cuda`, `cuda:1` or `mps`. Unless given, the fastest there is; a model stays where it is.
         fast: see `Predictor`.
         announce: is told what was chosen on the way.
+
+    Raises:
+        CheckpointError, ConfigError: there is no model, or whatever is wrong with it, in a sentence.
     """
     if isinstance(source, nn.Module):
         return Predictor(source, device, fast)
+    refuse_no_model(Path(source))
     return Predictor(from_pretrained(source, announce=announce), device or fastest_device(), fast)

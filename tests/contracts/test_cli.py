@@ -94,6 +94,23 @@ def test_vitrail_alone_says_what_there_is(capsys):
     assert set(VERBS) <= set(capsys.readouterr().out.split())
 
 
+def test_help_may_be_asked_for_either_way(capsys):
+    assert main(["help", "doctor"]) == 0
+    asked = capsys.readouterr().out
+    assert main(["doctor", "--help"]) == 0
+    assert capsys.readouterr().out == asked
+    assert main(["help"]) == 0
+    assert set(VERBS) <= set(capsys.readouterr().out.split())
+
+
+def test_models_are_found_by_part_of_a_name(capsys):
+    assert main(["models", "base-16"]) == 0
+    part = capsys.readouterr().out
+    assert main(["models", "*base-16*"]) == 0
+    assert capsys.readouterr().out == part
+    assert "vit-base-16-384" in part
+
+
 def test_an_unknown_verb_says_which_was_meant(capsys):
     assert main(["trian"]) == 2
     assert capsys.readouterr().err.startswith("vitrail: There is no verb called 'trian'. Did you mean train")

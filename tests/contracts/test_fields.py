@@ -29,7 +29,7 @@ def test_values_that_fit_pass(changes):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"side": 1.5}, "side=1.5 is not a whole number or a whole number and a whole number"),
+        ({"side": 1.5}, "side=1.5 is not a whole number or two whole numbers, such as 64,96"),
         ({"side": (1, 2, 3)}, r"side=\(1, 2, 3\) is not"),
         ({"side": True}, "side=True is not"),
         ({"rate": "fast"}, "rate='fast' is not a number"),

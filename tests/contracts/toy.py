@@ -3,8 +3,9 @@
 The family attends once to coloured patches. The task guesses how bright a picture is, as one number.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -104,10 +105,19 @@ class Brightness:
 
 
 def recipe(
-    data: str, splits: Splits, *, model: str = "toy-4", init: str | None = None, say: Callable[[str], None] = print
+    data: str,
+    splits: Splits,
+    *,
+    model: str = "toy-4",
+    init: str | None = None,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    say: Callable[[str], None] = print,
 ) -> Recipe:
     """How the task is trained when nobody says otherwise."""
     say(f"{len(splits.train)} pictures teach {model} what is bright.")
     return Recipe(
-        model=ModelChoice(name=model, init=init), task=Brightness(), data=Pictures(path=data, batch=4), epochs=2
+        model=ModelChoice(name=model, init=init, changes=changes),
+        task=Brightness(),
+        data=Pictures(path=data, batch=4),
+        epochs=2,
     )

@@ -1,7 +1,9 @@
 """What `vitrail train` and `vitrail resume` say and leave behind, for somebody who has read no manual."""
 
 import os
+import re
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +13,15 @@ import vitrail
 from reliability.tiny import sha256, tiny_recipe, write_pictures
 from vitrail import catalog
 from vitrail.data.dataset import PictureFiles
-from vitrail.data.open import open_splits
+from vitrail.data.open import name_of, open_splits
 from vitrail.errors import ConfigError, TrainingError, UsageError
 from vitrail.recipes.vit import classify, size_for
 from vitrail.train import start
-from vitrail.train.observers import Screen, Taken, span
+from vitrail.train.building import in_words
+from vitrail.train.observers import Pace, Screen, Taken, span
+from vitrail.train.recipe import ModelChoice
 from vitrail.train.signals import Interrupted
-from vitrail.train.start import free_folder, name_of, resume, train
+from vitrail.train.start import free_folder, resume, train
 
 SMALL = ("model.dim=16", "model.depth=2", "model.heads=2", "model.mlp_dim=32", "data.mixing=none", "epochs=2")
 
@@ -43,10 +47,36 @@ def test_every_guess_is_said_and_the_run_is_named_after_the_data(home):
     assert "20 pictures to learn from, 10 to be judged by" in said
     assert "2: bright, dark" in said
     assert "reads 16 x 16 in patches of 2. Published: 224 in patches of 16" in said
-    assert "vit-tiny-16 with fresh weights" in said
-    assert "epoch 2/2 judged: top1" in said
+    assert "vit-tiny-16, 16 x 16 pixels in patches of 2, fresh weights; other than published: dim 16 (192)" in said
+    assert re.search(r"epoch 2/2 judged: top1 \d+\.\d%, loss \d\.\d+", said)
     assert "vitrail predict runs/classify/things" in said
     assert vitrail.predictor(run, announce=lambda sentence: None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "guess"),
+    [
+        ((), "16 x 16 pixels in patches of 2,", "side of the pictures is about 16 pixels, so the model reads 16 x 16"),
+        (("model.image=8", "model.patch=4"), "8 x 8 pixels in patches of 4,", None),
+        (("model.image=24",), "24 x 24 pixels in patches of 2,", "they are of 2 (--set model.patch=16 keeps them)"),
+        (("model.image=224",), "224 x 224 pixels in patches of 16,", None),
+        (("model.patch=4",), "16 x 16 pixels in patches of 4,", "reads 16 x 16 in patches of 4. Published: 224"),
+        (("model.image=16x32", "model.patch=8"), "16 x 32 pixels in patches of 8,", None),
+        (("model.image=16,32", "model.patch=8x16"), "16 x 32 pixels in patches of 8 x 16,", None),
+    ],
+)
+def test_only_guesses_that_are_used_are_said(home, monkeypatch, changes, model, guess):
+    monkeypatch.setattr(start, "try_out", lambda *_: None)
+    _, said = begin(dry_run=True, set=changes)
+    assert model in said
+    assert guess in said if guess else "patches of" not in said.replace("pixels in patches of", "")
+
+
+def test_a_guess_leaves_alone_what_a_person_has_decided(home):
+    config = catalog.family_of_model("vit-tiny-16").variants["vit-tiny-16"]
+    assert size_for(config, 32, {"patch": 8}) == {"image": 32}
+    assert size_for(config, 32, {"image": 32}) == {"patch": 4}
+    assert size_for(config, 32, {"image": 32, "patch": 8}) == {}
 
 
 def test_nothing_is_overwritten(home):
@@ -71,6 +101,24 @@ def test_fine_tuning_keeps_the_size_and_shows_the_receipt_of_the_head(home):
     assert "weights is not vit-tiny-16 as published: image is 32 (224), patch is 8 (16), dim is 16 (192)" in everything
     assert f"weights from {home / 'weights'}" in everything
     assert vitrail.from_pretrained(run, announce=lambda sentence: None).config.image in (32, (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (ModelChoice(name="vit-tiny-16"), "vit-tiny-16, 224 x 224 pixels in patches of 16, fresh weights"),
+        (
+            ModelChoice(name="vit-tiny-16", init="default", changes={"classes": 5, "image": 384, "dim": 96}),
+            "vit-tiny-16, 384 x 384 pixels in patches of 16, published weights; other than published: dim 96 (192)",
+        ),
+        (
+            ModelChoice(name="vit-tiny-16", init="run", changes={"image": 24, "drop_path": 0.1}),  # 24 = 3 x 8 there
+            "vit-tiny-16, weights from run; with image 24",
+        ),
+    ],
+)
+def test_a_model_is_described_before_it_is_made(choice, words):
+    assert in_words(choice) == words
 
 
 def test_a_dry_run_tells_the_cost_and_leaves_nothing(home):
@@ -153,7 +201,34 @@ def test_runs_are_named_as_people_would(home):
     names = {"things/": "things", "scenes:": "scenes", "scenes:100,size=48": "scenes-100,size=48", "a/b.csv": "b"}
     assert {data: name_of(data) for data in names} == names
     assert name_of(".") == home.name
+    (home / "flowers.v2").mkdir()
+    assert name_of("flowers.v2/") == "flowers.v2"
     assert free_folder("classify", "things", print) == Path("runs/classify/things")
+
+
+def test_the_time_that_is_left_counts_the_judging_and_waits_for_enough_steps(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace()
+    for took in (9.0, 3.0, *[0.1] * 10):  # the first two warm up
+        assert not pace.known
+        now += took
+        pace.stepped(20)
+    assert pace.known
+    assert pace.left(50, 2, 120) == pytest.approx(50 * 0.1 + 2 * 120 / 200 / 3)
+    now += 7.0
+    pace.judged()
+    assert pace.left(50, 1, 120) == pytest.approx(50 * 0.1 + 7)
+
+
+def test_one_slow_step_is_enough_to_tell_the_time(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace()
+    for _ in range(3):
+        now += 6.0
+        pace.stepped(20)
+    assert pace.known
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(5, "5 s"), (89, "89 s"), (600, "10 min"), (7500, "2 h 05 min")])

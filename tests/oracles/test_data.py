@@ -247,6 +247,7 @@ def test_class_order_is_by_number_only_if_all_are_numbers():
     [
         ("", "file is empty"),
         ("file,kind\n1.png,a\n", "no column called label or labels, only file, kind"),
+        ("path,cat,dog\n1.png,1,0\n", r"labels where a picture can have several \(1.jpg,cat;dog\); columns of 0 and 1"),
         ("1.png,cat\n2.png,dog\n", "no column called path, only 1.png, cat"),
         ("path,label\n1.png,\n", r"labels.csv:2: the label is empty"),
         ("path,label\n1.png,a\n2.png,a,b\n3.png,\n", r"labels.csv:3: 3 columns .* 1 more lines"),

@@ -509,8 +509,8 @@ def test_a_picture_too_narrow_to_resize_is_refused_by_name(tmp_path):
     [
         ({"interpolation": "bycubic"}, "Did you mean bicubic"),
         ({"resampler": "tensor", "interpolation": "lanczos"}, "no interpolation called 'lanczos'"),
-        ({"size": (0, 3)}, "at least 1"),
-        ({"resize": -1}, "at least 1"),
+        ({"size": (0, 3)}, "from 1 to 65,536"),
+        ({"resize": -1}, "from 1 to 65,536"),
         ({"mean": (0.5, 0.5)}, "one value for each channel"),
         ({"mean": (), "std": ()}, "one value for each channel"),
         ({"fill": (1, 2)}, "one value for each channel"),

@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +16,7 @@ from vitrail.outputs import DistilledLogits
 from vitrail.samples import Batch
 from vitrail.tasks.classify import Classification, Classify, binary_cross_entropy, cross_entropy
 from vitrail.tasks.distill import Distil
-from vitrail.tasks.scores import Calibration, average_precision
+from vitrail.tasks.scores import Calibration, average_precision, in_words
 from vitrail.tasks.task import Metrics, NeedsModels, Result, Task
 
 CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu")
@@ -272,10 +272,15 @@ def test_a_result_says_its_best_guesses_first():
 def test_a_result_of_many_labels_says_those_that_hold():
     result = Classification(torch.tensor([0.9, 0.1, 0.7]), ("sea", "sky", "sun"), multi_label=True)
     assert result.record()["labels"] == ["sea", "sun"]
-    assert result.summary() == "sea 90.0%, sun 70.0%"
+    assert result.summary() == "sea 90.0%, sun 70.0% (sky 10.0%)"
+    assert result.summary(2) == "sea 90.0%, sun 70.0%"
+    assert result.summary(1) == "sea 90.0% and 1 more"
+    doubtful = replace(result, scores=torch.tensor([0.1, 0.2, 0.4]))
+    assert doubtful.summary(1) == "none (sun 40.0%)"
+    assert doubtful.summary(2) == "none (sun 40.0%, sky 20.0%)"
     assert result.mistake(torch.tensor([1.0, 0.0, 1.0])) == 0
     assert result.mistake(torch.tensor([1.0, 1.0, 0.0])) == pytest.approx(0.4 + 0.2)
-    assert Classification(torch.tensor([0.3, 0.2]), ("a", "b"), multi_label=True).summary() == "a 30.0%"
+    assert Classification(torch.tensor([0.3, 0.2]), ("a", "b"), multi_label=True).summary() == "none (a 30.0%, b 20.0%)"
 
 
 def test_what_makes_no_sense_is_refused_in_words():
@@ -404,3 +409,11 @@ def test_the_teacher_learns_nothing():
     teacher.card = card(("a", "b", "c"))
     Distil(classes=("a", "b", "c"), teacher="oracle").bind(lambda source: teacher, TwoOpinions())
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("top1", 0.9251, "92.5%"), ("map", 1.0, "100.0%"), ("ece", 0.0, "0.0%"), ("loss", 0.69314, "0.6931")],
+)
+def test_shares_are_said_in_percent(name, value, words):
+    assert in_words(name, value) == words

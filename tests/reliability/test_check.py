@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitrail.cli.main import main
 from vitrail.data.check import check
 from vitrail.data.checks.faults import ERRORS, NOTES, SEVERITIES, WARNINGS
 from vitrail.errors import DataError
@@ -295,3 +296,29 @@ def test_real_pictures_have_the_faults_that_are_known(shared):
     assert "train/rose/17104364030_ee31ee279b_n.jpg" in fault.reason
     assert check(classification / "cifar10/small") == []
     assert check(classification / "mnist_sample") == []
+
+
+@pytest.mark.parametrize("text", ["", "path,cat,dog\n0.png,1,0\n"])
+def test_a_table_that_cannot_be_read_has_that_one_fault(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    [fault] = check(tmp_path / "labels.csv")
+    assert "path and labels where a picture can have several (1.jpg,cat;dog)" in fault.reason
+
+
+def test_many_findings_of_a_kind_are_summed_up_and_the_last_line_counts(root, capsys):
+    for number in range(13):
+        shutil.copy(root / "train/cat/0.png", root / f"train/cat/copy-{number:02d}.png")
+    assert main(["check", "--data", str(root)]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("[duplicate]") == 11
+    assert "... and 3 more [duplicate]; --json lists them all." in printed
+    assert printed.splitlines()[-1] == f"{root}: 21 pictures, 17 to learn from and 4 to be judged by, in 2 classes."
+    main(["check", "--data", str(root), "--json"])
+    assert len(capsys.readouterr().out.splitlines()) == 13
+
+
+def test_what_cannot_be_opened_is_not_counted(root, capsys):
+    shutil.rmtree(root / "train" / "cat")
+    (root / "train" / "cat").mkdir()
+    assert main(["check", "--data", str(root)]) == 1
+    assert "to learn from" not in capsys.readouterr().out

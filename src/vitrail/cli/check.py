@@ -1,6 +1,15 @@
 """`vitrail check`: what is wrong with a data set, before anything runs."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
 from vitrail.cli.flags import Data, Switch
+
+if TYPE_CHECKING:
+    from vitrail.data.check import Fault
+
+SHOWN = 10  # findings of a kind that are printed one by one
 
 
 def check(*, data: Data, json: Switch = False) -> None:
@@ -12,24 +21,36 @@ def check(*, data: Data, json: Switch = False) -> None:
 
     Args:
         data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones.
-        json: print one JSON object for each fault.
+        json: print one JSON object for each finding, however many there are.
     """
     from collections import Counter
 
     from vitrail.cli.screen import print_json_lines
-    from vitrail.data.check import check
+    from vitrail.data.check import check, count_in_words
     from vitrail.errors import DataError, many
 
     faults = check(data)
     if json:
         print_json_lines(fault._asdict() for fault in faults)
     else:
-        for fault in faults:
-            print(f"{fault.path}: {fault.severity}: {fault.reason} [{fault.code}]")
+        for line in (*lines(faults), *count_in_words(data)):
+            print(line)
     found = Counter(fault.severity for fault in faults)
     if found["error"]:
-        raise DataError(f"{data}: {found['error']} of {len(faults)} findings must be put right before training.")
+        raise DataError(
+            f"{data}: {found['error']} of {many(len(faults), 'finding')} must be put right before training."
+        )
     if found["warning"]:
         raise DataError(f"{data} can be trained on, but {many(found['warning'], 'finding')} should be looked at first.")
     if not json:
-        print(f"{data}: ready to train on{', with the above in mind' if faults else ''}.")
+        print(f"{data.removesuffix(':')}: ready to train on{', with the above in mind' if faults else ''}.")
+
+
+def lines(faults: Sequence["Fault"]) -> Iterator[str]:
+    """A line for each finding, and one for all those of a kind beyond the first few."""
+    for code, group in groupby(faults, key=lambda fault: fault.code):
+        alike = list(group)
+        for fault in alike[:SHOWN]:
+            yield f"{fault.path}: {fault.severity}: {fault.reason} [{code}]"
+        if len(alike) > SHOWN:
+            yield f"... and {len(alike) - SHOWN} more [{code}]; --json lists them all."

@@ -21,5 +21,7 @@ def doctor(*, json: Switch = False) -> None:
     else:
         table(("", "found", "what to type"), [(f.subject, f.found, f.advice) for f in findings])
     missing = [finding.subject for finding in findings if finding.needed]
+    if not missing and not json:
+        print("Everything that vitrail needs is here.")
     if missing:
         raise VitrailError(f"vitrail cannot work yet: {', '.join(missing)}. The last column says what to type.")

@@ -1,6 +1,10 @@
 """`vitrail evaluate`: how good a model is on labelled pictures."""
 
-from vitrail.cli.flags import Data, Number, Out, Source, Switch, Word
+from typing import Annotated
+
+from tyro.conf import arg
+
+from vitrail.cli.flags import Batch, Data, Out, Source, Switch, Word, whole
 
 
 def evaluate(
@@ -8,15 +12,15 @@ def evaluate(
     *,
     data: Data,
     out: Out = None,
-    batch: Number = 32,
-    workers: Number = 1,
+    batch: Batch = 32,
+    workers: Annotated[int, arg(metavar="N"), whole("--workers")] = 1,
     device: Word = None,
     json: Switch = False,
 ) -> None:
     """Score a model on labelled pictures and write its report.
 
     Args:
-        run: a run, a folder or a hub id.
+        run: a run, a folder, a name from `vitrail models` or a hub id.
         data: labelled pictures, in one piece or with a part val or test.
         out: the folder of the report; evaluated-DATA in the run without it.
         batch: pictures at once.
@@ -26,10 +30,12 @@ def evaluate(
     """
     from vitrail.cli.screen import print_json_lines, table
     from vitrail.evaluate.judge import judge
+    from vitrail.tasks.scores import in_words
 
     report, page = judge(run, data, out=out, batch=batch, workers=workers, device=device)
     if json:
         print_json_lines([report.to_json()])
     else:
-        table(("score", f"{report.seen:,} pictures"), [(name, f"{value:.4f}") for name, value in report.scores.items()])
+        scores = [(name, in_words(name, value)) for name, value in report.scores.items()]
+        table(("score", f"{report.seen:,} pictures"), scores)
         print(f"The report is in {page}.")

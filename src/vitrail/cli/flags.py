@@ -1,9 +1,15 @@
 """Flags that several verbs share: one name, one type and one meaning everywhere."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from tyro.conf import Positional, UseAppendAction, arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+from vitrail.errors import UsageError
+
+Value = TypeVar("Value")
 
 
 def shown(metavar: str | None = None, name: str | None = None) -> object:
@@ -11,12 +17,37 @@ def shown(metavar: str | None = None, name: str | None = None) -> object:
     return arg(name=name, metavar=metavar, help_behavior_hint="")
 
 
+def read_by(
+    read: Callable[..., Value], flag: str, takes: str, *, counts: int | tuple[int, ...] = 1
+) -> PrimitiveConstructorSpec[Any]:
+    """How a value is read that can be mistyped.
+
+    Args:
+        read: makes it of the words, or raises a ValueError or TypeError.
+        flag: its name, for the sentence about a mistake.
+        takes: what is expected, for that sentence.
+        counts: how many words are taken.
+    """
+
+    def value(words: list[str]) -> Value:
+        try:
+            return read(*words)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{flag} takes {takes}, not {' '.join(words)!r}.") from error
+
+    return PrimitiveConstructorSpec(counts, "", value, lambda given: True, lambda given: [str(given)])
+
+
+def whole(flag: str, such_as: str = "1, 2 or 8") -> PrimitiveConstructorSpec[Any]:
+    """A flag that takes a whole number."""
+    return read_by(int, flag, f"a whole number, such as {such_as}")
+
+
 Source = Positional[str]
 Data = Annotated[str, arg(metavar="PATH")]
 Word = Annotated[str | None, shown("NAME")]
-Device = Annotated[str | None, shown("DEVICE")]
-Number = Annotated[int, arg(metavar="N")]
-Count = Annotated[int | None, shown("N")]
+Batch = Annotated[int, arg(metavar="N"), whole("--batch", "32")]
+Workers = Annotated[int | None, shown("N"), whole("--workers")]
 Out = Annotated[Path | None, shown("PATH")]
 Set = Annotated[tuple[str, ...], UseAppendAction, shown("NAME=VALUE")]
 Switch = Annotated[bool, shown()]

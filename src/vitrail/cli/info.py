@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitrail.cli.flags import Set, Source, Switch
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from vitrail.preprocessing import Preprocessing
 
 BATCH = 16  # pictures in the step whose memory is told
+FITS = {"squash": "stretched to", "cover": "resized to cover", "contain": "resized to fit into"}
 
 
 def info(source: Source, *, set: Set = (), json: Switch = False) -> None:
@@ -24,7 +26,9 @@ def info(source: Source, *, set: Set = (), json: Switch = False) -> None:
     from vitrail.cli.screen import print_json_lines, table
     from vitrail.cli.values import changes
     from vitrail.description import describe
+    from vitrail.predict import refuse_no_model
 
+    refuse_no_model(Path(source))
     found = describe(source, **changes(set))
     if json:
         print_json_lines([dataclasses.asdict(found)])
@@ -37,11 +41,12 @@ def costs(found: "Description") -> Iterator[tuple[str, str]]:
     """How large it is and what it takes to run and to train."""
     from vitrail.environment import size
 
-    operations = found.operations / 1e9
+    unit, name = (1e9, "GFLOP") if found.operations >= 1e9 else (1e6, "MFLOP")
+    operations = found.operations / unit
     yield "parameters", f"{found.parameters:,} ({size(found.weights)} in float32)"
     yield (
         "arithmetic",
-        f"{operations:.3g} GFLOP a picture, where a multiply-add counts as two "
+        f"{operations:.3g} {name} a picture, where a multiply-add counts as two "
         f"(papers that count it as one print {operations / 2:.3g})",
     )
     yield "training", f"takes {size(found.training(BATCH))} for batches of {BATCH}, with AdamW in float32"
@@ -69,7 +74,7 @@ def preprocessing(reads: "Preprocessing") -> str:
     elif isinstance(reads.resize, int):
         first = f"shorter side to {reads.resize}"
     else:
-        first = f"{reads.fit} to {reads.resize[0]} x {reads.resize[1]}"
+        first = f"{FITS[reads.fit]} {reads.resize[0]} x {reads.resize[1]}"
     mean, std = (", ".join(f"{number:.3g}" for number in values) for values in (reads.mean, reads.std))
     return (
         f"{first} ({reads.interpolation}, {reads.resampler}), then the middle {reads.size[0]} x {reads.size[1]}; "
@@ -79,11 +84,13 @@ def preprocessing(reads: "Preprocessing") -> str:
 
 def origins(found: "Description") -> Iterator[tuple[str, str]]:
     """Whose it is: the weights at hand, or else the published ones."""
+    from vitrail.tasks.scores import in_words
+
     card, published = found.card, found.checkpoint
     if card.origin:
         yield "origin", card.origin
         yield "licence", card.licence or "not known"
-        yield "scores", ", ".join(f"{name} {value:.4g}" for name, value in card.scores.items())
+        yield "scores", ", ".join(f"{name} {in_words(name, value)}" for name, value in card.scores.items())
         yield "notes", card.notes
     elif published is not None:
         yield "weights", f"{published.source} (--init default), {published.licence}"

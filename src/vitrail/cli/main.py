@@ -56,8 +56,10 @@ def find(verb: str) -> Callable[..., None]:
 
 
 def run(arguments: Sequence[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] in ("-h", "--help") or list(arguments) == ["help"]:
         print(welcome())
+    elif arguments[0] == "help":
+        run([arguments[1], "--help"])
     elif arguments[0] == "--version":
         print(version())
     else:

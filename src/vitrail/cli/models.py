@@ -11,7 +11,7 @@ def models(pattern: Annotated[Positional[str], shown()] = "*", *, json: Switch =
     """List the models by name.
 
     Args:
-        pattern: which of them, with * for anything, in quotes: 'vit*'.
+        pattern: which of them: part of a name, such as base, or with * for anything, in quotes: 'vit*'.
         json: print one JSON object for each model.
     """
     from vitrail import catalog
@@ -19,7 +19,8 @@ def models(pattern: Annotated[Positional[str], shown()] = "*", *, json: Switch =
     from vitrail.errors import ConfigError
     from vitrail.loading import list_models
 
-    rows = [(name, catalog.MODELS[name].sentence) for name in list_models(pattern)]
+    wanted = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    rows = [(name, catalog.MODELS[name].sentence) for name in list_models(wanted)]
     if not rows:
         raise ConfigError(f"No model matches {pattern!r}. `vitrail models` lists them all.")
     if json:

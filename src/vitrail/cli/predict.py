@@ -1,11 +1,11 @@
 """`vitrail predict`: what pictures show."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from vitrail.cli.flags import Number, Source, Switch, Word
+from vitrail.cli.flags import Batch, Source, Switch, Word, shown, whole
 
 if TYPE_CHECKING:
     from vitrail.predict import Predictor
@@ -15,13 +15,13 @@ GROUP = 256  # pictures whose answers are held before they are printed
 
 def predict(
     run: Source,
-    images: Positional[list[str]],
+    images: Annotated[Positional[list[str]], shown("PICTURE")],
     *,
-    top: Number = 3,
+    top: Annotated[int, arg(metavar="N"), whole("--top", "3")] = 3,
     features: Switch = False,
     json: Switch = False,
     csv: Switch = False,
-    batch: Number = 32,
+    batch: Batch = 32,
     device: Word = None,
 ) -> None:
     """Say what pictures show. Exits with 1 when a file could not be read, after all the others.
@@ -29,7 +29,7 @@ def predict(
     Args:
         run: a run, a folder, a name from `vitrail models` or a hub id.
         images: pictures, folders of pictures, and patterns in quotes ('more/*.jpg').
-        top: how many guesses for each.
+        top: how many guesses for each; where several labels can hold, those below 50% stand in brackets.
         features: give the numbers that the model's head reads instead of labels.
         json: print one JSON object for each picture, as soon as it is known.
         csv: print a table of comma-separated values.
@@ -37,11 +37,11 @@ def predict(
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
     """
     from vitrail.cli.screen import print_csv, print_json_lines, table
-    from vitrail.errors import DataError, UsageError
+    from vitrail.errors import DataError, UsageError, many
     from vitrail.predict import predictor
 
     if not images:
-        raise UsageError(f"Which pictures? Type: vitrail predict {run} PICTURE ...")
+        raise UsageError(f"Which pictures? Type: vitrail predict RUN PICTURE ... Only {run} was given.")
     if top < 1:
         raise UsageError(f"--top {top} would show nothing. Type --top 1 or more.")
     if json and csv:
@@ -55,7 +55,7 @@ def predict(
     else:
         table(("picture", "shows"), [(answer.name, in_words(answer, top)) for answer in found])
     if unread:
-        raise DataError(f"Not read: {len(unread)} of the files. The first: {unread[0]}")
+        raise DataError(f"{many(len(unread), 'file')} could not be read. The first: {unread[0]}")
 
 
 class Answer(NamedTuple):

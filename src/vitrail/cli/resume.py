@@ -1,9 +1,9 @@
 """`vitrail resume`: a run that was stopped goes on as if it had not been."""
 
-from vitrail.cli.flags import Count, Source, Word
+from vitrail.cli.flags import Source, Word, Workers
 
 
-def resume(run: Source, *, workers: Count = None, device: Word = None) -> None:
+def resume(run: Source, *, workers: Workers = None, device: Word = None) -> None:
     """Go on with a run, to the same bytes as if it had never been stopped.
 
     Args:

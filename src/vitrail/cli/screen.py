@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 UNBOUNDED = 100_000  # columns: a program that reads a table wants one line for each row
+RULE, MOST_RULED = {"\u2500", " "}, 80  # the line below the names of the columns, which need not be that long
 
 
 def print_json_lines(records: Iterable[Any]) -> None:
@@ -58,4 +59,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     text = StringIO()
     Console(file=text, highlight=False, markup=False, width=UNBOUNDED).print(drawn)
-    print("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+    lines = text.getvalue().splitlines()
+    print("\n".join(line.rstrip()[:MOST_RULED] if set(line) <= RULE else line.rstrip() for line in lines))

@@ -1,6 +1,8 @@
 """`vitrail train`: a folder of pictures in, a model one can ship out."""
 
-from vitrail.cli.flags import Count, Data, Out, Set, Source, Switch, Word
+from typing import Annotated
+
+from vitrail.cli.flags import Data, Out, Set, Source, Switch, Word, Workers, shown, whole
 
 
 def train(
@@ -9,10 +11,10 @@ def train(
     data: Data,
     init: Word = None,
     out: Out = None,
-    epochs: Count = None,
-    batch: Count = None,
-    seed: Count = None,
-    workers: Count = None,
+    epochs: Annotated[int | None, shown("N"), whole("--epochs", "20")] = None,
+    batch: Annotated[int | None, shown("N"), whole("--batch", "32")] = None,
+    seed: Annotated[int | None, shown("N"), whole("--seed", "0")] = None,
+    workers: Workers = None,
     device: Word = None,
     set: Set = (),
     dry_run: Switch = False,
@@ -20,16 +22,16 @@ def train(
     """Train a model on your own pictures. Every guess is said aloud.
 
     Args:
-        model: a name from `vitrail models`, or a recipe.
+        model: a name from `vitrail models`, or a recipe: the recipe.json of an earlier run.
         data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones.
-        init: weights to start from: a folder, a hub id, or default for the published ones; fresh without it.
-        out: the run folder; runs/TASK/DATA without it.
+        init: weights to start from: a folder, a run, a hub id, or default for the published ones; fresh without it.
+        out: the run folder, new or empty; runs/TASK/DATA without it.
         epochs: how often to see every picture; the recipe says without it.
         batch: pictures in a step; the recipe says without it.
         seed: of everything that is drawn at random; the recipe says without it.
         workers: processes that read pictures; chosen by the machine without it.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
-        set: anything else of the recipe, such as optimiser.rate=1e-4; may be repeated.
+        set: anything else, by its name in a recipe.json, such as model.image=64x96; may be repeated.
         dry_run: say parameters, memory and time, try one step of everything, and stop.
     """
     from vitrail.train.start import train

@@ -9,9 +9,10 @@ from pathlib import Path
 from vitrail.data.checks import folders, idxs, manifests
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.datasets import folder, idx, manifest, scenes
-from vitrail.data.open import format_of
+from vitrail.data.open import format_of, open_splits
+from vitrail.errors import DataError, ImageError, many
 
-__all__ = ["Fault", "check"]
+__all__ = ["Fault", "check", "count_in_words"]
 
 CHECKS = {folder: folders.check, idx: idxs.check, manifest: manifests.check}
 ORDER = ("error", "warning", "note")
@@ -26,6 +27,19 @@ def check(path: Path | str) -> list[Fault]:
         DataError: nothing is there, or nothing that is a data set.
     """
     return sorted(find(path), key=lambda found: (ORDER.index(found.severity), found.code, found.path))
+
+
+def count_in_words(path: Path | str) -> list[str]:
+    """One line with the numbers of pictures and classes; none where the data set cannot be opened."""
+    try:
+        splits = open_splits(path)
+    except (DataError, ImageError):
+        return []
+    name, train, val = str(path).removesuffix(":"), len(splits.train), len(splits.val)
+    return [
+        f"{name}: {train + val:,} pictures, {train:,} to learn from and {val:,} to be judged by, in "
+        f"{many(len(splits.train.classes), 'class')}."
+    ]
 
 
 def find(path: Path | str) -> Iterator[Fault]:

@@ -39,6 +39,14 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     raise DataError(f"{shown(path)} is not a data set. Give a folder of class folders, or a .csv or .jsonl file.")
 
 
+def name_of(data: str) -> str:
+    """What to call a folder that comes of a data set."""
+    if data.startswith("scenes:"):
+        return data.replace(":", "-").strip("-")
+    place = Path(data).resolve()
+    return place.name if place.is_dir() else place.stem
+
+
 def parts(path: Path | str) -> tuple[str, ...]:
     """The parts that a data set comes in, out of `train`, `val` and `test`; none where it is in one piece."""
     reader, path = format_of(path)

@@ -106,11 +106,11 @@ def tour(out: Path, *, scenes: str = SCENES, epochs: int | None = None, say: Say
     draw_attention(ask, unseen, out / "attention.png")
 
     say(
-        f"How well: it names {report.scores['top1']:.0%} of {report.seen} pictures it has never seen; guessing would "
-        f"name {1 / len(unseen.classes):.0%}."
+        f"How well: it names {report.scores['top1']:.1%} of {report.seen} pictures it has never seen; guessing would "
+        f"name {1 / len(unseen.classes):.1%}."
     )
     say(
-        f"Where it looks: {looked.attention:.0%} of the attention is on the thing, which covers {looked.area:.0%} of "
+        f"Where it looks: {looked.attention:.1%} of the attention is on the thing, which covers {looked.area:.1%} of "
         f"the picture. See {out / 'attention.png'}."
     )
     say(f"The whole report: {run / 'report.html'}.")

@@ -1,16 +1,17 @@
 """How a classifier is trained on somebody's own pictures, when nobody says otherwise."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 from vitrail import catalog
 from vitrail.data.dataset import Dataset, Splits
 from vitrail.data.mixing import Mixing
 from vitrail.data.transforms import Augment
-from vitrail.errors import ConfigError, unknown
+from vitrail.errors import ConfigError, many, unknown
 from vitrail.tasks.classify import Classify
 from vitrail.train.optim import AdamW
 from vitrail.train.recipe import ModelChoice, Pictures, Recipe
@@ -20,6 +21,8 @@ LOOKED_AT = 64  # pictures whose size is read before the model's is chosen
 LEAST_GRID = 7  # patches along a side below which a picture is too coarse to be read
 SEEN_FRESH, SEEN_TUNED = 200_000, 20_000  # pictures, counted each time they are seen
 UNEVEN = 5  # how much more frequent the largest class must be for a hint
+
+UNDECIDED: Mapping[str, Any] = MappingProxyType({})
 
 Say = Callable[[str], None]
 
@@ -34,7 +37,7 @@ def typical_side(dataset: Dataset) -> int:
     return int(median(min(dataset[index].picture.size) for index in range(0, len(dataset), stride)))
 
 
-def size_for(config: Any, side: int) -> dict[str, int]:
+def size_for(config: Any, side: int, given: Mapping[str, Any] = UNDECIDED) -> dict[str, int]:
     """The image size, and the patch size, for pictures that are smaller than what a model was published for.
 
     Reading them enlarged would cost much and show nothing. Patches become smaller too where there would be fewer
@@ -43,42 +46,60 @@ def size_for(config: Any, side: int) -> dict[str, int]:
     Args:
         config: of a model that reads squares.
         side: of a typical picture, pixels.
+        given: fields that the person has decided.
 
     Returns:
         The fields to change; none where the pictures are large enough.
     """
-    published, patch = config.size[0], config.patch_size[0]
-    if len({*config.size}) > 1 or len({*config.patch_size}) > 1 or side >= published:
+    published, patch = config.size[0], given.get("patch", config.patch_size[0])
+    if len({*config.size}) > 1 or not isinstance(patch, int) or side >= published:
         return {}
-    if config.stem:  # its convolutions decide the patch
-        return {"image": max(side // patch, 1) * patch}
-    while side < LEAST_GRID * patch and patch % 2 == 0:
+    free = "patch" not in given and not given.get("stem", config.stem)  # whose convolutions decide the patch
+    while free and side < LEAST_GRID * patch and patch % 2 == 0:
         patch //= 2
-    return {"image": max(side // patch, 1) * patch, "patch": patch}
+    fitting = {"image": max(side // patch, 1) * patch} | ({"patch": patch} if free else {})
+    return {name: value for name, value in fitting.items() if name not in given}
 
 
-def model_changes(model: str, data: Dataset, *, fresh: bool, say: Say) -> dict[str, Any]:
+def fit_to_size(config: Any, given: Mapping[str, Any], say: Say) -> dict[str, int]:
+    """The patch for the image size that the person has decided, with a guess said."""
+    asked = given["image"]
+    fitting = size_for(config, asked if isinstance(asked, int) else min(asked), given)
+    if fitting.get("patch", config.patch) != config.patch:
+        say(
+            f"Patches of {config.patch} pixels would be few in so small a picture, so they are of {fitting['patch']} "
+            f"(--set model.patch={config.patch} keeps them)."
+        )
+    return fitting
+
+
+def fit_to_pictures(config: Any, data: Dataset, given: Mapping[str, Any], say: Say) -> dict[str, int]:
+    """The image, and the patch where the person has not decided it, for pictures of this size, with each guess said."""
+    side = typical_side(data)
+    fitting = size_for(config, side, given)
+    if fitting:
+        patch = fitting.get("patch", given.get("patch", config.patch))
+        otherwise = " ".join(f"--set model.{name}={getattr(config, name)}" for name in fitting)
+        say(
+            f"The shorter side of the pictures is about {side} pixels, so the model reads {fitting['image']} x "
+            f"{fitting['image']} in patches of {patch}. Published: {config.image} in patches of {config.patch} "
+            f"({otherwise})."
+        )
+    return fitting
+
+
+def model_changes(model: str, data: Dataset, *, fresh: bool, given: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """What must be otherwise than published for this data, with each guess said."""
-    if model not in catalog.MODELS:
-        raise ConfigError(unknown("model", model, catalog.MODELS))
     config = catalog.family_of_model(model).variants[model]
     known = {field.name for field in fields(config)}
     changes: dict[str, Any] = {"classes": len(data.classes), "drop_path": 0.1}
     if data.channels != 3:
         changes["channels"] = data.channels
-        say(f"The pictures have {data.channels} channel{'s' if data.channels > 1 else ''}; so does the model's stem.")
+        if "channels" not in given:
+            say(f"The pictures have {many(data.channels, 'channel')}; so does the model's stem.")
     if fresh and {"image", "patch", "stem"} <= known:
-        side = typical_side(data)
-        fitting = size_for(config, side)
-        if fitting:
-            say(
-                f"The pictures are about {side} pixels high and wide, so the model reads {fitting['image']} x "
-                f"{fitting['image']} in patches of {fitting.get('patch', config.patch)}. Published: "
-                f"{config.image} in patches of {config.patch} (--set model.image={config.image} "
-                f"--set model.patch={config.patch})."
-            )
-        changes |= fitting
-    return {name: value for name, value in changes.items() if name in known}
+        changes |= fit_to_size(config, given, say) if "image" in given else fit_to_pictures(config, data, given, say)
+    return {**{name: value for name, value in changes.items() if name in known}, **given}
 
 
 def hint_at_imbalance(data: Dataset, say: Say) -> None:
@@ -93,7 +114,13 @@ def hint_at_imbalance(data: Dataset, say: Say) -> None:
 
 
 def classify(
-    data: str, splits: Splits, *, model: str = "vit-small-16", init: str | None = None, say: Say = print
+    data: str,
+    splits: Splits,
+    *,
+    model: str = "vit-small-16",
+    init: str | None = None,
+    changes: Mapping[str, Any] = UNDECIDED,
+    say: Say = print,
 ) -> Recipe:
     """A classifier on labelled pictures, fine-tuned where `init` gives weights and fresh otherwise.
 
@@ -106,12 +133,19 @@ def classify(
         splits: the pictures.
         model: a name from `vitrail models`.
         init: weights to start from; `None` for fresh ones.
+        changes: fields of the model's configuration that are decided already.
         say: told each guess.
+
+    Raises:
+        ConfigError: there is no such model.
     """
+    if model not in catalog.MODELS:
+        raise ConfigError(unknown("model", model, catalog.MODELS))
     train = splits.train
     hint_at_imbalance(train, say)
     task = Classify(classes=train.classes, smoothing=0.0 if train.multi_label else 0.1, multi_label=train.multi_label)
-    choice = ModelChoice(name=model, init=init, changes=model_changes(model, train, fresh=init is None, say=say))
+    changed = model_changes(model, train, fresh=init is None, given=changes, say=say)
+    choice = ModelChoice(name=model, init=init, changes=changed)
     batch = clamp(len(train) // 10, 4, 32)
     if init is None:
         return Recipe(

@@ -26,6 +26,11 @@ class Guess(NamedTuple):
     score: float
 
 
+def in_words(guesses: Sequence[Guess]) -> str:
+    """Each with its score in percent."""
+    return ", ".join(f"{guess.label} {guess.score:.1%}" for guess in guesses)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Classification:
     """What a classifier says about one picture.
@@ -55,9 +60,14 @@ class Classification:
         return record
 
     def summary(self, top: int = 3) -> str:
-        """One line, with so many guesses; where several labels can hold, those that do."""
-        shown = (self.holding() or self.top(1)) if self.multi_label else self.top(top)
-        return ", ".join(f"{guess.label} {guess.score:.1%}" for guess in shown)
+        """One line, with so many guesses; where several labels can hold, those that do not are in brackets."""
+        guesses = self.top(top)
+        if not self.multi_label:
+            return in_words(guesses)
+        hold = [guess for guess in guesses if guess.score >= THRESHOLD]
+        more = len(self.holding()) - len(hold)
+        said = (in_words(hold) or "none") + (f" and {more} more" if more else "")
+        return said + (f" ({in_words(guesses[len(hold) :])})" if len(guesses) > len(hold) else "")
 
     def holding(self) -> list[Guess]:
         """The labels that are believed more than not."""

@@ -10,6 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 CALIBRATION_BINS = 15
+SHARES = frozenset({"top1", "top5", "precision", "recall", "f1", "ece", "map", "map_micro"})  # of 1
+
+
+def in_words(name: str, value: float) -> str:
+    """A score as people read it: a share in percent, anything else as a number."""
+    return f"{value:.1%}" if name in SHARES else f"{value:.4g}"
 
 
 def ratio(part: Tensor, whole: Tensor) -> Float[Tensor, "..."]:

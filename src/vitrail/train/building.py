@@ -11,6 +11,7 @@ from torch import nn
 from vitrail import catalog
 from vitrail.core.stacks import Stack
 from vitrail.data.dataset import Dataset
+from vitrail.errors import ConfigError, unknown
 from vitrail.loading import create_model, family_of, from_pretrained
 from vitrail.train.optim import freeze, freeze_all_but, train_mode
 from vitrail.train.recipe import ModelChoice, Recipe
@@ -47,6 +48,41 @@ def say_differences(model: Any, choice: ModelChoice, say: Callable[[str], None])
     ]
     if differing:
         say(f"{choice.init} is not {choice.name} as published: {', '.join(differing)}. It is taken as it is.")
+
+
+def side(pair: tuple[int, int]) -> str:
+    """A size in words: one number for a square."""
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]} x {pair[1]}"
+
+
+def in_words(choice: ModelChoice) -> str:
+    """What a model reads, where its weights come from, and how it differs from the published size.
+
+    Weights from elsewhere decide what nobody has changed, so of these only the changes are known.
+
+    Raises:
+        ConfigError: there is no such model, or its configuration makes no sense.
+    """
+    if choice.name not in catalog.MODELS:
+        raise ConfigError(unknown("model", choice.name, catalog.MODELS))
+    family = catalog.family_of_model(choice.name)
+    unsaid = {"classes", *family.training}
+    if choice.init not in (None, "default"):
+        changes = [f"{name} {value}" for name, value in choice.changes.items() if name not in unsaid]
+        return f"{choice.name}, weights from {choice.init}" + (f"; with {', '.join(changes)}" if changes else "")
+    published = family.variants[choice.name]
+    config = family.change(published, choice.changes)
+    parts = [choice.name, "fresh weights" if choice.init is None else "published weights"]
+    if (size := getattr(config, "size", None)) is not None:
+        patch = getattr(config, "patch_size", None)
+        parts.insert(1, f"{size[0]} x {size[1]} pixels" + (f" in patches of {side(patch)}" if patch else ""))
+        unsaid |= {"image", "patch"}
+    others = [
+        f"{field.name} {getattr(config, field.name)} ({getattr(published, field.name) or 'none'})"
+        for field in fields(published)
+        if field.name not in unsaid and getattr(config, field.name) != getattr(published, field.name)
+    ]
+    return ", ".join(parts) + (f"; other than published: {', '.join(others)}" if others else "")
 
 
 def card_of(model: Any) -> Card:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from vitrail.data.files import hidden
 from vitrail.errors import TrainingError
 from vitrail.train.checkpoint import remove_drafts, replace_text
 from vitrail.train.recipe import Recipe
@@ -62,6 +63,24 @@ def recipe_of(folder: Path) -> Recipe:
     return recipe_from_json(read_json(folder / RECIPE))
 
 
+def refuse_taken(folder: Path) -> None:
+    """Refuse a place for a new run in which there is something already.
+
+    Raises:
+        TrainingError: a file, a run, or a folder with anything else in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file, and a run needs a folder. Type --out with another name.")
+    if (folder / RECIPE).exists():
+        raise TrainingError(f"{folder} already holds a run. `vitrail resume {folder}` goes on with it.")
+    there = sorted(entry.name for entry in folder.iterdir() if not hidden(entry.name)) if folder.exists() else []
+    if there:
+        raise TrainingError(
+            f"{folder} holds something else already ({there[0]}), and a run needs a folder of its own. Type --out with "
+            f"another name, or leave it out."
+        )
+
+
 @contextmanager
 def claimed(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
     """Hold a run folder, with its recipe in it and nothing half written.
@@ -73,8 +92,8 @@ def claimed(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder):
-        if not resume and (folder / RECIPE).exists():
-            raise TrainingError(f"{folder} already holds a run. `vitrail resume {folder}` goes on with it.")
+        if not resume:
+            refuse_taken(folder)
         remove_drafts(folder)
         remove_drafts(folder / "checkpoints")
         remove_drafts(folder.parent, folder.name)

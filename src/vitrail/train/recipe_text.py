@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -93,9 +94,11 @@ def recipe_from_json(values: Mapping[str, Any]) -> Recipe:
 
 
 def readings(text: str) -> Iterator[Any]:
-    """Everything that a typed value may mean: JSON or a word of Python, a list, a list of one, plain words."""
+    """Everything that a typed value may mean: JSON or a word, rows x columns, a list, a list of one, plain words."""
     if text.lower() in WORDS:
         yield WORDS[text.lower()]
+    if re.fullmatch(r"\d+x\d+", text, re.ASCII):
+        yield tuple(map(int, text.split("x")))
     for candidate in (text, f"[{text}]"):
         try:
             value = json.loads(candidate)

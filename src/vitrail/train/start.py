@@ -1,10 +1,11 @@
 """What happens when somebody types `vitrail train` or `vitrail resume`: guesses said, a run, and what to do next."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,29 +13,41 @@ from vitrail import catalog
 from vitrail.core.devices import fastest_device, usable_device
 from vitrail.core.precision import fast_float32
 from vitrail.data.dataset import Splits
+from vitrail.data.headers import unreadable
 from vitrail.data.loader import Loader
-from vitrail.data.open import open_splits
+from vitrail.data.open import name_of, open_splits
 from vitrail.data.transforms import eval_transform
-from vitrail.errors import ConfigError, DataError, ImageError, UsageError, many, unknown
+from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, many
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import from_pretrained
-from vitrail.train.building import card_of
+from vitrail.predict import refuse_no_model
+from vitrail.tasks.scores import in_words as score_in_words
+from vitrail.train.asked import Asked, sketch
+from vitrail.train.building import card_of, in_words
 from vitrail.train.dryrun import dry_run as try_out
 from vitrail.train.fit import RunResult, fit
-from vitrail.train.lock import recipe_of
+from vitrail.train.lock import recipe_of, refuse_taken
 from vitrail.train.observers import Screen
 from vitrail.train.recipe import Recipe
-from vitrail.train.recipe_text import recipe_from_json, set_path
+from vitrail.train.recipe_text import recipe_from_json
+from vitrail.weights.cards import default_checkpoint
 from vitrail.weights.files import read_json
+from vitrail.weights.hub import is_id
 
 Say = Callable[[str], None]
 SHOWN_CLASSES = 8
+MOST_OPENED = 50_000  # pictures whose headers are read before the first step: some seconds
+
+
+def leads() -> bool:
+    """Whether this is the only process, or the first of several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def speak(sentence: str) -> None:
     """Print a sentence at once; of several processes only the first speaks."""
-    if os.environ.get("RANK", "0") == "0":
+    if leads():
         print(sentence, flush=True)
 
 
@@ -42,11 +55,6 @@ def default_workers(device: str) -> int:
     """Processes that read pictures: enough to keep up, and no more than leave the processor to the training."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, cores - 1) if device != "cpu" else min(4, cores // 2)
-
-
-def name_of(data: str) -> str:
-    """What to call a run, from what its data is called."""
-    return data.replace(":", "-").strip("-") if data.startswith("scenes:") else Path(data).resolve().stem
 
 
 def free_folder(task: str, data: str, say: Say) -> Path:
@@ -72,11 +80,16 @@ def in_short(classes: Sequence[str]) -> str:
     return ", ".join(classes[:SHOWN_CLASSES]) + (" ..." if len(classes) > SHOWN_CLASSES else "")
 
 
-def choose_recipe(name: str, data: str, splits: Splits, init: str | None, say: Say) -> Recipe:
+def choose_recipe(
+    name: str, data: str, splits: Splits, init: str | None, changes: Mapping[str, Any], say: Say
+) -> Recipe:
     """The recipe in a file, of that name, or for that model and the task that the data shows.
 
+    Args:
+        changes: fields of the model's configuration that the person has set, which need no guess.
+
     Raises:
-        ConfigError: there is neither a model nor a recipe of that name.
+        ConfigError: the recipe in the file is for other classes.
     """
     if name.endswith(".json"):
         recipe = recipe_from_json(read_json(Path(name)))
@@ -90,10 +103,9 @@ def choose_recipe(name: str, data: str, splits: Splits, init: str | None, say: S
         model = recipe.model if init is None else replace(recipe.model, init=init)
         return replace(recipe, model=model, data=replace(recipe.data, path=data))
     if name in catalog.MODELS:
-        return catalog.load(catalog.RECIPES[splits.train.task])(data, splits, model=name, init=init, say=say)
-    if name in catalog.RECIPES:
-        return catalog.load(catalog.RECIPES[name])(data, splits, init=init, say=say)
-    raise ConfigError(unknown("model", name, [*catalog.MODELS, *catalog.RECIPES]))
+        recipe = catalog.load(catalog.RECIPES[splits.train.task])
+        return recipe(data, splits, model=name, init=init, changes=changes, say=say)
+    return catalog.load(catalog.RECIPES[name])(data, splits, init=init, say=say)
 
 
 def for_this_machine(recipe: Recipe, device: str) -> Recipe:
@@ -105,38 +117,6 @@ def for_this_machine(recipe: Recipe, device: str) -> Recipe:
         threads=torch.get_num_threads(),
         processes=int(os.environ.get("WORLD_SIZE", "1")),
     )
-
-
-def with_flags(
-    recipe: Recipe,
-    *,
-    epochs: int | None,
-    batch: int | None,
-    seed: int | None,
-    workers: int | None,
-    device: str | None,
-) -> Recipe:
-    """The recipe with what was said on the command line; what was not said stays."""
-    asked = {"epochs": epochs, "seed": seed, "device": device}
-    of_data = {"batch": batch, "workers": workers}
-    data = replace(recipe.data, **{name: value for name, value in of_data.items() if value is not None})
-    return replace(recipe, data=data, **{name: value for name, value in asked.items() if value is not None})
-
-
-def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
-    """The recipe with what was said after `--set`.
-
-    Raises:
-        UsageError: it has no equals sign, or names the data, which was opened before.
-    """
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set {assignment} has no '='. Type --set optimiser.rate=1e-4, for example.")
-        if path == "data.path":
-            raise UsageError(f"--set {assignment} cannot change the data that is open already. Type --data {text}.")
-        recipe = set_path(recipe, path, text)
-    return recipe
 
 
 def refuse_other_classes(recipe: Recipe, splits: Splits) -> None:
@@ -181,6 +161,46 @@ def fit_channels(recipe: Recipe, splits: Splits, say: Say) -> Recipe:
     return replace(recipe, data=replace(recipe.data, augment=replace(augment, randaugment=None)))
 
 
+def refuse_missing_weights(model: str, init: str | None) -> None:
+    """Compare what to start from with what there is, before any picture is read; nothing is fetched.
+
+    Raises:
+        CheckpointError: no weights are published, there are none at a path, or it is no path, size or hub id.
+    """
+    if init is not None:
+        refuse_no_model(Path(init).expanduser())
+    if init == "default":
+        if model in catalog.MODELS and default_checkpoint(model) is None:
+            raise CheckpointError(
+                f"No weights are published for {model}. Leave --init out for fresh ones, or give a folder or a hub id."
+            )
+    elif init is not None and not (Path(init).expanduser().exists() or init in catalog.MODELS or is_id(init)):
+        raise CheckpointError(
+            f"There are no weights at {init}. Give --init a folder, a file, a hub id (owner/name), or default for the "
+            f"published ones."
+        )
+
+
+def refuse_unreadable(splits: Splits, data: str, say: Say) -> None:
+    """Open every picture before the first step, and say if that is too many.
+
+    Raises:
+        DataError: some are no pictures; names the first.
+    """
+    count = len(splits.train) + len(splits.val)
+    if count > MOST_OPENED:
+        say(
+            f"Only {MOST_OPENED:,} of the {count:,} pictures are opened before the first step. `vitrail check --data "
+            f"{data}` looks at all of them."
+        )
+    broken = list(unreadable([splits.train, splits.val], MOST_OPENED))
+    if broken:
+        raise DataError(
+            f"{many(len(broken), 'picture')} cannot be read. The first: {broken[0]} `vitrail check --data {data}` "
+            f"lists all such files. Mend or remove them, and type the same again."
+        )
+
+
 @contextmanager
 def broken_pictures_in_words(data: str, folder: Path | None = None) -> Iterator[None]:
     """Say of a picture that cannot be read how to find the others, and how to go on with the run in the folder.
@@ -201,11 +221,11 @@ def broken_pictures_in_words(data: str, folder: Path | None = None) -> Iterator[
 def announce(recipe: Recipe, splits: Splits, folder: Path, say: Say) -> None:
     """Say what is about to happen."""
     classes = splits.train.classes
-    beginning = f"weights from {recipe.model.init}" if recipe.model.init else "fresh weights"
     batch = recipe.data.batch * recipe.accumulate * recipe.processes
-    say(f"data     {recipe.data.path}: {len(splits.train)} pictures to learn from, {len(splits.val)} to be judged by")
+    path, learn, judge = recipe.data.path.removesuffix(":"), len(splits.train), len(splits.val)
+    say(f"data     {path}: {learn:,} pictures to learn from, {judge:,} to be judged by")
     say(f"classes  {len(classes)}: {in_short(classes)}")
-    say(f"model    {recipe.model.name} with {beginning}")
+    say(f"model    {in_words(recipe.model)}")
     length = many(recipe.epochs, "epoch") if recipe.steps is None else many(recipe.steps, "step")
     say(f"recipe   {recipe.task.name}: {length}, {many(batch, 'picture')} a step, seed {recipe.seed}")
     reading = "pictures are read in between" if not recipe.data.workers else f"{recipe.data.workers} reading pictures"
@@ -215,7 +235,7 @@ def announce(recipe: Recipe, splits: Splits, folder: Path, say: Say) -> None:
 
 def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
     """Judge the weights that are kept once more, write the report, and say what to do next."""
-    if os.environ.get("RANK", "0") != "0":
+    if not leads():
         return
     folder = result.folder
     model = from_pretrained(folder, announce=lambda sentence: None)
@@ -229,8 +249,9 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
         dataset=splits.val,
         model=model,
         preprocessing=card_of(model).preprocessing,
+        learned=len(splits.train),
     )
-    say(", ".join(f"{name} {value:.4f}" for name, value in report.scores.items()))
+    say(", ".join(f"{name} {score_in_words(name, value)}" for name, value in report.scores.items()))
     say(f"The model is in {folder}, its report in {page}.")
     say(f"Next: vitrail predict {folder} PICTURE ...")
     say(f"      vitrail explain {folder} PICTURE")
@@ -271,17 +292,22 @@ def train(
     Raises:
         VitrailError: whatever is wrong, in a sentence.
     """
+    device = None if device is None else str(usable_device(device))
+    asked = Asked(epochs=epochs, batch=batch, seed=seed, workers=workers, device=device, set=tuple(set))
+    sketched = sketch(model, asked)
+    refuse_missing_weights(sketched.model.name, init)
+    if out is not None and leads():
+        refuse_taken(Path(out))
     splits = open_splits(data)
     for note in splits.notes:
         say(note)
-    device = None if device is None else str(usable_device(device))
+    refuse_unreadable(splits, str(data), say)
     init = None if init is None else lasting(init)
     with broken_pictures_in_words(str(data)):
-        recipe = choose_recipe(model, lasting(str(data)), splits, init, say)
+        recipe = choose_recipe(model, lasting(str(data)), splits, init, sketched.model.changes, say)
     if not model.endswith(".json"):
         recipe = for_this_machine(recipe, device or str(usable_device(fastest_device())))
-    recipe = with_flags(recipe, epochs=epochs, batch=batch, seed=seed, workers=workers, device=device)
-    recipe = with_assignments(recipe, set)
+    recipe = asked.put_into(recipe)
     recipe = replace(recipe, device=str(usable_device(recipe.device)))
     refuse_other_classes(recipe, splits)
     recipe = fit_channels(recipe, splits, say)

@@ -218,7 +218,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: it is none of the kinds we read, or not what it seems.
     """
     if path.suffix not in READERS:
-        raise CheckpointError(f"{path} ends in {path.suffix or 'nothing'}; weights are read from {', '.join(READERS)}.")
+        ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise CheckpointError(f"{path} {ending}; weights are read from {', '.join(READERS)}.")
     return READERS[path.suffix](regular(path))
 
 

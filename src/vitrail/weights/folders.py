@@ -282,7 +282,8 @@ def read_folder(folder: Path, families: Iterable[Family], preprocessing: Preproc
     if not (folder / "config.json").exists():
         raise CheckpointError(
             f"{folder} has no config.json. For a weights file alone, give the file and say what it is: "
-            f"from_pretrained(file, format='timm', model='vit-base-16')."
+            f"from_pretrained(file, format='timm', model='vit-base-16'), or `vitrail convert FILE --from timm --model "
+            f"vit-base-16 OUT`."
         )
     config = read_json(folder / "config.json")
     library = library_of(config, folder)

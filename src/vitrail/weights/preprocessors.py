@@ -25,6 +25,8 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 }
 UNKNOWN_STEPS = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
 
+PLAINLY = {"margin": " (where an odd number of pixels is cut away, the picture may be cut one pixel further on)"}
+
 
 @contextmanager
 def legible(file: str) -> Iterator[None]:
@@ -193,7 +195,7 @@ def lost(ours: Preprocessing, written: Preprocessing) -> list[str]:
     """What another library could not be told: each field that reads back as something else, in words."""
     fields = [field.name for field in dataclasses.fields(ours)]
     return [
-        f"{name} is {getattr(ours, name)} and was written as {getattr(written, name)}"
+        f"{name} is {getattr(ours, name)} and was written as {getattr(written, name)}{PLAINLY.get(name, '')}"
         for name in fields
         if getattr(ours, name) != getattr(written, name)
     ]

@@ -16,6 +16,7 @@ BOM = b"\xef\xbb\xbf"
 def check(path: Path) -> Iterator[Fault]:
     """All faults of a table, or of a folder of tables."""
     listed: dict[Path, tuple[str, Row]] = {}  # the first line that names a picture, with its place
+    readable = True
     for part, table in tables(path).items():
         with open(table, "rb") as file:
             if file.read(len(BOM)) == BOM:
@@ -27,8 +28,9 @@ def check(path: Path) -> Iterator[Fault]:
                 else:
                     yield from row_faults(f"{shown(table)}:{row.line}", row._replace(split=part or row.split), listed)
         except RowError as error:
+            readable = False
             yield fault(error.code, error.place, error.hint)
-    if not listed:
+    if readable and not listed:
         yield fault("no-pictures", path, "It names no picture that is there.")
     counts: dict[str | None, Counter[str]] = defaultdict(Counter)
     for _, row in listed.values():

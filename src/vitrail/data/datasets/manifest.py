@@ -33,6 +33,10 @@ COLUMNS = {
     "labels": ("labels", "classes", "tags"),
     "split": ("split", "part", "set"),
 }
+EXPECTED = (
+    "Expected: path and label (1.jpg,cat), or path and labels where a picture can have several (1.jpg,cat;dog); "
+    "columns of 0 and 1 for each class are not read."
+)
 BETWEEN_LABELS = re.compile(r"[|;]")
 
 
@@ -116,7 +120,7 @@ def read_csv(table: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict | Ro
     """Each line of a CSV file, as what stands in its columns."""
     header = next(lines, None)
     if header is None or not header.strip():
-        raise RowError("empty", shown(table), "the file is empty. Its first line must name the columns path and label.")
+        raise RowError("empty", shown(table), f"the file is empty. {EXPECTED}")
     separator = "\t" if table.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
     require_columns(names, f"{shown(table)}:1")
@@ -161,9 +165,11 @@ def require_columns(names: Iterable[str], place: str) -> None:
     """Complain unless there is a column of paths and one of labels."""
     names = list(names)
     if named(names, "path") is None:
-        raise RowError("missing-column", place, f"there is no column called path, only {listing(names)}.")
+        raise RowError("missing-column", place, f"there is no column called path, only {listing(names)}. {EXPECTED}")
     if named(names, "label") is None and named(names, "labels") is None:
-        raise RowError("missing-column", place, f"there is no column called label or labels, only {listing(names)}.")
+        raise RowError(
+            "missing-column", place, f"there is no column called label or labels, only {listing(names)}. {EXPECTED}"
+        )
 
 
 def read_row(table: Path, line: int, record: dict) -> Row | RowError:

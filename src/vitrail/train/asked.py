@@ -1,0 +1,78 @@
+"""What somebody typed beside a model and its data, and the recipe with that in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vitrail import catalog
+from vitrail.errors import ConfigError, UsageError, unknown
+from vitrail.tasks.classify import Classify
+from vitrail.train.recipe import ModelChoice, Pictures, Recipe
+from vitrail.train.recipe_text import recipe_from_json, set_path
+from vitrail.weights.files import read_json
+
+STAND_IN = Classify(classes=("not known yet",))  # for the task that the data will decide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was asked for; `None` where the recipe decides.
+
+    Attributes:
+        epochs, batch, seed, workers, device: of the recipe.
+        set: `path=value` for anything else in it.
+    """
+
+    epochs: int | None = None
+    batch: int | None = None
+    seed: int | None = None
+    workers: int | None = None
+    device: str | None = None
+    set: tuple[str, ...] = ()
+
+    def put_into(self, recipe: Recipe) -> Recipe:
+        """The recipe with all of it.
+
+        Raises:
+            ConfigError, UsageError: a field that there is not, or a value that it cannot have.
+        """
+        of_data = {"batch": self.batch, "workers": self.workers}
+        of_all = {"epochs": self.epochs, "seed": self.seed, "device": self.device}
+        data = replace(recipe.data, **{name: value for name, value in of_data.items() if value is not None})
+        recipe = replace(recipe, data=data, **{name: value for name, value in of_all.items() if value is not None})
+        return with_assignments(recipe, self.set)
+
+
+def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """The recipe with what was said after `--set`.
+
+    Raises:
+        UsageError: it has no equals sign, or names the data, which has a flag of its own.
+        ConfigError: there is no such field, or its value is of another kind.
+    """
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment} has no '='. Type --set optimiser.rate=1e-4, for example.")
+        if path == "data.path":
+            raise UsageError(f"--set {assignment} cannot change the data that is open already. Type --data {text}.")
+        recipe = set_path(recipe, path, text)
+    return recipe
+
+
+def sketch(model: str, asked: Asked) -> Recipe:
+    """As much of the recipe as is known before any picture is read, so that mistakes need not wait for the pictures.
+
+    The data decides the task, and the name of a recipe says nothing of its model: what is asked of these comes later.
+
+    Raises:
+        ConfigError, UsageError: there is no such model, or something is asked that no recipe can have.
+    """
+    if model.endswith(".json"):
+        return asked.put_into(recipe_from_json(read_json(Path(model))))
+    if model not in catalog.MODELS and model not in catalog.RECIPES:
+        raise ConfigError(unknown("model", model, [*catalog.MODELS, *catalog.RECIPES]))
+    open_parts = ("task",) if model in catalog.MODELS else ("task", "model")
+    known = tuple(one for one in asked.set if one.partition("=")[0].split(".")[0] not in open_parts)
+    blank = Recipe(model=ModelChoice(name=model), task=STAND_IN, data=Pictures(path=""))
+    return replace(asked, set=known).put_into(blank)
