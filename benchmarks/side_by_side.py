@@ -1,18 +1,51 @@
-"""Ways to do the same work, timed in turns, in one process.
+"""Ways to do the same work, timed in turns, in one process or each in its own.
 
 Times on a shared machine mean little; how they relate in the same few seconds means something. So every round does
 the work once in each way, each round begins with another way, and the ratios are taken within rounds.
 """
 
+import contextlib
+import multiprocessing
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from statistics import median
 
 import torch
 
 Work = Callable[[], object]
+
+
+def serve(calls: Connection, threads: int, make: Callable[..., Work], arguments: tuple) -> None:
+    """Make the work, and do it as often as it is called for."""
+    torch.set_num_threads(threads)
+    work = make(*arguments)
+    calls.send("ready")
+    with contextlib.suppress(EOFError):  # whoever calls has ended
+        while calls.recv():
+            work()
+            calls.send("done")
+
+
+def apart(make: Callable[..., Work], *arguments: object) -> Work:
+    """Work that is made and done in a process of its own, so that no setting of it helps or hinders the others.
+
+    Args:
+        make: gives the work; a function of a module.
+        arguments: for it.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    context.Process(target=serve, args=(there, torch.get_num_threads(), make, arguments), daemon=True).start()
+    here.recv()
+
+    def work() -> None:
+        here.send("go")
+        here.recv()
+
+    return work
 
 
 def machine() -> str:

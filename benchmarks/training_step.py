@@ -1,11 +1,11 @@
 """A step of training: vitrail beside transformers, as people run it.
 
     python benchmarks/training_step.py [--model vit-small-16] [--batch 16] [--threads 2] [--seconds 120]
-        [--keep-freed-memory]
 
-Both have the same shape of network, the same pictures and labels; a step is forward, loss, backward, AdamW. What
-transformers' users run is `ViTForImageClassification` with its default attention, torch's AdamW with its defaults, and
-float32 as torch computes it. Needs transformers (`pip install -e ".[dev]"`).
+Each way runs in a process of its own, as its users run it: vitrail's keeps freed memory, as `fit` does. Both have the
+same shape of network, the same pictures and labels; a step is forward, loss, backward, AdamW. What transformers' users
+run is `ViTForImageClassification` with its default attention, torch's AdamW with its defaults, and float32 as torch
+computes it. Needs transformers (`pip install -e ".[dev]"`).
 """
 
 import argparse
@@ -15,13 +15,13 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 import torch.nn.functional as F
 import transformers
-from side_by_side import Work, in_turns, show
+from side_by_side import Work, apart, in_turns, show
 from torch import Tensor, nn
 
 import vitrail
 from vitrail.core.memory import keep_freed_memory
 from vitrail.core.precision import describe, fast_float32
-from vitrail.models.vit import ViTConfig
+from vitrail.models.vit import VARIANTS, ViTConfig
 from vitrail.train.optim import AdamW, build_optimiser
 
 Context = Callable[[], AbstractContextManager]
@@ -73,21 +73,35 @@ def step(
     return work
 
 
-def ways(name: str, batch: int) -> dict[str, Work]:
+def data(config: ViTConfig, batch: int) -> tuple[Tensor, Tensor]:
+    """Pictures and labels, the same in every process."""
     torch.manual_seed(0)
-    ours = [vitrail.create_model(name).train() for _ in range(3)]
-    config = ours[0].config
-    images, target = torch.randn(batch, 3, *config.size), torch.randint(0, config.classes, (batch,))
-    other = theirs(config)
+    return torch.randn(batch, 3, *config.size), torch.randint(0, config.classes, (batch,))
 
-    def our_step(model: nn.Module, products: Context = nullcontext, precision: Context = nullcontext) -> Work:
-        return step(lambda: model(images), target, build_optimiser(model, AdamW()), products, precision)
 
+def their_step(name: str, batch: int) -> Work:
+    config = VARIANTS[name]
+    images, target = data(config, batch)
+    model = theirs(config)
+    return step(lambda: model(images).logits, target, torch.optim.AdamW(model.parameters()))
+
+
+def our_step(name: str, batch: int, quick: bool, half: bool) -> Work:
+    if quick:
+        keep_freed_memory()
+    images, target = data(VARIANTS[name], batch)
+    model = vitrail.create_model(name).train()
+    optimiser = build_optimiser(model, AdamW())
+    products, precision = fast_float32 if quick else nullcontext, bfloat16 if half else nullcontext
+    return step(lambda: model(images), target, optimiser, products, precision)
+
+
+def ways(name: str, batch: int) -> dict[str, Work]:
     return {
-        "transformers, float32": step(lambda: other(images).logits, target, torch.optim.AdamW(other.parameters())),
-        "vitrail without fast_float32": our_step(ours[0]),
-        "vitrail, float32": our_step(ours[1], fast_float32),
-        "vitrail, bfloat16 autocast": our_step(ours[2], fast_float32, bfloat16),
+        "transformers, float32": apart(their_step, name, batch),
+        "vitrail, nothing done for speed": apart(our_step, name, batch, False, False),
+        "vitrail, float32, as fit": apart(our_step, name, batch, True, False),
+        "vitrail, bfloat16, as fit": apart(our_step, name, batch, True, True),
     }
 
 
@@ -97,12 +111,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--keep-freed-memory", action="store_true", help="as `fit` does; helps every way of the four")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     print(describe())
-    if flags.keep_freed_memory:
-        print(f"freed memory is kept: {keep_freed_memory()}")
     times = in_turns(ways(flags.model, flags.batch), flags.seconds)
     show(f"One training step, {flags.model}, batch {flags.batch}", times, base="transformers, float32")
 

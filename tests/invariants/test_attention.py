@@ -71,12 +71,23 @@ def test_a_query_that_may_look_nowhere_answers_zeros(kernel, dtype, kind):
 
 
 @KERNELS
-def test_a_query_that_may_look_nowhere_has_finite_gradients(kernel):
+@pytest.mark.parametrize("kind", ["boolean", "float"])
+def test_a_query_that_may_look_nowhere_has_finite_gradients(kernel, kind):
     query, key, value = (x.requires_grad_() for x in random_heads(1, 2, 4, 8))
     mask = torch.zeros(4, 4, dtype=torch.bool)
     mask[0, 0] = True
+    if kind == "float":
+        mask = torch.zeros(4, 4).masked_fill(~mask, float("-inf"))
     kernel(query, key, value, mask, scale=1.0).sum().backward()
     assert all(x.grad.isfinite().all() for x in (query, key, value))
+
+
+@KERNELS
+def test_a_float_mask_may_be_of_another_precision(kernel):
+    query, key, value = random_heads(1, 2, 4, 8, dtype=torch.bfloat16)
+    mask = torch.randn(4, 4)
+    answer = kernel(query, key, value, mask, scale=1.0)
+    assert torch.equal(answer, kernel(query, key, value, mask.bfloat16(), scale=1.0))
 
 
 @KERNELS

@@ -18,7 +18,7 @@ from vitrail.core.positions import (
     sinusoidal,
     sinusoidal_2d,
 )
-from vitrail.errors import CheckpointError
+from vitrail.errors import CheckpointError, ConfigError
 
 
 @pytest.mark.parametrize(("length", "dim"), [(12, 16), (50, 32)])
@@ -57,7 +57,7 @@ def test_the_2d_sinusoid_says_rows_and_columns_apart():
 
 
 def test_an_odd_quarter_of_the_width_is_named():
-    with pytest.raises(CheckpointError, match="divides by 4, and dim=10"):
+    with pytest.raises(ConfigError, match="divides by 4, and dim=10"):
         sinusoidal_2d(2, 2, 10)
 
 
@@ -126,7 +126,7 @@ def test_resizing_keeps_prefix_type_and_an_unchanged_grid(dialect, dtype):
 def test_a_table_that_is_not_the_grid_is_named():
     with pytest.raises(CheckpointError, match="17 positions do not fit a grid of 4 x 4 patches after 2 tokens"):
         resize_positions(torch.zeros(1, 17, 4), (4, 4), (5, 5), prefix=2)
-    with pytest.raises(CheckpointError, match="no dialect"):
+    with pytest.raises(ConfigError, match="no dialect"):
         resize_positions(torch.zeros(1, 17, 4), (4, 4), (5, 5), prefix=1, dialect="tim")
 
 

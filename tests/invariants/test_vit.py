@@ -135,6 +135,18 @@ def test_a_padded_image_answers_as_it_does_alone():
     torch.testing.assert_close(beside, alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("changes", [{}, {"stem": (4, 8, 16), "patch": 8}], ids=["patches", "stem"])
+def test_padding_does_not_show_through_patches_that_are_partly_padding(changes):
+    model = build(**changes)
+    valid = torch.zeros(2, 16, 24, dtype=torch.bool)
+    valid[:, :13, :10] = True
+    answers = []
+    for padding in (0.0, 7.0, float("nan")):
+        padded = images().masked_fill(~valid[:, None], padding)
+        answers.append(model.pool(model.encode(padded, valid)))
+    assert all(torch.equal(answer, answers[0]) for answer in answers[1:])
+
+
 def test_features_are_maps_over_the_picture():
     model = build(registers=2)
     first, last = model.features(images(), at=[0, 2])

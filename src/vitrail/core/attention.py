@@ -75,7 +75,8 @@ class Attention(nn.Module):
 
         Args:
             query: what is asked.
-            key: what answers; `value`: what is passed on.
+            key: what answers.
+            value: what is passed on.
             mask: boolean, `True` = may look, or float, added to the scores; broadcastable to
                 `(batch, heads, query, key)`.
             past: keys and values of earlier tokens; the new ones are added to it in place.
@@ -85,8 +86,10 @@ class Attention(nn.Module):
             q, k = self.prepare(q, k)
         if past is not None:
             k, v = past.extend(k, v)
+        # softmax(scale q k^T + mask) v, as `kernels.plain` spells it out
         mixed = self.kernel(q, k, v, mask, scale=self.scale, dropout=self.dropout if self.training else 0.0)
         return self.out(rearrange(mixed, "batch heads query width -> batch query (heads width)"))
 
     def split(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch heads tokens width"]:
+        """Each head gets its own part of the width."""
         return rearrange(x, "batch tokens (heads width) -> batch heads tokens width", heads=self.heads)

@@ -64,7 +64,7 @@ def attention_weights(
     scores = scale * query @ key.transpose(-2, -1)
     if mask is None:
         return scores.softmax(dim=-1)
-    scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    weights = scores.softmax(dim=-1)
+    scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask.to(scores.dtype)
     nowhere = (scores == float("-inf")).all(dim=-1, keepdim=True)
-    return weights.masked_fill(nowhere, 0.0)
+    scores = scores.masked_fill(nowhere, 0.0)  # the softmax of such a row is NaN, and so would be its gradient
+    return scores.softmax(dim=-1).masked_fill(nowhere, 0.0)

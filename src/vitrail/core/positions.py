@@ -14,9 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vitrail.errors import CheckpointError, unknown
-
-Dialect = Literal["transformers", "timm", "dino", "dinov2", "dinov2-registers", "torchvision", "dpt", "jax"]
+from vitrail.errors import CheckpointError, ConfigError, unknown
 
 # How each library stretches its tables. They differ by 0.05 to 0.17 on unit noise (14 x 14 to 24 x 24).
 DIALECTS: dict[str, dict] = {
@@ -75,10 +73,13 @@ def sinusoidal_2d(
     Args:
         first: which coordinate the first half tells. Columns first is what MAE and MoCo v3 do.
 
+    Raises:
+        ConfigError: the width does not divide by four.
+
     Source: Chen et al., "An Empirical Study of Training Self-Supervised Vision Transformers", ICCV 2021.
     """
     if dim % 4:
-        raise CheckpointError(
+        raise ConfigError(
             f"A 2-D sinusoid needs a width that divides by 4, and dim={dim} does not. "
             f"The nearest that do: {dim // 4 * 4} and {dim // 4 * 4 + 4}."
         )
@@ -110,12 +111,13 @@ def resize_positions(
         dialect: whose resampling; a key of `DIALECTS`.
 
     Raises:
-        CheckpointError: the table does not hold `prefix + rows * columns` positions, or no such dialect.
+        CheckpointError: the table does not hold `prefix + rows * columns` positions.
+        ConfigError: there is no such dialect.
 
     Source: Dosovitskiy et al., ICLR 2021, section 3.2.
     """
     if dialect not in DIALECTS:
-        raise CheckpointError(unknown("dialect of resizing positions", dialect, DIALECTS))
+        raise ConfigError(unknown("dialect of resizing positions", dialect, DIALECTS))
     rows, columns = old
     if table.shape[1] != prefix + rows * columns:
         raise CheckpointError(
@@ -202,7 +204,14 @@ class SinusoidalPositions(nn.Module):
 
 
 def relative_places(rows: int, columns: int, device: torch.device | None = None) -> Int[Tensor, "query key"]:
-    """Which of the `(2 rows - 1) * (2 columns - 1)` displacements leads from each key to each query."""
+    """Which of the `(2 rows - 1) * (2 columns - 1)` displacements leads from each key to each query.
+
+    Two rows of two patches have nine displacements, numbered row by row; a patch has displacement 4 to itself:
+
+        up-left  up  up-right      0 1 2
+        left     -   right         3 4 5
+        down-..  ..  ..            6 7 8
+    """
     places = torch.stack(
         torch.meshgrid(torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij")
     )
@@ -228,7 +237,7 @@ class RelativeBias(nn.Module):
 
     def __init__(self, grid: tuple[int, int], heads: int, *, prefix: int = 0) -> None:
         super().__init__()
-        rows, columns = grid
+        rows, columns = self.grid = grid
         displacements = (2 * rows - 1) * (2 * columns - 1)
         self.table = nn.Parameter(torch.zeros(displacements + (3 if prefix else 0), heads))
         nn.init.normal_(self.table, std=0.02)
@@ -242,11 +251,17 @@ class RelativeBias(nn.Module):
     def forward(self) -> Float[Tensor, "1 heads query key"]:
         return rearrange(self.table[self.places], "query key heads -> 1 heads query key")
 
+    def by_displacement(self) -> Float[Tensor, "heads down right"]:
+        """The number of each displacement from a key to the query, from `1 - rows` and `1 - columns` patches on."""
+        rows, columns = self.grid
+        patches = self.table[: (2 * rows - 1) * (2 * columns - 1)]
+        return rearrange(patches, "(down right) heads -> heads down right", down=2 * rows - 1)
+
 
 class LogRelativeBias(nn.Module):
     """A small MLP that reads a displacement, on a logarithmic scale, and says how much to look.
 
-    It has no table, so it reads any grid. Tokens without a place get no bias.
+    It has no table: its numbers serve any grid that it is made for. Tokens without a place get no bias.
 
     Args:
         grid: rows and columns of patches.
@@ -263,7 +278,7 @@ class LogRelativeBias(nn.Module):
 
     def __init__(self, grid: tuple[int, int], heads: int, *, hidden: int = 128, prefix: int = 0) -> None:
         super().__init__()
-        rows, columns = grid
+        rows, columns = self.grid = grid
         self.prefix = prefix
         self.expand = nn.Linear(2, hidden)
         self.contract = nn.Linear(hidden, heads)
@@ -277,3 +292,8 @@ class LogRelativeBias(nn.Module):
         bias = self.contract(F.relu(self.expand(self.displacements)))[self.places]
         bias = rearrange(bias, "query key heads -> 1 heads query key")
         return F.pad(bias, (self.prefix, 0, self.prefix, 0))
+
+    def by_displacement(self) -> Float[Tensor, "heads down right"]:
+        """The number of each displacement from a key to the query, from `1 - rows` and `1 - columns` patches on."""
+        bias = self.contract(F.relu(self.expand(self.displacements)))
+        return rearrange(bias, "(down right) heads -> heads down right", down=2 * self.grid[0] - 1)

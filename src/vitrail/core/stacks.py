@@ -27,6 +27,8 @@ class Stack(nn.ModuleList):
 
     def at(self, tokens: Tokens, depths: Sequence[int]) -> list[Tokens]:
         """The tokens after each of the chosen blocks, counted from 0; later blocks are not run."""
+        if not depths:
+            raise ConfigError(f"No block was named. This model has blocks 0 to {len(self) - 1}.")
         outside = [depth for depth in depths if not 0 <= depth < len(self)]
         if outside:
             raise ConfigError(f"There is no block {outside[0]}: this model has blocks 0 to {len(self) - 1}.")

@@ -332,6 +332,8 @@ class ViT(nn.Module):
     ) -> Tokens:
         """Cut into patches, make each a vector, tell each its place, and put the class token in front."""
         check_images(images, next(self.patch_embed.parameters()))
+        if valid is not None:
+            images = images.masked_fill(~valid[:, None], 0.0)  # a patch may be partly padding
         patches = self.patch_embed(images)
         grid = (patches.shape[2], patches.shape[3])
         if self.config.position.startswith("relative") and grid != self.config.grid:
@@ -394,11 +396,11 @@ class ViT(nn.Module):
 
     def opinions(self, images: Float[Tensor, "batch channels height width"]) -> DistilledLogits:
         """The class token's logits and the distillation token's, apart."""
-        tokens = self.encode(images)
         if self.distillation_head is None:
             raise ConfigError(
                 "This model has no distillation head. Make it with distillation_head=True (deit-*-distilled-16)."
             )
+        tokens = self.encode(images)
         return DistilledLogits(self.head(self.pool(tokens)), self.distillation_head(tokens.x[:, 1]))
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
