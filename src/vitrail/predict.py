@@ -3,10 +3,10 @@
 import glob
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -23,8 +23,12 @@ from vitrail.core.precision import fast_float32
 from vitrail.core.tokens import Tokens
 from vitrail.data.files import is_picture_name, pictures_below
 from vitrail.data.images import ImageFile, PictureArray
+from vitrail.data.open import open_dataset
 from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, unknown
-from vitrail.explain.attention import Explanation, Head, Point, explain
+from vitrail.explain.attention import Head, Look, Point, look
+from vitrail.explain.evidence import Evidence, evidence, find_class
+from vitrail.explain.faithfulness import Pointing, as_read, pointing
+from vitrail.explain.recording import Layers
 from vitrail.loading import from_pretrained, say
 from vitrail.pixels import MODES, channels_first
 from vitrail.samples import Picture
@@ -188,13 +192,94 @@ class Predictor:
         return [vector.clone() if isinstance(vector, Tensor) else vector for vector in vectors]
 
     def explain(
-        self, image: Images, at: Point | None = None, layer: int | str = -1, head: Head = "mean"
-    ) -> Explanation:
-        """Where the model looked in one picture; see `vitrail.explain.attention.explain`."""
-        found = list(pictures(image))
-        if len(found) != 1:
-            raise ConfigError(f"One picture can be explained at a time, and {len(found)} were given.")
-        return explain(self.model, self.card.preprocessing, found[0], at=at, layer=layer, head=head)
+        self,
+        image: Images,
+        at: Point | None = None,
+        layer: int | str = -1,
+        head: Head = "mean",
+        *,
+        method: str = "attention",
+        target: str | int | None = None,
+    ) -> Look | Evidence:
+        """Where the model looked in one picture, or what its answer rests on.
+
+        Args:
+            image: one picture.
+            at: the pixel to ask about; see `vitrail.explain.attention.look`, also for the next two.
+            layer: which layer.
+            head: which head.
+            method: `attention` for one token in one layer, or `rollout`, `relevance` or `gradient` for the whole model.
+            target: the class to explain, by name or number; what the model answers unless given.
+
+        Returns:
+            A `Look` for attention, else an `Evidence`; both have `.map`, `.figure()` and `.save(path)`.
+        """
+        if method == "attention" and target is None:
+            return self.look(image, at=[at], layers=layer, head=head)[0]
+        return self.evidence(image, method, target)
+
+    def look(
+        self, image: Images, at: Sequence[Point | None] = (None,), layers: Layers | None = None, head: Head = "mean"
+    ) -> list[Look]:
+        """Where the model looked in one picture, several questions at once; see `vitrail.explain.attention.look`."""
+        picture = one_picture(image)
+        looks = look(self.model, self.card.preprocessing, picture, at=at, layers=layers, head=head)
+        answer = self.answer(picture)
+        return [replace(one, answer=answer) for one in looks]
+
+    def evidence(
+        self, image: Images, method: str = "relevance", target: str | int | None = None, *, faithful: bool = False
+    ) -> Evidence:
+        """What an answer about one picture rests on; see `vitrail.explain.evidence.evidence`.
+
+        Args:
+            image: one picture.
+            method: `attention`, `rollout`, `relevance` or `gradient`.
+            target: the class to explain, by name or number; what the model answers unless given.
+            faithful: find out how far the map can be trusted, as its `.found` then says.
+        """
+        picture, labels = one_picture(image), self.card.labels
+        found = evidence(
+            self.model,
+            self.card.preprocessing,
+            picture,
+            method=method,
+            target=None if target is None else find_class(target, labels or numbered(self.model)),
+            labels=labels,
+            faithful=faithful,
+        )
+        return replace(found, answer=self.answer(picture))
+
+    def pointing(self, scenes: str = "scenes:", method: str = "relevance", count: int = 100) -> Pointing:
+        """How often a map points at the object in generated scenes that were not trained on.
+
+        Args:
+            scenes: which; see `vitrail.data.open.open_dataset`. Their classes are the model's.
+            method: `attention`, `rollout`, `relevance` or `gradient`.
+            count: how many scenes, at most.
+        """
+        unseen = open_dataset(scenes, "test", self.card.labels)
+        like = next(self.model.parameters())
+
+        def shown() -> Iterator[tuple[Tensor, int, Tensor]]:
+            for index in range(min(count, len(unseen))):
+                scene = unseen[index]
+                assert scene.extras is not None, "generated scenes know their masks"
+                assert isinstance(scene.label, int), "and have one class each"
+                prepared = self.card.preprocessing(scene.picture)
+                mask = torch.from_numpy(scene.extras["masks"]).any(dim=0)
+                yield prepared.pixels.to(like), scene.label, as_read(mask, prepared.placement)
+
+        return pointing(self.model, shown(), method)
+
+    def answer(self, picture: Shown) -> str:
+        """What the model says of a picture, and what its folder is called where that names a class."""
+        if not getattr(getattr(self.model, "config", None), "classes", 0):  # it still looks at something
+            return ""
+        [result] = self(picture)
+        folder = Path(picture.name).absolute().parent.name if isinstance(picture, Picture) else ""
+        truth = f"; the picture lies in a folder called {folder}" if folder in self.card.labels else ""
+        return f"The model's answer: {result.summary()}{truth}"
 
     def answers(
         self, images: Images, ask: Callable[[Tensor], Iterable[Any]], batch: int, on_error: OnError
@@ -219,6 +304,18 @@ class Predictor:
             if on_error == "raise":
                 raise
             return error
+
+
+def one_picture(image: Images) -> Shown:
+    """The only picture of what was given.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    found = list(pictures(image))
+    if len(found) != 1:
+        raise ConfigError(f"One picture can be explained at a time, and {len(found)} were given.")
+    return found[0]
 
 
 def refuse_no_model(source: Path) -> None:

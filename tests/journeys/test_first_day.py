@@ -130,8 +130,55 @@ def test_explain_draws_the_attention_of_a_pixel(typed, run, home):
     picture = str(next((home / "shapes" / "val").rglob("*.png")))
     code, printed = typed("explain", str(run), picture, "--at", "20", "20", "--layer", "1", "--out", "seen.png")
     assert code == 0
-    assert printed.startswith("seen.png: layer 1")
+    assert printed.startswith("seen.png: Attention in layer 1 of 2, asked about the patch at x = 20, y = 20.")
+    assert "The model's answer: " in printed
+    assert "Kept 1 row of attention" in printed
     assert Image.open(home / "seen.png").size > (300, 300)
+    with np.load(home / "seen.npz") as numbers:
+        assert numbers["maps"].shape[0] == len(numbers["heads"])
+
+
+@pytest.mark.parametrize("method", ["attention", "rollout", "relevance", "gradient"])
+def test_explain_says_how_far_an_explanation_can_be_trusted(typed, run, home, method):
+    picture = str(next((home / "shapes" / "val").rglob("*.png")))
+    code, printed = typed("explain", str(run), picture, "--method", method, "--faithful", "--out", "why.png")
+    assert code == 0
+    for said in ("Hiding its strongest parts first", "Showing them first", "map of shuffled weights"):
+        assert said in printed
+    with np.load(home / "why.npz") as numbers:
+        assert numbers["map"].ndim == 2
+
+
+def test_several_points_and_layers_are_one_sheet(typed, run, home):
+    picture = str(next((home / "shapes" / "val").rglob("*.png")))
+    points = ("--at", "10", "10", "--at", "30", "20")
+    code, printed = typed("explain", str(run), picture, *points, "--layers", "1", "2", "--heads", "all")
+    assert code == 0
+    assert printed.startswith(
+        "attention.png: Attention in layers 1, 2 of 2, asked about the patch at x = 10, y = 10 and"
+    )
+    with np.load(home / "attention.npz") as numbers:
+        assert numbers["layers"].tolist() == [0, 1, 0, 1]
+        assert numbers["asked"].tolist() == [[10, 10], [10, 10], [30, 20], [30, 20]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--layers", "9"), "--layers 9: this model has layers 1 to 2"),
+        (("--layers", "0"), "numbers counted from 1"),
+        (("--heads", "99"), "--heads 99: this model has heads 1 to"),
+        (("--method", "rollout", "--target", "circle"), "rollout does not depend on a class"),
+        (("--method", "relevance", "--target", "unicorn"), "no class called 'unicorn'"),
+        (("--method", "relevance", "--at", "1", "2"), "--at, --layers and --heads ask single tokens"),
+    ],
+)
+def test_what_cannot_be_explained_is_a_sentence(typed, run, home, flags, sentence):
+    picture = str(next((home / "shapes" / "val").rglob("*.png")))
+    code, printed = typed("explain", str(run), picture, *flags, "--out", "never.png")
+    assert code in (1, 2)
+    assert sentence in printed
+    assert not (home / "never.png").exists()
 
 
 def test_convert_to_transformers_and_back_changes_no_number(typed, run, home):

@@ -16,14 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from vitrail.cli.explain import answer_about
 from vitrail.cli.main import main
 from vitrail.core.attention import Attention
 from vitrail.core.tokens import Tokens
 from vitrail.data.images import ImageFile, PictureArray
 from vitrail.errors import ExplanationError
 from vitrail.explain.attention import check_head, explain, pixel_at
-from vitrail.explain.drawing import KINDS, HeatMap, Page, brightest, draw, drawable, overlay, visible
+from vitrail.explain.drawing import KINDS, HeatMap, Page, Panel, brightest, draw, drawable, overlay, visible
 from vitrail.explain.recording import chosen_layers, recording
 from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained, save_pretrained
@@ -418,7 +417,7 @@ def test_a_drawing_says_layer_head_question_and_scale():
     figure = explain(tiny(), READ_32, PictureArray(blank(32, 32), "folder/rose.png"), at=(20, 9), layer=1).figure()
     figure.canvas.draw()
     said = texts(figure)
-    assert "Attention in layer 1 (of 0 to 2)" in said
+    assert "Attention in layer 2 of 3" in said
     assert "mean of 4 heads" in said
     assert "the patch at x = 20, y = 9 looks, in rose.png" in said
     assert "share of the attention, per patch" in said
@@ -429,20 +428,20 @@ def test_a_drawing_says_layer_head_question_and_scale():
 def test_a_sheet_shows_every_head_and_a_chosen_head_is_alone():
     model, picture = tiny(), PictureArray(blank(32, 32))
     every = texts(explain(model, READ_32, picture, head="all").figure())
-    assert all(f"head {head}" in every for head in range(4))
+    assert all(f"head {head}" in every for head in (1, 2, 3, 4))
     assert "mean of 4 heads" in every
     one = texts(explain(model, READ_32, picture, head=2).figure())
-    assert "head 2" in one
-    assert "head 1" not in one
+    assert "head 3" in one  # people count from 1
+    assert "head 2" not in one
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(32, 32), (2000, 30), (30, 2000), (1, 400), (400, 1), (1, 1)])
 @pytest.mark.parametrize("count", [1, 7])
 def test_any_shape_of_picture_fits_on_a_page(rows, columns, count, tmp_path):
     placement = Placement.resize((rows, columns), (32, 32))
-    maps = [HeatMap(f"head {number}", torch.rand(4, 4)) for number in range(count)]
+    panels = [Panel(), *(Panel(HeatMap(f"head {number}", torch.rand(4, 4))) for number in range(count))]
     explanation = explain(tiny(), READ_32, PictureArray(blank(32, 32)))
-    figure = draw(Image.new("RGB", (columns, rows)), placement, maps, explanation.caption())
+    figure = draw(Image.new("RGB", (columns, rows)), placement, panels, explanation.caption())
     width, height = figure.get_size_inches()
     assert 4 < width < 13
     assert 1.5 < height < 13
@@ -499,7 +498,7 @@ def test_a_drawing_says_how_many_even_shares_its_strongest_patch_gets():
     assert "up to 48.0 times even" in texts(alone)
     for figure in (uniform, alone):
         assert "white line: even, 2.08%" in texts(figure)
-        assert "gets 1/48 of the attention" in texts(figure)
+        assert "each would get 1/48" in texts(figure)
         marked = [line for axes in figure.get_axes() for line in axes.get_lines() if line.get_color() == "white"]
         assert [list(line.get_xdata()) for line in marked] == [pytest.approx([1 / 48, 1 / 48])]
 
@@ -567,7 +566,7 @@ def test_the_command_says_the_answer_and_the_class_that_a_folder_is_called_by(tm
 def test_a_model_that_names_nothing_is_explained_without_an_answer():
     model = tiny(classes=0)
     model.card = Card(model="vit-tiny-16", preprocessing=READ_32)
-    assert answer_about("a.png", predictor(model)) == ""
+    assert predictor(model).answer(PictureArray(blank(32, 32))) == ""
 
 
 def test_names_with_dollars_line_breaks_and_foreign_letters_are_drawn(tmp_path, recwarn):

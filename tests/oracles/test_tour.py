@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from vitrail.data.images import PictureArray
-from vitrail.explain.attention import Asked, Explanation
+from vitrail.explain.attention import Asked, Look
 from vitrail.geometry.placement import Placement
 from vitrail.recipes.tour import focus, free
 
 
-def looking(weights: list[float]) -> Explanation:
+def looking(weights: list[float]) -> Look:
     """One head over a class token and four patches of an 8 x 8 picture."""
-    return Explanation(
+    return Look(
         picture=PictureArray(np.zeros((8, 8, 3), np.uint8)),
         placement=Placement.identity((8, 8)),
         grid=(2, 2),

@@ -1,6 +1,7 @@
 """Flags that several verbs share: one name, one type and one meaning everywhere."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,10 +12,12 @@ from vitrail.errors import UsageError
 
 Value = TypeVar("Value")
 
+ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=")
 
-def shown(metavar: str | None = None, name: str | None = None) -> object:
+
+def shown(metavar: str | None = None, name: str | None = None, aliases: tuple[str, ...] | None = None) -> object:
     """How an optional flag is shown; what happens without it is said by its help, not by its default."""
-    return arg(name=name, metavar=metavar, help_behavior_hint="")
+    return arg(name=name, metavar=metavar, aliases=aliases, help_behavior_hint="")
 
 
 def read_by(
@@ -43,11 +46,26 @@ def whole(flag: str, such_as: str = "1, 2 or 8") -> PrimitiveConstructorSpec[Any
     return read_by(int, flag, f"a whole number, such as {such_as}")
 
 
+def each_set(words: Sequence[str]) -> list[str]:
+    """What was typed, with `--set a=1 b=2` written as `--set a=1 --set b=2`.
+
+    A flag that took all words that follow would also take the file that a verb names last; this one only takes what
+    looks like an assignment.
+    """
+    spread, assigning = list[str](), False
+    for word in words:
+        first = spread[-1:] == ["--set"]
+        further = assigning and not first and ASSIGNMENT.match(word) is not None
+        spread += ["--set", word] if further else [word]
+        assigning = first or further or word.startswith("--set=")
+    return spread
+
+
 Source = Positional[str]
 Data = Annotated[str, arg(metavar="PATH")]
 Word = Annotated[str | None, shown("NAME")]
 Batch = Annotated[int, arg(metavar="N"), whole("--batch", "32")]
 Workers = Annotated[int | None, shown("N"), whole("--workers")]
 Out = Annotated[Path | None, shown("PATH")]
-Set = Annotated[tuple[str, ...], UseAppendAction, shown("NAME=VALUE")]
+Set = Annotated[tuple[str, ...], UseAppendAction, shown("NAME=VALUE ...")]
 Switch = Annotated[bool, shown()]

@@ -10,29 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.core.tokens import Tokens
-from vitrail.data.images import PictureArray
-from vitrail.errors import ExplanationError
-from vitrail.explain.drawing import KINDS, Caption, HeatMap, Question, check_place, draw, visible
-from vitrail.explain.recording import attentions, chosen_layers, recording
+from vitrail.errors import ExplanationError, many
+from vitrail.explain.drawing import Caption, HeatMap, Panel, Question, visible
+from vitrail.explain.explanation import Explanation, visible_channels
+from vitrail.explain.recording import Layers, attentions, chosen_layers, recording
 from vitrail.geometry.grid import patch_box, token_at
 from vitrail.geometry.placement import Placement
 from vitrail.preprocessing import Preprocessing
 from vitrail.samples import Picture
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Head = int | Literal["mean", "all"]
 Point = tuple[int | float, int | float]  # x, then y
 Pixel = tuple[int, int]  # x, then y, counted from 0
-LEAST = (1200, 1200)  # rows and columns to which a picture is decoded for drawing; a page shows no more
 
 
 @runtime_checkable
@@ -61,12 +58,10 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Explanation:
-    """Where a token looked.
+class Look(Explanation):
+    """Where a token looked, in one layer.
 
     Attributes:
-        picture: what was shown.
-        placement: from its pixels, as displayed, to those that the model read.
         grid: rows and columns of patches.
         prefix: how many tokens stand before the patches and have no place in the picture.
         asked: the question.
@@ -75,11 +70,8 @@ class Explanation:
         head: what is drawn: the `"mean"` of the heads kept, `"all"` of them, or the number of the only one.
         heads: the numbers of the heads kept.
         weights: how much was looked at each token; a row for each head kept.
-        answer: what the model says of the picture, to be written on the drawing; empty where nobody has told.
     """
 
-    picture: Picture
-    placement: Placement
     grid: tuple[int, int]
     prefix: int
     asked: Asked
@@ -88,7 +80,6 @@ class Explanation:
     head: Head
     heads: tuple[int, ...]
     weights: Float[Tensor, "heads tokens"]
-    answer: str = ""
 
     @property
     def map(self) -> Float[Tensor, "rows columns"]:
@@ -105,57 +96,100 @@ class Explanation:
         """The share of the attention that goes to tokens without a place in the picture; the mean over the heads."""
         return float(self.weights[:, : self.prefix].sum(dim=1).mean())
 
-    def panels(self) -> list[HeatMap]:
-        """What is drawn: one map, or the mean and then every head."""
+    def heat_maps(self) -> list[HeatMap]:
+        """What is drawn over the picture: one map, or the mean and then every head."""
         if isinstance(self.head, int):
-            return [HeatMap(f"head {self.head}", self.map)]
+            return [HeatMap(f"head {self.head + 1}", self.map)]
         mean = HeatMap(f"mean of {len(self.heads)} heads", self.map)
         if self.head == "mean":
             return [mean]
-        return [mean, *(HeatMap(f"head {head}", map) for head, map in zip(self.heads, self.maps, strict=True))]
+        return [mean, *(HeatMap(f"head {head + 1}", map) for head, map in zip(self.heads, self.maps, strict=True))]
+
+    def panels(self) -> list[Panel]:
+        """The picture, and beside it each map."""
+        return [Panel(None, self.asked.mark), *(Panel(heat, self.asked.mark) for heat in self.heat_maps())]
 
     def caption(self) -> Caption:
         """What is written on the drawing."""
-        rows, columns = self.grid
-        down, across = self.placement.size[0] // rows, self.placement.size[1] // columns
-        notes = [
-            f"{rows} by {columns} patches of {down} by {across} pixels of the model's input; nothing is smoothed.",
-            f"Even: every patch is looked at alike and gets 1/{rows * columns} of the attention.",
-        ]
+        notes = grid_notes(self.grid, self.placement)
         if self.prefix:
             which = "the token" if self.prefix == 1 else f"the {self.prefix} tokens"
             which = f"{which} without a place in the picture (class token, registers)"
-            notes.append(f"{self.unplaced:.1%} goes to {which}.")
+            notes = (*notes, f"{self.unplaced:.1%} goes to {which}.")
         return Caption(
-            title=f"Attention in layer {self.layer} (of 0 to {self.layers - 1})",
+            title=f"Attention in layer {self.layer + 1} of {self.layers}",
             question=f"Where {self.asked.words} looks, in {Path(self.picture.name).name}",
-            notes=tuple(notes),
+            notes=notes,
             scale="share of the attention, per patch",
             answer=self.answer,
         )
 
-    def figure(self) -> "Figure":
-        """The drawing, as a matplotlib figure that belongs to no window."""
-        picture = self.picture.read(least=LEAST)
-        shrink = min(picture.height // LEAST[0], picture.width // LEAST[1])
-        return draw(picture.reduce(max(shrink, 1)), self.placement, self.panels(), self.caption(), self.asked.mark)
-
-    def save(self, path: str | Path) -> Path:
-        """Draw it into a picture file, making its folder where there is none, and give the path.
-
-        Raises:
-            ExplanationError: the path does not end like a picture (.png, .jpg, .webp, .pdf, .svg), or is a folder.
-        """
-        path = Path(path)
-        check_place(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.figure().savefig(path, format=KINDS[path.suffix.lower()])
-        return path
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The map of each head kept, with the number of its layer and its head, counted from 0."""
+        return {
+            "maps": self.maps.numpy(),
+            "weights": self.weights.numpy(),
+            "heads": np.array(self.heads),
+            "layer": np.array(self.layer),
+        }
 
 
-def visible_channels(pixels: UInt8[Tensor, "channels rows columns"]) -> Picture:
-    """The first three channels as colours, or the first as grey: what can be drawn of a picture with any channels."""
-    return PictureArray(pixels[: 3 if pixels.shape[0] >= 3 else 1])
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sheet(Explanation):
+    """Where several tokens looked in several layers: a line for each, all with one scale.
+
+    Attributes:
+        looks: of one picture, by one model.
+    """
+
+    looks: tuple[Look, ...]
+
+    @property
+    def columns(self) -> int:
+        """The picture and the maps of one line."""
+        return 1 + len(self.looks[0].heat_maps())
+
+    def panels(self) -> list[Panel]:
+        """For each question and layer the picture, and beside it each map."""
+        return [panel for look in self.looks for panel in self.line(look)]
+
+    def line(self, look: Look) -> list[Panel]:
+        """The panels of one question and layer."""
+        mark, used = look.asked.mark, look.asked.used
+        asked = f"x = {used[0]}, y = {used[1]}" if used else look.asked.words.split(" (")[0]
+        maps = [heat._replace(title=f"layer {look.layer + 1}, {heat.title}") for heat in look.heat_maps()]
+        return [Panel(None, mark, f"{asked} in\nlayer {look.layer + 1}"), *(Panel(heat, mark) for heat in maps)]
+
+    def caption(self) -> Caption:
+        """What is written on the drawing."""
+        first = self.looks[0]
+        layers = ", ".join(dict.fromkeys(str(look.layer + 1) for look in self.looks))
+        asked = " and ".join(dict.fromkeys(look.asked.words for look in self.looks))
+        return first.caption()._replace(
+            title=f"Attention in layers {layers} of {first.layers}",
+            question=f"Where looked {asked}? In {Path(self.picture.name).name}",
+            notes=grid_notes(first.grid, self.placement),
+            answer=self.answer,
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The maps of each line, with its layer (counted from 0) and the pixel asked about (-1, -1 where none was)."""
+        return {
+            "maps": np.stack([look.maps.numpy() for look in self.looks]),
+            "heads": np.array(self.looks[0].heads),
+            "layers": np.array([look.layer for look in self.looks]),
+            "asked": np.array([look.asked.used or (-1, -1) for look in self.looks]),
+        }
+
+
+def grid_notes(grid: tuple[int, int], placement: Placement) -> tuple[str, ...]:
+    """How fine a map is, and what even means on it."""
+    rows, columns = grid
+    down, across = placement.size[0] // rows, placement.size[1] // columns
+    return (
+        f"{rows} by {columns} patches of {down} by {across} pixels of the model's input; nothing is smoothed.",
+        f"Even: if the patches, and nothing else, were looked at alike, each would get 1/{rows * columns}.",
+    )
 
 
 def encode(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> Tokens:
@@ -237,6 +271,69 @@ def patch_under(at: Point, picture: Picture, placement: Placement, tokens: Token
 
 
 @torch.inference_mode()
+def look(
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    picture: Picture | Tensor,
+    *,
+    at: Sequence[Point | None] = (None,),
+    layers: Layers | None = None,
+    head: Head = "mean",
+) -> list[Look]:
+    """Ask a model where it looked in a picture, several things at once.
+
+    The model is not touched: a twin that shares its weights is run, once. Each question costs one row of attention in
+    each layer.
+
+    Args:
+        model: anything made of `vitrail` attention that turns images into `Tokens` by `encode(images)`.
+        preprocessing: how the picture becomes what it reads.
+        picture: what is shown to it; uint8 pixels (channels, rows, columns) where it has channels that no file has.
+        at: the pixels to ask about, x then y, in the file as displayed, counted from 0; `None` asks the class token,
+            or the average patch where the head does not read a class token. A pixel that the model does not see,
+            because it was cropped away, is replaced by the nearest one that it does; `asked` says so.
+        layers: by number (negative ones count from the end), by name or pattern; all unless given.
+        head: a number, `"mean"`, or `"all"` to see each.
+
+    Returns:
+        For each question, in their order, one answer for each layer, in the model's order.
+
+    Raises:
+        ExplanationError: nothing here attends; or there is no such layer, head or pixel.
+    """
+    check_head(head)
+    every, names = list(attentions(model)), chosen_layers(model, layers)
+    prepared = preprocessing(picture)
+    picture = picture if isinstance(picture, Picture) else visible_channels(picture)
+    images = prepared.pixels[None].to(next(model.parameters()))
+    tokens = encode(model, images)
+    questions = [
+        first_token(model, tokens) if pixel is None else patch_under(pixel, picture, prepared.placement, tokens)
+        for pixel in at
+    ]
+    rows = sorted({row for asked in questions for row in asked.rows})
+    twin, records = recording(model, names, rows, [head] if isinstance(head, int) else None)
+    encode(twin.eval(), images)
+
+    def answered(asked: Asked, name: str) -> Look:
+        record = records[name]
+        kept = record.maps[-1][0][:, [rows.index(row) for row in asked.rows]]
+        return Look(
+            picture=picture,
+            placement=prepared.placement,
+            grid=tokens.grid,
+            prefix=tokens.prefix,
+            asked=asked,
+            layer=every.index(name),
+            layers=len(every),
+            head=head,
+            heads=record.heads,
+            weights=kept.mean(dim=1).double().cpu(),
+        )
+
+    return [answered(asked, name) for asked in questions for name in names]
+
+
 def explain(
     model: nn.Module,
     preprocessing: Preprocessing,
@@ -245,48 +342,28 @@ def explain(
     at: Point | None = None,
     layer: int | str = -1,
     head: Head = "mean",
-) -> Explanation:
-    """Ask a model where it looked in a picture.
+) -> Look:
+    """Ask a model where it looked in a picture: one question, one layer; arguments and errors are those of `look`."""
+    names = chosen_layers(model, layer)
+    if len(names) > 1:
+        raise ExplanationError(f"{layer!r} means {len(names)} layers. Ask one of them: {', '.join(names)}.")
+    [found] = look(model, preprocessing, picture, at=[at], layers=layer, head=head)
+    return found
 
-    The model is not touched: a twin that shares its weights is run. One question costs one row of attention.
 
-    Args:
-        model: anything made of `vitrail` attention that turns images into `Tokens` by `encode(images)`.
-        preprocessing: how the picture becomes what it reads.
-        picture: what is shown to it; uint8 pixels (channels, rows, columns) where it has channels that no file has.
-        at: the pixel to ask about, x then y, in the file as displayed, counted from 0. One that the model does not
-            see, because it was cropped away, is replaced by the nearest one that it does; `asked` says so. Without
-            it the class token is asked, or the average patch where the head does not read a class token.
-        layer: by number (negative ones count from the end) or by name.
-        head: a number, `"mean"`, or `"all"` to see each.
+def cost(looks: Sequence[Look]) -> str:
+    """What the answers to some questions took to keep, beside what all of the attention would have taken."""
+    first = looks[0]
+    heads, tokens = first.weights.shape
+    rows = len({(one.layer, row) for one in looks for row in one.asked.rows})
+    layers = len({one.layer for one in looks})
+    kept, everything = (f"{4 * heads * tokens * count / 1000:,.1f} kB" for count in (rows, layers * tokens))
+    return f"Kept {many(rows, 'row')} of attention, {kept}; all of {many(layers, 'layer')}: {everything}."
 
-    Raises:
-        ExplanationError: nothing here attends; or there is no such layer, head or pixel.
-    """
-    check_head(head)
-    names = list(attentions(model))
-    [name, *more] = chosen_layers(model, layer)
-    if more:
-        raise ExplanationError(f"{layer!r} means {1 + len(more)} layers. Ask one of them: {name}, {', '.join(more)}.")
-    prepared = preprocessing(picture)
-    picture = picture if isinstance(picture, Picture) else visible_channels(picture)
-    images = prepared.pixels[None].to(next(model.parameters()))
-    tokens = encode(model, images)
-    asked = first_token(model, tokens) if at is None else patch_under(at, picture, prepared.placement, tokens)
 
-    twin, records = recording(model, name, asked.rows, [head] if isinstance(head, int) else None)
-    encode(twin.eval(), images)
-
-    weights = records[name].maps[-1][0].mean(dim=1)
-    return Explanation(
-        picture=picture,
-        placement=prepared.placement,
-        grid=tokens.grid,
-        prefix=tokens.prefix,
-        asked=asked,
-        layer=names.index(name),
-        layers=len(names),
-        head=head,
-        heads=records[name].heads,
-        weights=weights.double().cpu(),
-    )
+def sheet(looks: Sequence[Look]) -> Explanation:
+    """Several answers about one picture as one drawing; a single one is drawn as it is."""
+    first = looks[0]
+    if len(looks) == 1:
+        return first
+    return Sheet(picture=first.picture, placement=first.placement, answer=first.answer, looks=tuple(looks))

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -24,10 +25,12 @@ from vitrail.pixels import to_channels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 COLOURS = "inferno"  # perceptually uniform, and it still reads when printed in grey
-OPACITY = (0.55, 0.85)  # of the faintest and the brightest colour over the grey picture
+OPACITY = (0.5, 0.9)  # of the faintest and the brightest colour over the grey picture
+BENEATH = (0.02, 0.45)  # black and white of that picture: so dark that its light is not taken for attention
 INK, QUIET = "#1a1a1a", "#6b6b6b"
 MARK = "#00c2d1"  # cyan: a colour that the map does not have
 MARGIN, GAP = 0.35, 0.18  # inches around the panels and between them
@@ -75,6 +78,25 @@ class Question(NamedTuple):
     patch: Float[Tensor, "corners 2"]
 
 
+class Panel(NamedTuple):
+    """One place of a drawing: the picture, or a map laid over it.
+
+    Attributes:
+        heat: the map; none for the picture alone.
+        question: what is marked; none where no place in the picture was asked about.
+        title: above the picture alone.
+    """
+
+    heat: HeatMap | None = None
+    question: Question | None = None
+    title: str = "picture"
+
+    @property
+    def words(self) -> str:
+        """What stands above it."""
+        return self.title if self.heat is None else f"{self.heat.title}\nup to {self.heat.strongest:.1f} times even"
+
+
 class Caption(NamedTuple):
     """What is written on a drawing, so that it can be read without the command that made it.
 
@@ -103,13 +125,17 @@ class Page(NamedTuple):
     foot: float = FOOT  # below them
 
     @classmethod
-    def of(cls, count: int, aspect: float) -> "Page":
+    def of(cls, count: int, aspect: float, columns: int | None = None) -> "Page":
         """Arrange panels so that together they come near to a landscape page and few places stay empty.
 
         Args:
             count: how many.
             aspect: width to height of one.
+            columns: how many stand side by side, where that is decided; the page then is as large as it must be.
         """
+        if columns is not None:
+            width = max(WIDEST / columns, TITLED)
+            return cls(math.ceil(count / columns), columns, (width, max(width / aspect, 0.1)))
 
         def misfit(columns: int) -> float:
             rows = math.ceil(count / columns)
@@ -227,8 +253,12 @@ def visible(placement: Placement) -> Box:
 def show_picture(axes: "Axes", picture: Image.Image, source: tuple[int, int], *, grey: bool = False) -> None:
     """Fill the axes with a picture, in pixels of the file, whatever resolution it was decoded to."""
     rows, columns = source
-    how = {"cmap": "gray", "vmin": 0, "vmax": 255} if grey else {}
-    axes.imshow(to_channels(picture, 1 if grey else 3), extent=(0, columns, rows, 0), **how)
+    if grey:
+        black, white = BENEATH
+        levels = np.asarray(to_channels(picture, 1)) / 255 * (white - black) + black
+        axes.imshow(levels, extent=(0, columns, rows, 0), cmap="gray", vmin=0, vmax=1)
+    else:
+        axes.imshow(to_channels(picture, 3), extent=(0, columns, rows, 0))
     axes.set(xlim=(0, columns), ylim=(rows, 0), xticks=[], yticks=[], aspect="auto")
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -243,13 +273,28 @@ def show_region(axes: "Axes", placement: Placement) -> None:
     if all(math.isclose(*sides, abs_tol=0.5) for sides in zip(visible(placement), (0, 0, columns, rows), strict=True)):
         return
     region = corners(placement).tolist()
-    everything = [[0, 0], [0, rows], [columns, rows], [columns, 0]]
+    everything = [[-1, -1], [-1, rows + 1], [columns + 1, rows + 1], [columns + 1, -1]]  # no edge stays
     rings = [[*ring, ring[0]] for ring in (everything, region)]
     codes = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY] * 2
     around = Outline([point for ring in rings for point in ring], codes)
-    axes.add_patch(PathPatch(around, facecolor="white", alpha=0.62, linewidth=0))
+    axes.add_patch(PathPatch(around, facecolor="white", alpha=0.7, linewidth=0))
     axes.add_patch(Polygon(region, fill=False, edgecolor="white", linewidth=1.6))
     axes.add_patch(Polygon(region, fill=False, edgecolor=INK, linewidth=0.6))
+
+
+def opacity(shares: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """How opaque the colours of a map are, for shares of the brightest."""
+    return OPACITY[0] + (OPACITY[1] - OPACITY[0]) * shares
+
+
+def as_seen() -> "Colormap":
+    """The colours of a map as they look over the middle grey of the picture beneath."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    shares = np.linspace(0, 1, 256)
+    alpha = opacity(shares)[:, None]
+    return ListedColormap(alpha * colormaps[COLOURS](shares)[:, :3] + (1 - alpha) * sum(BENEATH) / 2)
 
 
 def show_map(axes: "Axes", values: Float[Tensor, "rows columns"], placement: Placement, top: float) -> None:
@@ -265,7 +310,7 @@ def show_map(axes: "Axes", values: Float[Tensor, "rows columns"], placement: Pla
     rows, columns = placement.size
     shares = (values.double() / top).clamp(0, 1).numpy()
     axes.imshow(
-        colormaps[COLOURS](shares, alpha=OPACITY[0] + (OPACITY[1] - OPACITY[0]) * shares),
+        colormaps[COLOURS](shares, alpha=opacity(shares)),
         extent=(0, columns, rows, 0),
         interpolation="nearest",
         transform=Affine2D.from_values(a, d, b, e, c, f) + axes.transData,
@@ -300,7 +345,7 @@ def show_scale(figure: "Figure", top: float, even: float, title: str, *, exceede
     left = width - MARGIN - SCALE if width >= BESIDE else MARGIN
     axes = figure.add_axes((left / width, 0.36 / height, SCALE / width, 0.13 / height))
     bar = figure.colorbar(
-        ScalarMappable(Normalize(0, top), COLOURS),
+        ScalarMappable(Normalize(0, top), as_seen()),
         cax=axes,
         orientation="horizontal",
         extend="max" if exceeded else "neither",
@@ -357,38 +402,35 @@ def brightest(maps: Sequence[HeatMap]) -> float:
 
 
 def draw(
-    picture: Image.Image,
-    placement: Placement,
-    maps: Sequence[HeatMap],
-    caption: Caption,
-    question: Question | None = None,
+    picture: Image.Image, placement: Placement, panels: Sequence[Panel], caption: Caption, columns: int | None = None
 ) -> "Figure":
-    """The picture, and beside it each map laid over it, all in the shape of the file.
+    """The picture, and maps laid over it, all in the shape of the file.
 
     Args:
         picture: the file as displayed; it may be decoded to fewer pixels than it has.
         placement: from the file to what the model read.
-        maps: one for each panel; they share one scale.
+        panels: in their order, line by line; their maps share one scale.
         caption: what is written on it.
-        question: what is marked; `None` when no place in the picture was asked about.
+        columns: how many stand side by side; as looks well unless given.
     """
-    rows, columns = placement.source
-    page = Page.of(1 + len(maps), columns / rows)
+    maps = [panel.heat for panel in panels if panel.heat is not None]
+    page = Page.of(len(panels), placement.source[1] / placement.source[0], columns)
+    needed = round(page.panel[0] * RESOLUTION), round(page.panel[1] * RESOLUTION)
+    picture = picture.reduce(max(min(picture.width // needed[0], picture.height // needed[1]), 1))
     words = Words.of(caption, page.width)
     head, foot = words.room()
     page = page._replace(head=head, foot=foot)
     figure = new_figure(*page.size)
     top = brightest(maps)
-    for place, heat in enumerate([None, *maps]):
+    for place, panel in enumerate(panels):
         axes = figure.add_axes(page.place(place))
-        show_picture(axes, picture, placement.source, grey=heat is not None)
-        if heat is not None:
-            show_map(axes, heat.values, placement, top)
+        show_picture(axes, picture, placement.source, grey=panel.heat is not None)
+        if panel.heat is not None:
+            show_map(axes, panel.heat.values, placement, top)
         show_region(axes, placement)
-        if question is not None:
-            show_question(axes, question, point=heat is None)
-        named = "picture" if heat is None else f"{heat.title}\nup to {heat.strongest:.1f} times even"
-        axes.set_title(named, loc="left", fontsize=8, color=INK, pad=4)
+        if panel.question is not None:
+            show_question(axes, panel.question, point=panel.heat is None)
+        axes.set_title(panel.words, loc="left", fontsize=8, color=INK, pad=4)
     words.write(figure, caption.title)
     exceeded = any(float(heat.values.max()) > top for heat in maps)
     show_scale(figure, top, maps[0].even, caption.scale, exceeded=exceeded)

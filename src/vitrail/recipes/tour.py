@@ -14,8 +14,9 @@ from vitrail.data.transforms import eval_transform
 from vitrail.evaluate.evaluate import Case, evaluate
 from vitrail.evaluate.plots import sheet
 from vitrail.evaluate.report import looked_at
-from vitrail.explain.attention import Explanation
+from vitrail.explain.attention import Look
 from vitrail.explain.drawing import png
+from vitrail.explain.faithfulness import as_read
 from vitrail.predict import Predictor, predictor
 from vitrail.train.start import speak, train
 
@@ -38,18 +39,14 @@ class Focus(NamedTuple):
     area: float
 
 
-def focus(seen: Explanation, mask: Bool[torch.Tensor, "rows columns"]) -> Focus:
+def focus(seen: Look, mask: Bool[torch.Tensor, "rows columns"]) -> Focus:
     """Compare where a model looked with where the thing is.
 
     Args:
         seen: the attention of one token.
         mask: where the thing is, in pixels of the picture.
     """
-    rows, columns = seen.placement.size
-    y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
-    points = seen.placement.back(torch.stack([x, y], dim=-1).double()).floor().long()
-    within = [points[..., axis].clamp(0, mask.shape[1 - axis] - 1) for axis in (0, 1)]  # x, then y
-    read = mask[within[1], within[0]].double()
+    read = as_read(mask, seen.placement).double()
     share = torch.nn.functional.adaptive_avg_pool2d(read[None], seen.grid)[0]
     map = seen.map / seen.map.sum()
     return Focus(float((map * share).sum()), float(share.mean()))
@@ -62,7 +59,7 @@ def mean_focus(ask: Predictor, scenes: Dataset) -> Focus:
         scene = scenes[index]
         assert scene.extras is not None, "generated scenes know their masks"
         mask = torch.from_numpy(scene.extras["masks"]).any(dim=0)
-        found.append(focus(ask.explain(scene.picture), mask))
+        found.append(focus(ask.look(scene.picture, layers=-1)[0], mask))
     return Focus(*(sum(values) / len(found) for values in zip(*found, strict=True)))
 
 

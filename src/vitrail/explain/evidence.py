@@ -1,0 +1,154 @@
+"""One picture explained by one method: which parts of it an answer rests on, as far as that method can say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitrail.errors import ExplanationError, unknown
+from vitrail.explain.drawing import Caption, HeatMap, Panel
+from vitrail.explain.explanation import Explanation, visible_channels
+from vitrail.explain.faithfulness import trust
+from vitrail.explain.methods import METHODS
+from vitrail.preprocessing import Preprocessing
+from vitrail.samples import Picture
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence(Explanation):
+    """A map of what mattered.
+
+    Attributes:
+        method: a name out of `METHODS`.
+        target: the class in question; none where the method does not depend on one.
+        target_name: what it is called.
+        map: one number for each patch, or each pixel that the model reads; larger ones mattered more.
+        found: sentences about how far it can be trusted, for the foot of the drawing.
+    """
+
+    method: str
+    target: int | None
+    target_name: str
+    map: Float[Tensor, "rows columns"]
+    found: tuple[str, ...] = ()
+
+    @property
+    def shares(self) -> Float[Tensor, "rows columns"]:
+        """The map as shares of one; even where it is empty."""
+        total = self.map.sum()
+        return self.map / total if total > 0 else torch.full_like(self.map, 1 / self.map.numel())
+
+    def panels(self) -> list[Panel]:
+        """The picture, and beside it the map."""
+        return [Panel(), Panel(HeatMap(self.method, self.shares))]
+
+    def caption(self) -> Caption:
+        """What is written on the drawing."""
+        method, (rows, columns) = METHODS[self.method], self.map.shape
+        down, across = self.placement.size[0] // rows, self.placement.size[1] // columns
+        cells = "pixels" if down == across == 1 else f"patches of {down} by {across} pixels"
+        question = f"What speaks for {self.target_name}" if method.asks else "Where the answer comes from"
+        fineness = f"{rows} by {columns} {cells} of the model's input; nothing is smoothed."
+        return Caption(
+            title=method.title,
+            question=f"{question}, in {Path(self.picture.name).name}",
+            notes=(*method.notes, fineness, *self.found),
+            scale="share of the whole map",
+            answer=self.answer,
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The map as it was computed, and the number of the class (-1 where there is none)."""
+        return {"map": self.map.numpy(), "target": np.array(-1 if self.target is None else self.target)}
+
+
+def find_class(wanted: str | int, labels: Sequence[str]) -> int:
+    """The number of a class that somebody names: in full, in part where only one has it, or by its number.
+
+    Raises:
+        ExplanationError: there is none, or several.
+    """
+    if isinstance(wanted, int):
+        if not 0 <= wanted < len(labels):
+            raise ExplanationError(f"There is no class {wanted}: this model has 0 to {len(labels) - 1}.")
+        return wanted
+    if wanted in labels:
+        return list(labels).index(wanted)
+    having = [number for number, label in enumerate(labels) if wanted.lower() in label.lower()]
+    if len(having) == 1:
+        return having[0]
+    if having:
+        several = ", ".join(repr(labels[number]) for number in having[:5])
+        raise ExplanationError(f"{wanted!r} is in the name of {len(having)} classes ({several} ...). Name one in full.")
+    if wanted.isdecimal():
+        return find_class(int(wanted), labels)
+    raise ExplanationError(unknown("class", wanted, labels))
+
+
+def evidence(
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    picture: Picture | Tensor,
+    *,
+    method: str = "relevance",
+    target: int | None = None,
+    labels: Sequence[str] = (),
+    faithful: bool = False,
+) -> Evidence:
+    """Explain one picture.
+
+    Args:
+        model: what `create_model` and `from_pretrained` give, in eval mode; `gradient` takes any module that turns
+            pictures into logits.
+        preprocessing: how the picture becomes what it reads.
+        picture: what is shown to it; uint8 pixels (channels, rows, columns) where it has channels that no file has.
+        method: a name out of `METHODS`.
+        target: the class in question; what the model answers unless given.
+        labels: names of the classes.
+        faithful: find out how far the map can be trusted (`explain.faithfulness`).
+
+    Raises:
+        ExplanationError: no such method or class, or one that this model has nothing for.
+    """
+    if method not in METHODS:
+        raise ExplanationError(unknown("method", method, METHODS))
+    if target is not None and not METHODS[method].asks:
+        asking = ", ".join(name for name, one in METHODS.items() if one.asks)
+        raise ExplanationError(f"{method} does not depend on a class: leave out the target, or use one of {asking}.")
+    prepared = preprocessing(picture)
+    images = prepared.pixels[None].to(next(model.parameters()))
+    explained = answered(model, images) if target is None and (METHODS[method].asks or faithful) else target
+    targets = torch.tensor([explained or 0], device=images.device)
+    [found] = METHODS[method].maps(model, images, targets)
+    trusted = trust(model, images[0], method, explained).sentences() if faithful and explained is not None else ()
+    return Evidence(
+        picture=picture if isinstance(picture, Picture) else visible_channels(picture),
+        placement=prepared.placement,
+        method=method,
+        target=explained,
+        target_name="" if explained is None else class_name(explained, labels),
+        map=found.detach().double().cpu(),
+        found=trusted,
+    )
+
+
+def class_name(number: int, labels: Sequence[str]) -> str:
+    """What a class is called; its number where it has no name."""
+    return labels[number] if number < len(labels) else f"class {number}"
+
+
+@torch.inference_mode()
+def answered(model: nn.Module, images: Float[Tensor, "1 channels height width"]) -> int:
+    """The class that a model gives the highest number.
+
+    Raises:
+        ExplanationError: it does not answer with a number for each class.
+    """
+    outputs = model(images)
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        raise ExplanationError("This model does not answer with a number for each class. Use rollout or attention.")
+    return int(outputs.argmax())

@@ -1,0 +1,127 @@
+"""Ways to say which parts of a picture mattered: from a model and its pictures to one map for each.
+
+A map is not negative, and its scale means nothing across methods: what counts is which cells stand out.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vitrail.core.tokens import Tokens
+from vitrail.errors import ExplanationError
+from vitrail.explain.attention import encode, first_token
+from vitrail.explain.recording import recording
+from vitrail.explain.relevance import check_one_stream, relevance, traced
+from vitrail.explain.rollout import rollout
+
+Images = Float[Tensor, "batch channels height width"]
+Targets = Int[Tensor, " batch"]
+Maps = Float[Tensor, "batch rows columns"]
+
+
+class Method(NamedTuple):
+    """One way to explain.
+
+    Attributes:
+        maps: from a model, its pictures and the classes in question.
+        title: what a drawing is called.
+        asks: whether it explains an answer; else what the tokens looked at, whatever was answered.
+        notes: what a person should know who reads it.
+    """
+
+    maps: Callable[[nn.Module, Images, Targets], Maps]
+    title: str
+    asks: bool
+    notes: tuple[str, ...]
+
+
+def logits_of(outputs: Tensor, targets: Targets) -> Float[Tensor, " batch"]:
+    """The number that a model gives to the class in question, for each picture.
+
+    Raises:
+        ExplanationError: its outputs are not a row of classes for each picture, or there is no such class.
+    """
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        raise ExplanationError("This model does not answer with a number for each class, so no class can be explained.")
+    if int(targets.max()) >= outputs.shape[1]:
+        raise ExplanationError(f"There is no class {int(targets.max())}: this model has 0 to {outputs.shape[1] - 1}.")
+    return outputs.gather(1, targets[:, None])[:, 0]
+
+
+def over_patches(
+    rows: Float[Tensor, "batch tokens tokens"], model: nn.Module, tokens: Tokens
+) -> Float[Tensor, "batch rows columns"]:
+    """What the tokens that the head reads have of each patch."""
+    read = rows[:, first_token(model, tokens).rows].mean(dim=1)
+    return read[:, tokens.prefix :].unflatten(1, tokens.grid)
+
+
+@torch.inference_mode()
+def attention_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
+    """Attention of the last layer, the mean of its heads."""
+    tokens = encode(model, images)
+    asked = first_token(model, tokens).rows
+    twin, records = recording(model, -1, asked)
+    encode(twin.eval(), images)
+    [record] = records.values()
+    return record.maps[-1].mean(dim=(1, 2))[:, tokens.prefix :].unflatten(1, tokens.grid)
+
+
+@torch.inference_mode()
+def rollout_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
+    """Attention through all layers (`explain.rollout`)."""
+    twin, records = recording(model)
+    tokens = encode(twin.eval(), images)
+    maps = [record.maps[-1] for record in records.values()]
+    check_one_stream(maps)
+    return over_patches(rollout(maps), model, tokens)
+
+
+def relevance_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
+    """Attention weighed by its gradient, through all layers (`explain.relevance`)."""
+    with torch.inference_mode():
+        tokens = encode(model, images)
+    seen = traced(model, images, lambda outputs: logits_of(outputs, targets))
+    return over_patches(relevance(seen.maps, seen.gradients), model, tokens)
+
+
+def gradient_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
+    """Size of the gradient of the answer at each pixel, the largest over the channels.
+
+    Source: Simonyan, Vedaldi and Zisserman, "Deep Inside Convolutional Networks", 2014, section 3.1.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        pixels = images.clone().requires_grad_()
+        [gradient] = torch.autograd.grad(logits_of(model(pixels), targets).sum(), pixels)
+    return gradient.abs().amax(dim=1)
+
+
+METHODS = {
+    "attention": Method(
+        attention_maps,
+        "Attention in the last layer",
+        False,
+        ("What was mixed in one layer; it does not depend on the class.",),
+    ),
+    "rollout": Method(
+        rollout_maps,
+        "Attention through all layers (rollout)",
+        False,
+        ("Attention followed through all layers (Abnar and Zuidema 2020); it does not depend on the class.",),
+    ),
+    "relevance": Method(
+        relevance_maps,
+        "Relevance for the answer",
+        True,
+        ("Attention weighed by what it did for the answer, through all layers (Chefer et al. 2021).",),
+    ),
+    "gradient": Method(
+        gradient_maps,
+        "Gradient of the answer",
+        True,
+        ("How much the answer would change with each pixel (Simonyan et al. 2014); the largest over the channels.",),
+    ),
+}

@@ -1,0 +1,214 @@
+"""Explanations of answers: known answers for each method, and for each question about their truth."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parity.references import disturbed
+from vitrail.data.images import PictureArray
+from vitrail.errors import ExplanationError
+from vitrail.explain.evidence import evidence, find_class
+from vitrail.explain.faithfulness import as_read, curve, hidden, pointing, rank_correlation, shuffled, trust
+from vitrail.explain.methods import METHODS
+from vitrail.explain.relevance import traced
+from vitrail.geometry.placement import Placement
+from vitrail.loading import create_model
+from vitrail.preprocessing import Preprocessing
+
+READ = Preprocessing(size=(32, 48), resize=(32, 48), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def tiny(**changes) -> nn.Module:
+    torch.manual_seed(0)
+    small = {"dim": 24, "heads": 3, "mlp_dim": 36, "depth": 3, "image": (32, 48), "patch": 8, "classes": 4}
+    return disturbed(create_model("vit-tiny-16", **(small | changes)))
+
+
+class Spotter(nn.Module):
+    """Answers with the mean of one cell in each corner: what it looks at is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        cells = F.adaptive_avg_pool2d(images.mean(dim=1, keepdim=True), (4, 4))[:, 0]
+        corners = [cells[:, 0, 0], cells[:, 0, 3], cells[:, 3, 0], cells[:, 3, 3]]
+        return 8 * self.weight * torch.stack(corners, dim=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pool": "mean", "class_token": False},
+        {"registers": 2},
+        {"distillation_token": True, "distillation_head": True},
+        {"position": "relative"},
+        {"pool": "class+mean", "positions_for": "class"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_explains_every_kind_of_vit(method, changes):
+    model = tiny(**changes)
+    images, targets = torch.randn(2, 3, 32, 48), torch.tensor([1, 3])
+    before = [parameter.clone() for parameter in model.parameters()]
+    maps = METHODS[method].maps(model, images, targets)
+    assert maps.shape == ((2, 32, 48) if method == "gradient" else (2, 4, 6))
+    assert (maps >= 0).all()
+    assert maps.std() > 0
+    alone = METHODS[method].maps(model, images[1:], targets[1:])
+    torch.testing.assert_close(maps[1:], alone, rtol=1e-4, atol=1e-6)
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_tracing_changes_no_bit_of_the_answer(frozen):
+    model, images = tiny().requires_grad_(not frozen), torch.randn(2, 3, 32, 48)
+    with torch.inference_mode():
+        expected = model(images)
+    heard = []
+    traced(model, images, lambda outputs: heard.append(outputs.detach().clone()) or outputs[:, 0])
+    assert torch.equal(heard[0], expected)
+
+
+def test_a_gradient_is_that_of_finite_differences():
+    model, images = tiny().double(), torch.randn(1, 3, 32, 48, dtype=torch.float64)
+    [map] = METHODS["gradient"].maps(model, images, torch.tensor([2]))
+    step = 1e-5
+    for row, column in ((0, 0), (17, 31)):
+        slopes = []
+        for channel in range(3):
+            moved = images.clone()
+            moved[0, channel, row, column] += step
+            slopes.append(abs(float((model(moved) - model(images))[0, 2])) / step)
+        assert float(map[row, column]) == pytest.approx(max(slopes), rel=1e-3)
+
+
+def test_another_class_has_another_relevance_and_the_same_rollout():
+    model, images = tiny(), torch.randn(1, 3, 32, 48)
+    for method in METHODS:
+        one, other = (METHODS[method].maps(model, images, torch.tensor([target])) for target in (0, 1))
+        assert torch.equal(one, other) is not METHODS[method].asks
+
+
+def test_a_model_that_does_not_attend_has_only_its_gradient():
+    model, picture = Spotter(), PictureArray(torch.randint(0, 256, (3, 32, 48), dtype=torch.uint8))
+    found = evidence(model, READ, picture, method="gradient", target=1)
+    assert found.map[:8, 36:].min() > 0
+    assert found.map[8:].max() == found.map[:, :36].max() == 0
+    for method in ("attention", "rollout", "relevance"):
+        with pytest.raises(ExplanationError, match=r"does not say where its tokens lie|has no attention"):
+            evidence(model, READ, picture, method=method)
+
+
+def test_what_a_map_hides_first_decides_how_the_answer_falls():
+    pixels = torch.zeros(3, 32, 32)
+    pixels[:, :8, :8] = 1.0
+    false = torch.arange(16.0).reshape(4, 4)  # the only part that matters comes last
+    true = -false
+    grey = torch.zeros_like(pixels)
+    gone = [curve(Spotter(), pixels, grey, map, 0) for map in (true, false)]
+    assert gone[0].area < gone[0].random_area < gone[1].area
+    assert gone[0].chosen[0] > 0.99
+    assert gone[0].chosen[-1] == pytest.approx(0.25)
+    come = [curve(Spotter(), grey, pixels, map, 0) for map in (true, false)]
+    assert come[0].area > come[0].random_area > come[1].area
+
+
+def test_a_hidden_picture_keeps_its_light_and_loses_its_parts():
+    pixels = torch.rand(3, 64, 96)
+    blurred = hidden(pixels, (8, 12))
+    assert blurred.shape == pixels.shape
+    assert float(blurred.mean()) == pytest.approx(float(pixels.mean()), abs=0.02)
+    assert blurred.std() < 0.2 * pixels.std()
+
+
+def test_shuffled_weights_are_the_same_numbers_and_another_model():
+    model = tiny()
+    before = copy.deepcopy(model.state_dict())
+    other = shuffled(model, seed=3)
+    for name, weight in other.named_parameters():
+        assert torch.equal(weight.flatten().sort().values, before[name].flatten().sort().values)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    images = torch.randn(1, 3, 32, 48)
+    assert not torch.allclose(other(images), model(images))
+
+
+def test_rank_correlation_is_spearmans():
+    one = torch.tensor([[3.0, 1.0], [2.0, 5.0]])
+    assert rank_correlation(one, 7 * one + 2) == pytest.approx(1)
+    assert rank_correlation(one, -one) == pytest.approx(-1)
+    assert abs(rank_correlation(torch.rand(40, 40), torch.rand(40, 40))) < 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_trust_is_between_its_limits_and_the_same_again(method):
+    pixels = torch.randn(3, 32, 48)
+    found, again = (trust(tiny(), pixels, method, target=1) for _ in range(2))
+    assert 0 <= found.deletion.area <= 1
+    assert -1 <= found.unlearned <= 1
+    assert found.sentences() == again.sentences()
+
+
+def test_the_pointing_game_counts_what_is_pointed_at():
+    def scene(row: int, column: int, right: bool) -> tuple[Tensor, int, Tensor]:
+        mask = torch.zeros(32, 32, dtype=torch.bool)
+        place = (row, column) if right else (31 - row, 31 - column)
+        mask[place] = True
+        return torch.rand(3, 32, 32), 0, mask
+
+    found = pointing(Spotter(), [scene(2, 3, True), scene(2, 3, False), scene(5, 1, True)], "gradient")
+    assert (found.pictures, found.blind) == (3, pytest.approx(1 / 1024))
+    assert found.hits <= 2
+
+
+def test_a_mask_follows_the_pixels_that_a_model_reads():
+    mask = torch.zeros(40, 80, dtype=torch.bool)
+    mask[:, 40:] = True
+    assert torch.equal(as_read(mask, Placement.resize((40, 80), (20, 40))), mask[::2, ::2])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"), [("tabby, cat", 0), ("tabby", 0), ("HOUND", 2), (1, 1), ("1", 1), ("dog", 1)]
+)
+def test_a_class_is_found_by_its_name_or_part_of_it_or_its_number(wanted, number):
+    assert find_class(wanted, ("tabby, cat", "dog", "hound dog")) == number
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ("bird", "no class called 'bird'"),
+        ("og", "is in the name of 2 classes"),
+        (9, "There is no class 9: this model has 0 to 2"),
+        ("9", "There is no class 9: this model has 0 to 2"),
+    ],
+)
+def test_a_class_that_there_is_not_is_a_sentence(wanted, sentence):
+    with pytest.raises(ExplanationError, match=sentence):
+        find_class(wanted, ("tabby, cat", "dog", "hound dog"))
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"method": "magic"}, "no method called 'magic'"),
+        ({"method": "rollout", "target": 1}, "rollout does not depend on a class: leave out the target"),
+        ({"method": "relevance", "target": 99}, "There is no class 99: this model has 0 to 3"),
+    ],
+)
+def test_evidence_that_cannot_be_had_is_a_sentence(how, sentence):
+    picture = PictureArray(torch.zeros(3, 32, 48, dtype=torch.uint8))
+    with pytest.raises(ExplanationError, match=sentence):
+        evidence(tiny(), READ, picture, **how)
+
+
+def test_a_model_without_classes_has_no_answer_to_explain():
+    picture = PictureArray(torch.zeros(3, 32, 48, dtype=torch.uint8))
+    assert evidence(tiny(classes=0), READ, picture, method="rollout").map.shape == (4, 6)
