@@ -38,6 +38,12 @@ def black_and_white(values: np.ndarray) -> tuple[float, float]:
 
 def to_eight_bits(values: np.ndarray) -> UInt8[np.ndarray, "rows columns"]:
     """Grey values of any depth as 0 to 255, scaled and not clipped. NaN is black, the infinite white or black."""
+    with np.errstate(all="ignore"):  # what is no number, or too large for one, has its level all the same
+        return levels_of(values)
+
+
+def levels_of(values: np.ndarray) -> UInt8[np.ndarray, "rows columns"]:
+    """The same, with numpy's warnings."""
     black, white = black_and_white(values)
     levels = values.astype(np.float32 if (black, white) in RANGES[values.dtype.kind] else np.float64)
     levels -= black

@@ -17,10 +17,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from vitrail.errors import ConfigError, ImageError, unknown
+from vitrail.errors import ConfigError, ImageError, many, unknown
 from vitrail.geometry.placement import Placement, Size
 from vitrail.pixels import MODES, channels_first, to_channels, to_image, to_pixels
-from vitrail.samples import Picture
+from vitrail.samples import Layered, Picture
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST = 64_000_000  # pixels after the resize; those of a 1 x 60000 picture would fill 12 GB
@@ -92,7 +92,7 @@ class Preprocessing:
 
     size: tuple[int, int] = (224, 224)  # rows and columns that the model reads
     resize: int | tuple[int, int] | None = 256  # the shorter side, or rows and columns, before the middle is cut out
-    fit: Literal["squash", "cover", "contain"] = "squash"  # a pair in `resize` is reached exactly, at least, or at most
+    fit: Literal["squash", "cover", "contain"] = "squash"  # only for a pair in `resize`: exactly, at least, at most
     interpolation: str = "bicubic"
     resampler: Literal["pillow", "tensor"] = "pillow"
     margin: Literal["even", "floor", "zero"] = "even"  # how half a pixel is rounded when the middle is cut out
@@ -164,8 +164,15 @@ class Preprocessing:
 
     def layers(self, picture: Picture | Image.Image | Tensor | np.ndarray) -> list[Image.Image]:
         """The picture in the channels that the model reads, or, where Pillow has none such, each channel alone."""
+        if isinstance(picture, Layered):
+            picture = picture.pixels
         if isinstance(picture, Tensor | np.ndarray):
             pixels = channels_first(picture)
+            if pixels.shape[0] != self.channels and not {pixels.shape[0], self.channels} <= MODES.keys():
+                raise ConfigError(
+                    f"This picture has {many(pixels.shape[0], 'channel')}, and the model reads {self.channels}. Give "
+                    f"both the same number, as with --set model.channels={pixels.shape[0]} in training."
+                )
             if pixels.shape[0] == self.channels and self.channels not in MODES:
                 return [to_image(channel[None]) for channel in pixels]
             picture = to_image(pixels)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 from typing_extensions import Protocol, runtime_checkable  # Python 3.11's own would ask a picture for its size
@@ -39,6 +39,16 @@ class Picture(Protocol):
         Raises:
             ImageError: it cannot be decoded.
         """
+        ...
+
+
+@runtime_checkable
+class Layered(Picture, Protocol):
+    """A picture with a number of channels that no picture file has; decoding it gives what can be seen of it."""
+
+    @property
+    def pixels(self) -> UInt8[Tensor, "channels rows columns"]:
+        """All channels, as displayed."""
         ...
 
 

@@ -71,7 +71,7 @@ def test_predict_prints_what_its_results_say(trained, capsys):
 def test_explain_draws_its_attention(trained):
     out = trained / "seen.png"
     picture = str(trained / "255.png")
-    assert main(["explain", str(trained / "run"), picture, "--at", "9", "9", "--layer", "0", "--out", str(out)]) == 0
+    assert main(["explain", str(trained / "run"), picture, "--at", "9", "9", "--layer", "1", "--out", str(out)]) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
 
 

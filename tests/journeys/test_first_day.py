@@ -162,6 +162,20 @@ def test_several_points_and_layers_are_one_sheet(typed, run, home):
         assert numbers["asked"].tolist() == [[10, 10], [10, 10], [30, 20], [30, 20]]
 
 
+def test_explain_says_what_each_head_does_and_how_places_are_known(typed, run, home):
+    code, printed = typed("explain", str(run), "--heads")
+    assert code == 0
+    assert "Removing head" in printed
+    assert Image.open(home / "heads.png").format == "PNG"
+    with np.load(home / "heads.npz") as numbers:
+        assert numbers["loss"].shape == numbers["distance"].shape
+    code, printed = typed("explain", str(run), "--positions")
+    assert code == 0
+    assert Image.open(home / "positions.png").format == "PNG"
+    assert typed("explain", str(run))[0] == 2
+    assert typed("explain", str(run), "a.png", "--positions")[0] == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [

@@ -84,6 +84,44 @@ def test_pictures_with_other_channels_and_sides_go_all_the_way(
     assert model.config.channels == channels
 
 
+def write_bands(folder: Path, channels: int, side: int = 24) -> Path:
+    """Bright and dark pictures with so many channels, as idx files."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for part, count in (("train", 20), ("val", 10)):
+        labels = np.arange(count, dtype=np.uint8) % 2
+        low = 120 * labels[:, None, None, None]
+        pictures = (low + random.integers(0, 136, (count, side, side, channels))).astype(np.uint8)
+        for kind, values in (("images", pictures), ("labels", labels)):
+            header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+            (folder / f"{part}-{kind}-idx{values.ndim}-ubyte").write_bytes(header + values.tobytes())
+    return folder
+
+
+@pytest.mark.parametrize(("data", "channels", "workers"), [("bands", 6, 0), ("scenes:20,size=16x16,channels=6", 6, 2)])
+def test_any_number_of_channels_is_checked_trained_on_and_judged(
+    data, channels, workers, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_bands(tmp_path / "bands", channels)
+    assert main(["check", "--data", data]) == 0
+    varied = settings("data.augment.erase=0.5", "data.augment.vertical_flip=0.5")
+    assert main([*TRAIN[:-1], str(workers), "--data", data, "--out", "run", *varied]) == 0
+    said = capsys.readouterr().out
+    assert f"The pictures have {channels} channels; so does the model's stem." in said
+    assert "RandAugment is left out" in said
+    assert vitrail.from_pretrained("run", announce=lambda sentence: None).config.channels == channels
+    assert main(["evaluate", "run", "--data", data]) == 0
+    scores = capsys.readouterr().out
+    assert "top1" in scores
+    assert ("top5" in scores) == data.startswith("scenes:"), "two classes are always among five guesses"
+    wrong = ["--data", data, "--out", "wrong"]
+    assert main([*TRAIN, *wrong, *settings("model.channels=3")]) == 1
+    assert f"these have {channels}. Type --set model.channels={channels}." in capsys.readouterr().err
+    assert main([*TRAIN, *wrong, *settings("data.augment.jitter=0.2,0.2,0.2,0")]) == 1
+    assert "Type --set data.augment.jitter=0,0,0,0." in capsys.readouterr().err
+
+
 def test_several_labels_go_all_the_way(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     table = write_table(tmp_path / "colours")

@@ -1,5 +1,6 @@
 """Pictures in, answers out, as somebody in a notebook does it."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 import vitrail
+from vitrail.cli.main import main
 from vitrail.data.images import ImageFile
 from vitrail.errors import ConfigError, DataError, ImageError
 from vitrail.loading import create_model, save_pretrained
@@ -246,8 +248,33 @@ def test_a_model_in_double_precision_is_shown_pictures_in_double_precision(fast)
 
 
 def test_only_one_picture_is_explained_at_a_time(folder):
-    with pytest.raises(ConfigError, match="11 were given"):
-        predictor(small()).explain(folder)
+    ask = predictor(small())
+    with pytest.raises(ConfigError, match=r"pictures has 11 pictures, and .* Name one, such as .*00\.png\."):
+        ask.explain(folder)
+    with pytest.raises(ConfigError, match=r"0\*\.png matches 7 pictures, and one is explained at a time\. Name one"):
+        ask.explain(str(folder / "0*.png"))
+    with pytest.raises(ConfigError, match="and 2 were given"):
+        ask.explain([folder / "00.png", folder / "01.png"])
+    with pytest.raises(ConfigError, match="and 0 were given"):
+        ask.explain([])
+
+
+def test_a_name_that_means_no_picture_is_a_row_and_the_others_are_answered(folder, tmp_path, monkeypatch, capsys):
+    save_pretrained(small(), tmp_path / "model", announce=quiet)
+    (tmp_path / "bare").mkdir()
+    monkeypatch.chdir(tmp_path)
+    typed = ["predict", "model", "zz*.png", "pictures/00.png", "bare", "nowhere.jpg", "pictures/more"]
+    assert main([*typed, "--json"]) == 1
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert [row["file"] for row in rows][:4] == ["zz*.png", "pictures/00.png", "bare", "nowhere.jpg"]
+    assert [row.get("error") for row in rows] == ["no-picture", None, "no-picture", "missing", None, None, None, None]
+    assert rows[0]["reason"] == "No picture matches zz*.png."
+    assert said.err.splitlines()[-1] == "vitrail: 3 rows have no answer, and say why."
+    assert main(["predict", "model", "nowhere.jpg"]) == 1
+    said = capsys.readouterr()
+    assert "not read: There is no such file." in said.out
+    assert said.err.splitlines()[-1] == "vitrail: 1 row has no answer, and says why."
 
 
 def test_several_labels_can_hold_where_the_card_says_so():

@@ -18,6 +18,7 @@ from vitrail.errors import ConfigError, TrainingError, UsageError
 from vitrail.recipes.vit import classify, size_for
 from vitrail.train import start
 from vitrail.train.building import in_words
+from vitrail.train.fit import fit
 from vitrail.train.observers import Pace, Screen, Taken, span
 from vitrail.train.recipe import ModelChoice
 from vitrail.train.signals import Interrupted
@@ -49,6 +50,8 @@ def test_every_guess_is_said_and_the_run_is_named_after_the_data(home):
     assert "reads 16 x 16 in patches of 2. Published: 224 in patches of 16" in said
     assert "vit-tiny-16, 16 x 16 pixels in patches of 2, fresh weights; other than published: dim 16 (192)" in said
     assert re.search(r"epoch 2/2 judged: top1 \d+\.\d%, loss \d\.\d+", said)
+    assert "top5" not in said, "two classes are always among five guesses"
+    assert '"top5"' in (run / "scores.json").read_text()
     assert "vitrail predict runs/classify/things" in said
     assert vitrail.predictor(run, announce=lambda sentence: None)
 
@@ -194,7 +197,27 @@ def test_imbalance_gets_a_hint(home):
     rare = PictureFiles(paths=paths, targets=[0] * 17 + [1] * 3, classes=("common", "rare"))
     said: list[str] = []
     classify("things", open_splits("things")._replace(train=rare), model="vit-tiny-16", say=said.append)
-    assert any("'common' has 17 pictures and 'rare' 3" in sentence for sentence in said)
+    [hint] = [sentence for sentence in said if "'common' has 17 pictures and 'rare' 3" in sentence]
+    assert "--set data.balanced=true" in hint
+    assert "--set task.weights=balanced" in hint
+    several = replace(rare, targets=[(0,)] * 17 + [(0, 1)] * 2 + [()], multi_label=True)
+    classify("things", open_splits("things")._replace(train=several), model="vit-tiny-16", say=said.append)
+    assert "'rare' 2. --set task.weights=balanced" in said[-2]
+    assert "data.balanced" not in said[-2], "no order is balanced where pictures have several labels"
+
+
+def test_balanced_weights_are_counted_from_the_pictures(home):
+    for number in range(8):
+        (home / f"things/train/dark/{number:02d}.png").unlink()
+    folder, splits = home / "run", open_splits("things")
+    recipe = tiny_recipe(home / "things", steps=1)
+    balanced = replace(recipe, task=replace(recipe.task, weights="balanced"))
+    numbers = replace(recipe, task=replace(recipe.task, weights=(12 / 20, 12 / 4)))
+    runs = [fit(one, folder / str(place), splits=splits, say=print) for place, one in enumerate((balanced, numbers))]
+    kept = [sha256(run.folder / "model.safetensors") for run in runs]
+    assert kept[0] == kept[1]
+    assert kept[0] != sha256(fit(recipe, folder / "plain", splits=splits, say=print).folder / "model.safetensors")
+    assert '"weights": "balanced"' in (folder / "0/recipe.json").read_text()
 
 
 def test_runs_are_named_as_people_would(home):

@@ -17,7 +17,7 @@ from vitrail.data.balance import balanced_order, class_counts, class_weights
 from vitrail.data.chance import Draw, chance
 from vitrail.data.dataset import PictureFiles, Subset
 from vitrail.data.datasets.manifest import class_order
-from vitrail.data.images import PictureArray
+from vitrail.data.images import PictureArray, picture_of
 from vitrail.data.mixing import Mixing
 from vitrail.data.open import choose_validation, open_dataset, open_splits, parts
 from vitrail.data.randaugment import TIMM, TIMM_INCREASING, TORCHVISION, Look, RandAugment, posterize, shear_x
@@ -277,6 +277,38 @@ def test_idx_files_are_read_with_and_without_gzip(tmp_path):
     assert test.labels() == [2]
     assert np.array_equal(np.asarray(test[0].picture.read()), pictures[0])
     assert test[0].picture.name.endswith("t10k-images-idx3-ubyte.gz[0]")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7])
+def test_idx_pictures_may_have_any_number_of_channels(tmp_path, channels):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 5, 7, channels)).astype(np.uint8)
+    write_idx(tmp_path / "train-images-idx4-ubyte", pictures)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.arange(6) % 2)
+    write_idx(tmp_path / "val-images-idx4-ubyte", pictures[:2])
+    write_idx(tmp_path / "val-labels-idx1-ubyte", np.arange(2))
+    train = open_splits(tmp_path).train
+    assert train.channels == channels
+    picture, plain = (
+        train[3].picture,
+        Preprocessing(size=(5, 7), resize=None, mean=(0.0,) * channels, std=(1.0,) * channels),
+    )
+    expected = torch.from_numpy(pictures[3]).permute(2, 0, 1) / 255
+    assert picture.size == (5, 7)
+    assert torch.equal(plain(picture).pixels, expected)
+    whole = train_transform(plain, Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), horizontal_flip=1.0, vertical_flip=1.0))
+    assert torch.equal(whole(train[3], (0, 0, 3)), expected.flip(1, 2))
+    seen = np.asarray(picture.read((1, 2, 5, 4)))
+    assert np.array_equal(np.atleast_3d(seen), pictures[3, 2:4, 1:5, : {1: 1, 2: 1, 4: 4}.get(channels, 3)])
+
+
+def test_a_crop_of_many_channels_is_the_crop_of_each():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 6)).astype(np.uint8)
+    six, one = Preprocessing.imagenet(8).for_channels(6), Preprocessing.imagenet(8).for_channels(1)
+    augment = Augment(scale=(0.3, 0.7))
+    together = train_transform(six, augment)(Sample(picture_of(pixels, "bands"), 0), (1, 2, 3))
+    for channel in range(6):
+        alone = train_transform(one, augment)(Sample(picture_of(pixels[:, :, channel], "band"), 0), (1, 2, 3))
+        assert torch.equal(together[channel], alone[0])
 
 
 def test_the_mnist_sample_opens(shared):
@@ -552,7 +584,7 @@ def test_the_last_of_an_odd_batch_is_left_alone():
 
 
 def test_mixing_that_mixes_nothing_is_refused():
-    with pytest.raises(ConfigError, match=r"mixup=0\.0"):
+    with pytest.raises(ConfigError, match=r"data\.mixing=none"):
         Mixing(mixup=0.0, cutmix=0.0)
 
 
@@ -568,6 +600,7 @@ def test_class_weights_make_every_class_count_the_same():
     weights = class_weights(dataset)
     torch.testing.assert_close(weights, torch.tensor([10 / 16, 10 / 4, 0]))
     assert class_counts(uneven([(0, 1), (1,), ()], multi_label=True)).tolist() == [1, 2, 0]
+    assert class_weights(uneven([(), ()], multi_label=True)).tolist() == [1, 1, 1]
 
 
 def test_a_balanced_epoch_shows_every_class_equally_and_every_picture_before_any_twice():
@@ -577,7 +610,7 @@ def test_a_balanced_epoch_shows_every_class_equally_and_every_picture_before_any
     assert np.bincount(labels).tolist() == [40, 40, 40]
     assert len(set(order[labels == 0])) == 40
     assert set(np.bincount(order[labels == 1])[90:97]) == {5, 6}
-    with pytest.raises(ConfigError, match="one label"):
+    with pytest.raises(ConfigError, match=r"one label.*--set task\.weights=balanced"):
         balanced_order(uneven([(0, 1)], multi_label=True), chance(Draw.ORDER, 0, 0))
 
 

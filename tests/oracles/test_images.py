@@ -4,6 +4,8 @@ import dataclasses
 import io
 import json
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -11,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from vitrail.data.decoding import explain
 from vitrail.data.images import TURNS, ImageFile, PictureArray, read_image, stored_box
 from vitrail.errors import ConfigError, ImageError
-from vitrail.pixels import to_channels
+from vitrail.pixels import to_channels, to_eight_bits
 from vitrail.preprocessing import Preprocessing
 from vitrail.weights.card import build
 
@@ -357,6 +360,20 @@ def test_the_parts_of_a_deep_picture_are_as_bright_as_the_whole(tmp_path):
 # in memory ---------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_no_path_is_not_read():
+    program = """
+from vitrail import errors, read_image
+for given in (5, None, b"rose.jpg"):
+    try:
+        read_image(given)
+    except errors.ConfigError as error:
+        print(error)
+"""  # in a process of its own, in which types are not checked
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    ends = [line.rsplit("it was given ", 1)[-1] for line in said.splitlines()]
+    assert ends == ["int.", "NoneType.", "bytes."]
+
+
 def test_arrays_tensors_and_pillow_images_are_the_same_picture():
     pixels = scene(12, 17)
     pictures = [
@@ -477,7 +494,7 @@ def test_a_file_cannot_give_six_channels(tmp_path):
     six = Preprocessing.imagenet(8).for_channels(6)
     with pytest.raises(ConfigError, match=r"the model reads 6.*uint8 tensor of shape \(6, rows, columns\)"):
         six(ImageFile(path))
-    with pytest.raises(ConfigError, match="this one has 5"):
+    with pytest.raises(ConfigError, match=r"has 5 channels, and the model reads 6.*--set model\.channels=5"):
         six(torch.zeros(5, 9, 9, dtype=torch.uint8))
 
 
@@ -526,3 +543,32 @@ def test_a_preprocessing_that_makes_no_sense_cannot_exist(fields, sentence):
 def test_a_preprocessing_is_plain_values_and_comes_back_from_json():
     for ours in PREPROCESSINGS.values():
         assert build(Preprocessing, json.loads(json.dumps(dataclasses.asdict(ours))), "card.json") == ours
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        (np.full((1, 2), np.nan, np.float32), [0, 0]),
+        (np.array([[np.inf, -np.inf, 0, 1]], np.float32), [255, 0, 0, 255]),
+        (np.array([[3e38, -3e38, 0, np.nan]], np.float32), [255, 0, 128, 0]),
+        (np.array([[2**31 - 1, -(2**31)]], np.int32), [255, 0]),
+    ],
+    ids=["nothing", "infinite", "huge", "whole"],
+)
+def test_odd_numbers_have_their_levels_and_numpy_does_not_warn(values, levels):
+    assert to_eight_bits(values)[0].tolist() == levels
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("broken PNG file (chunk b'ID\\x00T')", "(broken PNG file (chunk ID?T))"),
+        ("invalid literal for int() with base 10: b'2s5'", "(text where a number was expected: 2s5)"),
+        ("Token too long found in header: b'P\\n'", "(Token too long found in header: P?)"),
+    ],
+)
+def test_what_pillow_says_of_bytes_is_said_in_words(said, words):
+    code, hint = explain(ValueError(said))
+    assert code == "damaged"
+    assert words in hint

@@ -1,6 +1,7 @@
 """The generated world: what its shapes are, and that nothing but the shape gives a class away."""
 
 import hashlib
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -150,7 +151,8 @@ def test_the_spelling_says_size_channels_count_and_seed():
         ("scenes:many", "'many' in 'scenes:many' means nothing"),
         ("scenes:10,size=8x8", "10 scenes of 8x8"),
         ("scenes:0", "0 scenes"),
-        ("scenes:5,channels=4", "not 4"),
+        ("scenes:5,channels=0", "at least one channel"),
+        ("scenes:5,channels=99999", "at most 64 million values"),
         ("scenes:5,size=64", "'size=64'"),
     ],
 )
@@ -171,3 +173,14 @@ def test_scenes_open_as_a_data_set_in_parts():
     with pytest.raises(DataError, match="triangle were not expected"):
         open_dataset("scenes:100", "val", classes=CLASSES[:-1])
     assert check("scenes:100") == []
+
+
+def test_scenes_in_many_channels_are_scenes_and_no_channel_is_anothers_copy():
+    scenes = read_spelling("scenes:5,size=32x32,channels=6")
+    first, again = scenes.draw(3), read_spelling("scenes:5,size=32x32,channels=6").draw(3)
+    assert first.image.shape == (32, 32, 6)
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.masks, read_spelling("scenes:5,size=32x32").draw(3).masks), "the same scene"
+    channels = first.image.transpose(2, 0, 1).astype(float)
+    assert all(channel.std() > 10 for channel in channels)
+    assert all(np.abs(one - other).mean() > 1 for one, other in combinations(channels, 2))

@@ -17,7 +17,7 @@ from vitrail.samples import Batch
 from vitrail.tasks.classify import Classification, Classify, binary_cross_entropy, cross_entropy
 from vitrail.tasks.distill import Distil
 from vitrail.tasks.scores import Calibration, average_precision, in_words
-from vitrail.tasks.task import Metrics, NeedsModels, Result, Task
+from vitrail.tasks.task import Metrics, NeedsModels, NeedsWeights, Remarks, Result, Task
 
 CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu")
 ROW = tuple(range(len(CLASSES)))
@@ -286,17 +286,35 @@ def test_a_result_of_many_labels_says_those_that_hold():
 def test_what_makes_no_sense_is_refused_in_words():
     with pytest.raises(ConfigError, match="at least one class"):
         Classify(classes=())
-    with pytest.raises(ConfigError, match=r"smoothing=1.5 must lie between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"smoothing=1.5 must be at least 0 and below 1"):
         Classify(classes=CLASSES, smoothing=1.5)
-    with pytest.raises(ConfigError, match="2 weights for 7 classes"):
+    with pytest.raises(ConfigError, match=r"2 numbers for 7 classes.*task\.weights=balanced"):
         Classify(classes=CLASSES, weights=(1.0, 2.0))
+    with pytest.raises(ConfigError, match="each number in weights must be at least 0"):
+        Classify(classes=("a", "b"), weights=(1.0, -1.0))
+    with pytest.raises(ConfigError, match="nothing to learn"):
+        Classify(classes=("a", "b"), weights=(0.0, 0.0))
     with pytest.raises(ConfigError, match="tells 7 classes apart and the task has 2"):
         Classify(classes=("a", "b")).predict(Fixed(), drawn(2)[0])
+
+
+def test_balanced_weights_are_counted_by_whoever_sees_the_pictures():
+    task = Classify(classes=("a", "b"), weights="balanced")
+    logits, target = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
+    with pytest.raises(ConfigError, match="not counted yet"):
+        task.loss(Fixed(), batch_of(logits, target))
+    weighed = task.weighed(lambda: [0.5, 2.0])
+    assert weighed.weights == (0.5, 2.0)
+    assert weighed.loss(Fixed(), batch_of(logits, target)).total == cross_entropy(logits, target) / 2
+    plain = Classify(classes=("a", "b"))
+    assert plain.weighed(lambda: [0.5, 2.0]) is plain
 
 
 def test_tasks_and_their_parts_are_what_the_house_calls_them():
     task = Classify(classes=CLASSES)
     assert isinstance(task, Task)
+    assert isinstance(task, NeedsWeights)
+    assert isinstance(task, Remarks)
     assert not isinstance(task, NeedsModels)
     assert isinstance(Distil(classes=CLASSES, teacher="somewhere"), NeedsModels)
     assert isinstance(task.metrics(), Metrics)
@@ -312,6 +330,7 @@ class TwoOpinions(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.card = card(("a", "b", "c"))
+        self.distillation_head = nn.Identity()
 
     def opinions(self, inputs):
         return DistilledLogits(inputs[:, 0, 0, :3], inputs[:, 0, 0, 3:6])
@@ -333,10 +352,11 @@ class Pixels:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     size: tuple[int, int] = (1, 9)
+    channels: int = 1
 
 
 def card(labels):
-    return SimpleNamespace(labels=labels, preprocessing=Pixels())
+    return SimpleNamespace(labels=labels, preprocessing=Pixels(), multi_label=False)
 
 
 def lesson(samples: int = 6):
@@ -402,6 +422,31 @@ def test_distillation_refuses_in_words():
     bound = task.bind(lambda source: Oracle(("a", "b", "c")), TwoOpinions())
     with pytest.raises(ConfigError, match="nothing that listens to a teacher"):
         bound.loss(Fixed(), lesson())
+    with pytest.raises(ConfigError, match=r"nothing that listens to a teacher.*deit-tiny-distilled-16"):
+        task.bind(lambda source: Oracle(("a", "b", "c")), Fixed())
+    with pytest.raises(ConfigError, match="names no classes"):
+        task.bind(lambda source: Oracle(()), TwoOpinions())
+    with pytest.raises(ConfigError, match="teacher is empty"):
+        Distil(classes=("a", "b"), teacher=" ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"multi_label": True}, "several labels"), ({"preprocessing": Pixels(channels=3)}, "reads 3 channels and the st")],
+    ids=["labels", "channels"],
+)
+def test_a_teacher_that_cannot_teach_this_is_refused_before_the_first_lesson(changes, words):
+    teacher = Oracle(("a", "b", "c"))
+    vars(teacher.card).update(changes)
+    with pytest.raises(ConfigError, match=words):
+        Distil(classes=("a", "b", "c"), teacher="oracle").bind(lambda source: teacher, TwoOpinions())
+
+
+def test_a_head_without_its_teacher_is_remarked_on():
+    [remark] = Classify(classes=("a", "b", "c")).remarks(TwoOpinions())
+    assert "--set task.teacher=RUN" in remark
+    assert Classify(classes=("a", "b", "c")).remarks(Fixed()) == []
+    assert Distil(classes=("a", "b", "c"), teacher="oracle").remarks(TwoOpinions()) == []
 
 
 def test_the_teacher_learns_nothing():

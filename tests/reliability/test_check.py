@@ -133,6 +133,7 @@ FOLDERS = [
     ("cmyk", "train/cat/x.jpg", save("train/cat/x.jpg", picture(1, mode="CMYK"))),
     ("deep", "train/cat/x.png", save("train/cat/x.png", Image.new("I;16", (40, 40), 500))),
     ("transparent", "train/cat/x.png", save("train/cat/x.png", picture(1, mode="RGBA"))),
+    ("long", "train/cat/x.png", save("train/cat/x.png", picture(1, (60, 32)))),
     ("animated", "train/cat/x.gif", save("train/cat/x.gif", picture(1), save_all=True, append_images=[picture(2)])),
 ]  # fmt: skip
 
@@ -168,6 +169,30 @@ def test_many_notes_of_one_kind_are_one_line(root):
     (fault,) = check(root)
     assert (fault.code, fault.path) == ("grey", str(root / "train/cat/grey-0.png"))
     assert fault.reason == "5 pictures are grey, this one first."
+
+
+def test_an_alpha_that_hides_nothing_is_not_transparent(root):
+    for number, alpha in enumerate((255, 255, 254)):
+        image = picture(number)
+        image.putalpha(alpha)
+        image.save(root / "train/cat" / f"alpha-{number}.png")
+    picture(9, mode="L").save(root / "val/cat/grey.png", transparency=300)  # a grey that no pixel has
+    faults = {fault.code: fault.reason for fault in check(root)}
+    assert faults == {"transparent": "1 picture is transparent, and laid on white.", "grey": "1 picture is grey."}
+
+
+def test_pictures_of_which_a_square_shows_the_middle_only_are_counted(root, capsys):
+    for number, size in enumerate([(48, 32), (500, 333), (32, 60), (61, 32)]):
+        picture(number, size).save(root / "train/cat" / f"long-{number}.png")
+    assert main(["check", "--data", str(root)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == (
+        f"{root / 'train/cat/long-2.png'}: note: 2 of 12 pictures are longer than 3:2; a model that reads squares sees "
+        "their middle only. `--set model.image=ROWSxCOLUMNS` reads rectangles. [long]"
+    )
+    assert printed[-1] == f"{root}: ready to train on, with the above in mind."
+    (root / "train/cat/long-2.png").unlink()
+    assert next(fault.reason for fault in check(root)).startswith("1 of 11 pictures is longer than 3:2; a model that")
 
 
 def test_a_folder_that_is_no_data_set_is_a_fault(tmp_path):

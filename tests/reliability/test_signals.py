@@ -22,7 +22,7 @@ from vitrail.train.fit import fit
 from vitrail.train.lock import Lock, recipe_of
 from vitrail.train.observers import Observer, Taken
 from vitrail.train.recipe import Recipe
-from vitrail.train.signals import Interrupted, Stopping
+from vitrail.train.signals import Interrupted, Stopping, leaving_with
 
 
 class At(Observer):
@@ -74,6 +74,38 @@ def test_a_second_ctrl_c_leaves_at_once_and_leaves_no_process_behind(tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=5) == 130
     assert not Path(f"/proc/{worker}/cmdline").exists() or not Path(f"/proc/{worker}/cmdline").read_text()
+
+
+class Ends(Observer):
+    """Does something when the last step is done."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    def end(self, run) -> None:
+        self.act()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_after_the_last_step_says_that_only_the_report_is_missing(number, code, pictures, tmp_path):
+    recipe = tiny_recipe(pictures, epochs=1)
+    with pytest.raises(Interrupted, match=r"Training is done .*`vitrail resume .*run` writes it") as raised:
+        quiet_fit(recipe, tmp_path / "run", observers=[Ends(lambda: signal.raise_signal(number))])
+    assert raised.value.exit_code == code
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    assert quiet_fit(recipe, tmp_path / "run", resume=True).steps > 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_a_report_is_written_leaves_with_a_sentence(number, code):
+    before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    with (
+        pytest.raises(Interrupted, match="only the page is missing") as raised,
+        leaving_with("only the page is missing"),
+    ):
+        signal.raise_signal(number)
+    assert raised.value.exit_code == code
+    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 class Tripwire(Subset):

@@ -36,6 +36,6 @@ def evaluate(
     if json:
         print_json_lines([report.to_json()])
     else:
-        scores = [(name, in_words(name, value)) for name, value in report.scores.items()]
+        scores = [(name, in_words(name, value)) for name, value in report.telling.items()]
         table(("score", f"{report.seen:,} pictures"), scores)
         print(f"The report is in {page}.")

@@ -18,9 +18,12 @@ def class_counts(dataset: Dataset) -> Int[np.ndarray, " classes"]:
 def class_weights(dataset: Dataset) -> Float[Tensor, " classes"]:
     """What to multiply the loss of each class by, so that all classes count the same.
 
-    Inverse to the counts, and one on average over the pictures. A class without a picture weighs nothing.
+    Inverse to the counts, and one on average over the pictures. A class without a picture weighs nothing, unless all
+    are without.
     """
     counts = class_counts(dataset)
+    if not counts.any():
+        return torch.ones(len(counts))
     present = (counts > 0).sum()
     weights = np.divide(counts.sum(), present * counts, out=np.zeros(len(counts)), where=counts > 0)
     return torch.from_numpy(weights).float()
@@ -35,7 +38,10 @@ def balanced_order(dataset: Dataset, generator: np.random.Generator) -> Int[np.n
         ConfigError: pictures have several labels, so no order is balanced.
     """
     if dataset.multi_label:
-        raise ConfigError("Balanced sampling needs one label for each picture. Use class weights for several.")
+        raise ConfigError(
+            "Balanced sampling needs one label for each picture, and these can have several. Type "
+            "--set task.weights=balanced instead of --set data.balanced=true."
+        )
     labels = np.array(dataset.labels())
     present = generator.permutation(np.unique(labels))
     quota, rest = divmod(len(labels), len(present))

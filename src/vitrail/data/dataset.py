@@ -37,7 +37,7 @@ class Dataset(Protocol):
 
     @property
     def channels(self) -> int:
-        """Channels of a picture: 3, or 1 where all are grey by format."""
+        """Channels of a picture: 3, or what all have by format, such as 1 where all are grey."""
         ...
 
     def __len__(self) -> int: ...

@@ -40,6 +40,10 @@ MOST_CHUNKS = 200_000  # of a PNG; 64 million pixels in the usual 8 kB pieces ma
 
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
+# how Python and Pillow speak of bytes, and of what is no number
+BYTES = re.compile(r"""\bb(['"])(.*?)\1""")
+NO_NUMBER = re.compile(r"invalid literal for int\(\) with base \d+:")
+
 OURS = rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|BM|GIF8|II[*+]\x00|MM\x00[*+]|P[1-7f]\s"
 OTHERS = {
     rb"....ftyp(hei|hev|mif1|msf1|avif)": "a HEIF or AVIF picture",
@@ -84,9 +88,15 @@ class Quiet:
 quiet = Quiet()
 
 
+def plain_bytes(found: re.Match[str]) -> str:
+    """The letters of some bytes as Python writes them (`b'IDAT'`), with a question mark for what is no letter."""
+    return re.sub(r"\\x..|\\.", "?", found[2])
+
+
 def explain(error: Exception) -> tuple[str, str]:
     """A code and a sentence for what Pillow raised."""
-    words = str(error).rstrip(".") or type(error).__name__
+    words = NO_NUMBER.sub("text where a number was expected:", BYTES.sub(plain_bytes, str(error)))
+    words = words.rstrip(".") or type(error).__name__
     if isinstance(error, Image.DecompressionBombError | MemoryError):
         return "too-large", f"It is too large to be decoded ({words})."
     if isinstance(error, OSError) and error.errno is not None:

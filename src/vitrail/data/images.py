@@ -16,8 +16,10 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 
 from vitrail.data.decoding import decode, guarded, opened, orientation, speaks_late
+from vitrail.errors import ConfigError
 from vitrail.geometry.placement import Box, Size
-from vitrail.pixels import channels_first, plain, to_channels, to_image, to_pixels
+from vitrail.pixels import MODES, channels_first, plain, to_channels, to_image, to_pixels
+from vitrail.samples import Picture
 
 Transpose = Image.Transpose
 TURNS = {
@@ -168,12 +170,44 @@ class PictureArray:
             return picture if box is None else cut(picture, box)
 
 
+class PictureLayers:
+    """A picture in memory with a number of channels that no picture file has, such as the bands of a satellite.
+
+    Args:
+        pixels: a uint8 array (rows, columns, channels) or tensor (channels, rows, columns).
+        name: how to call it in front of a person.
+    """
+
+    def __init__(self, pixels: np.ndarray | Tensor, name: str = "a picture in memory") -> None:
+        self.pixels: UInt8[Tensor, "channels rows columns"] = channels_first(pixels)
+        self.name = name
+
+    @property
+    def size(self) -> Size:
+        """Rows and columns."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    def read(self, box: Box | None = None, least: Size | None = None) -> Image.Image:
+        """What can be seen of it: its first three channels as colours, or the first of two as grey."""
+        seen = to_image(self.pixels[: 3 if self.pixels.shape[0] >= 3 else 1])
+        return seen if box is None else cut(seen, box)
+
+
+def picture_of(pixels: np.ndarray, name: str) -> Picture:
+    """A uint8 array (rows, columns) or (rows, columns, channels) as a picture, with any number of channels."""
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    return PictureArray(pixels, name) if channels in MODES else PictureLayers(pixels, name)
+
+
 def read_image(path: str | os.PathLike[str]) -> UInt8[Tensor, "3 rows columns"]:
     """The picture in a file, in colour and as displayed: EXIF orientation applied, transparency on white.
 
     Raises:
+        ConfigError: what is given is no path.
         ImageError: its `hint` says what is wrong and its `code` is one of `missing`, `directory`, `not-a-file`,
             `unreadable`, `empty`, `format` (none of the seven), `damaged`, `truncated` and `too-large` (over 64
             million pixels).
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"read_image reads a file, and takes its path; it was given {type(path).__name__}.")
     return to_pixels(to_channels(ImageFile(path).read(), 3))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vitrail.data.chance import Draw, chance
 from vitrail.errors import ConfigError
-from vitrail.fields import check_fields
+from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.samples import Batch
 
 
@@ -39,10 +39,10 @@ class Mixing:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.mixup < 0 or self.cutmix < 0 or not self.mixup + self.cutmix:
-            raise ConfigError(f"mixup={self.mixup} and cutmix={self.cutmix}: neither below 0, and one above.")
-        if not (0 <= self.chance <= 1 and 0 <= self.switch <= 1):
-            raise ConfigError(f"chance={self.chance} and switch={self.switch} must be between 0 and 1.")
+        strength = Range(0, 100, usual="0.2 to 1")
+        check_ranges(self, mixup=strength, cutmix=strength, chance=Range(0, 1), switch=Range(0, 1))
+        if not self.mixup + self.cutmix:
+            raise ConfigError("mixup=0 and cutmix=0 mix nothing. Type --set data.mixing=none for that.")
 
     def __call__(self, batch: Batch, classes: int, seed: tuple[int, ...]) -> Batch:
         """Mix a batch.

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from vitrail.errors import ConfigError
+from vitrail.fields import Range
 
 Fill = tuple[int, ...] | None
 
@@ -87,7 +88,7 @@ def invert(image: Image.Image, amount: float, look: Look) -> Image.Image:
 
 
 def posterize(image: Image.Image, bits: int, look: Look) -> Image.Image:
-    return ImageOps.posterize(image, max(1, bits))  # none would be black, and since Pillow 13 an error
+    return ImageOps.posterize(image, min(8, max(1, bits)))  # none would be black, and since Pillow 13 an error
 
 
 def solarize(image: Image.Image, threshold: float | int, look: Look) -> Image.Image:
@@ -218,6 +219,10 @@ class RandAugment:
                     f"which has {', '.join(values)}, each followed by a number."
                 )
             values[match[1]] = float(match[2])
+            if not LIMITS[match[1]].holds(values[match[1]]):
+                raise ConfigError(
+                    f"{setting} in {policy!r}: {match[1]} must {LIMITS[match[1]].words(values[match[1]])}"
+                )
         return timm_policy(**values) if dialect == "rand" else torchvision_policy(**values)
 
     def __call__(self, image: Image.Image, random: np.random.Generator, fill: Fill = None) -> Image.Image:
@@ -249,6 +254,14 @@ SETTINGS = {
     "rand": {"m": 10.0, "n": 2.0, "p": 0.5, "mstd": 0.0, "mmax": 10.0, "inc": 0.0},
     "torchvision": {"n": 2.0, "m": 9.0},
 }
+LIMITS = {
+    "m": Range(0, 30, usual="9, of 10 in timm and of 30 in torchvision"),
+    "n": Range(1, 20, usual="2"),
+    "p": Range(0, 1),
+    "mstd": Range(0, usual="0.5"),
+    "mmax": Range(0, 30, usual="10"),
+    "inc": Range(0, 1),
+}
 
 
 def timm_policy(*, m: float, n: float, p: float, mstd: float, mmax: float, inc: float) -> RandAugment:
@@ -265,8 +278,6 @@ def timm_policy(*, m: float, n: float, p: float, mstd: float, mmax: float, inc: 
 
 
 def torchvision_policy(*, n: float, m: float) -> RandAugment:
-    if m > 30:
-        raise ConfigError(f"m{m:.0f} is too strong: torchvision's strength ends at 30.")
     return RandAugment(
         operations=TORCHVISION,
         number=int(n),

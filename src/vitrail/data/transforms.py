@@ -19,10 +19,10 @@ from torch import Tensor
 from vitrail.data.chance import Draw, chance
 from vitrail.data.randaugment import RandAugment
 from vitrail.errors import ConfigError
-from vitrail.fields import check_fields
-from vitrail.pixels import to_channels, to_pixels
+from vitrail.fields import Range, check_fields, check_ranges, typed
+from vitrail.pixels import MODES, to_channels, to_pixels
 from vitrail.preprocessing import Preprocessing
-from vitrail.samples import Sample
+from vitrail.samples import Layered, Picture, Sample
 
 TRIES = 10  # draws of a rectangle before the largest that fits is taken, or none
 ERASED_AREA = (0.02, 1 / 3)  # share of the picture
@@ -45,15 +45,26 @@ class Augment:
         for name in ("scale", "ratio", "jitter"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # a list, as JSON gives it
         check_fields(self)
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ConfigError(f"scale={self.scale} must be two shares of a picture, the smaller first: (0.08, 1.0).")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ConfigError(f"ratio={self.ratio} must be two widths per height, the smaller first: (0.75, 1.33).")
-        for name in ("horizontal_flip", "vertical_flip", "erase"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is a chance, between 0 and 1.")
-        if min(self.jitter) < 0 or max(self.jitter[:3]) > 1 or self.jitter[3] > 0.5:
-            raise ConfigError(f"jitter={self.jitter} must not be below 0, nor above 1 (hue: 0.5).")
+        chance = Range(0, 1)
+        check_ranges(
+            self,
+            scale=Range(0, 1, above=True, usual="0.08,1"),
+            ratio=Range(0, 100, above=True, usual="0.75,1.33"),
+            horizontal_flip=chance,
+            vertical_flip=chance,
+            jitter=Range(0, 1, usual="0.4,0.4,0.4,0"),
+            erase=chance,
+        )
+        for name in ("scale", "ratio"):
+            first, second = getattr(self, name)
+            if first > second:
+                raise ConfigError(
+                    f"{name}={first},{second} has the larger first. Type --set data.augment.{name}={second},{first}."
+                )
+        if self.jitter[3] > 0.5:
+            raise ConfigError(
+                f"jitter={typed(self.jitter)} turns the hue, its last number, by more than half a circle: 0.5."
+            )
         if self.randaugment is not None:
             RandAugment.parse(self.randaugment)
 
@@ -173,16 +184,25 @@ class TrainTransform:
         random = chance(Draw.AUGMENT, *seed)
         rows, columns = self.preprocessing.size
         view = draw_view(sample.picture.size, (rows, columns), self.augment, random)
-        part = to_channels(sample.picture.read(view.box, (rows, columns)), self.preprocessing.channels)
-        image = flip(part.resize((columns, rows), self.filter), view)
-        if any(self.augment.jitter):
-            image = jitter(image, self.augment.jitter, random)
-        if self.policy is not None:
-            image = self.policy(image, random, fill=self.mean_colour)
-        pixels = self.preprocessing.normalise(to_pixels(image))
+        parts = [part.resize((columns, rows), self.filter) for part in self.parts(sample.picture, view.box)]
+        images = [self.recolour(flip(part, view), random) for part in parts]
+        pixels = self.preprocessing.normalise(torch.cat([to_pixels(image) for image in images]))
         if random.random() < self.augment.erase:
             erase(pixels, random)
         return pixels
+
+    def parts(self, picture: Picture, box: tuple[int, int, int, int]) -> list[Image.Image]:
+        """A part of a picture in the channels that the model reads, or, where Pillow has none such, each alone."""
+        if isinstance(picture, Layered):
+            left, top, right, bottom = box
+            return self.preprocessing.layers(picture.pixels[:, top:bottom, left:right])
+        return [to_channels(picture.read(box, self.preprocessing.size), self.preprocessing.channels)]
+
+    def recolour(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
+        """Change the colours, and by RandAugment the place, of a whole picture; never of a channel alone."""
+        if any(self.augment.jitter):
+            image = jitter(image, self.augment.jitter, random)
+        return image if self.policy is None else self.policy(image, random, fill=self.mean_colour)
 
     @property
     def filter(self) -> Image.Resampling:
@@ -211,7 +231,15 @@ def train_transform(preprocessing: Preprocessing, augment: Augment) -> TrainTran
     """
     policy = None if augment.randaugment is None else RandAugment.parse(augment.randaugment)
     if policy is not None and preprocessing.channels not in (1, 3):
-        raise ConfigError(f"RandAugment is for grey and colour pictures, not for {preprocessing.channels} channels.")
+        raise ConfigError(
+            f"RandAugment is for grey and colour pictures, not for {preprocessing.channels} channels. Type "
+            f"--set data.augment.randaugment=none."
+        )
+    if any(augment.jitter) and preprocessing.channels not in MODES:
+        raise ConfigError(
+            f"Jitter is for grey and colour pictures, not for {preprocessing.channels} channels. Type "
+            f"--set data.augment.jitter=0,0,0,0."
+        )
     return TrainTransform(preprocessing, augment, policy)
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -40,11 +40,6 @@ MEANINGS = {
 def meaning(score: str) -> Meaning:
     """What a score says; only its name where that is all that is known."""
     return MEANINGS.get(score, Meaning(score, ""))
-
-
-def telling(scores: Mapping[str, float], classes: int) -> dict[str, float]:
-    """The scores that can be below one: with five classes the truth always is among five guesses."""
-    return {name: value for name, value in scores.items() if name != "top5" or classes > 5}
 
 
 class Fact(NamedTuple):

@@ -15,6 +15,7 @@ from torch import nn
 from vitrail.core.precision import fast_float32
 from vitrail.errors import DataError
 from vitrail.samples import Batch
+from vitrail.tasks.scores import telling
 from vitrail.tasks.task import Task
 
 KEPT = 16  # predictions that are shown, and worst mistakes
@@ -89,6 +90,11 @@ class Report:
     details: dict[str, Any]
     shown: tuple[Case, ...]
     worst: tuple[Case, ...]
+
+    @property
+    def telling(self) -> dict[str, float]:
+        """The scores that say something with so few classes."""
+        return telling(self.scores, len(self.details.get("classes", ())))
 
     def to_json(self) -> dict[str, Any]:
         """Scores and details as plain values."""

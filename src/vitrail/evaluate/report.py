@@ -10,7 +10,7 @@ from torch import nn
 from vitrail.data.dataset import Dataset, Label
 from vitrail.errors import ExplanationError
 from vitrail.evaluate import page
-from vitrail.evaluate.background import Background, meaning, telling
+from vitrail.evaluate.background import Background, meaning
 from vitrail.evaluate.confusion import confusion
 from vitrail.evaluate.evaluate import Case, Report
 from vitrail.evaluate.plots import Tile, curves, reliability, sheet
@@ -143,11 +143,10 @@ def mistakes(report: Report, folder: Path, dataset: Dataset, model: nn.Module, p
     return pictured(folder, "mistakes", title, captions + LOOKED, tiles, wide=True)
 
 
-def headline(report: Report, classes: int) -> str:
+def headline(report: Report) -> str:
     """The scores, each with what it means."""
     return page.scores(
-        page.Score(in_words(name, value), *meaning(name), name == report.best)
-        for name, value in telling(report.scores, classes).items()
+        page.Score(in_words(name, value), *meaning(name), name == report.best) for name, value in report.telling.items()
     )
 
 
@@ -182,7 +181,7 @@ def write_report(
     background = Background(folder if source is None else source, folder, data, part)
     content = [
         page.facts(background.facts(dataset, model, preprocessing, learned)),
-        headline(report, len(dataset.classes)),
+        headline(report),
     ]
     if source is None and background.records:
         words = f"Judged on the pictures set aside by {meaning(report.best).name}."

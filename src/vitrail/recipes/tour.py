@@ -110,6 +110,11 @@ def tour(out: Path, *, scenes: str = SCENES, epochs: int | None = None, say: Say
         f"Where it looks: {looked.attention:.1%} of the attention is on the thing, which covers {looked.area:.1%} of "
         f"the picture. See {out / 'attention.png'}."
     )
+    pointed = ask.pointing(scenes, "relevance", WATCHED)
+    say(
+        f"What its answer rests on: relevance points at the thing in {pointed.hits} of {pointed.pictures} scenes; "
+        f"pointing blindly would in {pointed.blind:.0%}. One of them: vitrail explain {run} PICTURE --method relevance"
+    )
     say(f"The whole report: {run / 'report.html'}.")
     say("Now your own pictures, a folder for each class: vitrail train vit-small-16 --data FOLDER")
     return run

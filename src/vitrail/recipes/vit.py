@@ -1,6 +1,5 @@
 """How a classifier is trained on somebody's own pictures, when nobody says otherwise."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from statistics import median
@@ -8,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vitrail import catalog
+from vitrail.data.balance import class_counts
 from vitrail.data.dataset import Dataset, Splits
 from vitrail.data.mixing import Mixing
 from vitrail.data.transforms import Augment
@@ -104,13 +104,17 @@ def model_changes(model: str, data: Dataset, *, fresh: bool, given: Mapping[str,
 
 def hint_at_imbalance(data: Dataset, say: Say) -> None:
     """Say when some classes are much rarer than others."""
-    if data.multi_label:
+    counts = {name: count for name, count in zip(data.classes, class_counts(data).tolist(), strict=True) if count}
+    if not counts:
         return
-    counts = Counter(label for label in data.labels() if isinstance(label, int))
-    most, least = max(counts.values()), min(counts.values())
-    if most > UNEVEN * least:
-        common, rare = (data.classes[counts.most_common()[place][0]] for place in (0, -1))
-        say(f"{common!r} has {most} pictures and {rare!r} {least}. --set data.balanced=true shows all equally often.")
+    common, rare = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    if counts[common] <= UNEVEN * counts[rare]:
+        return
+    often = "" if data.multi_label else "--set data.balanced=true shows all equally often, and "
+    say(
+        f"{common!r} has {counts[common]} pictures and {rare!r} {counts[rare]}. {often}--set task.weights=balanced "
+        f"lets a rare class count as much as a frequent one."
+    )
 
 
 def classify(

@@ -1,9 +1,9 @@
 """Say which class, or which classes, a picture belongs to."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
+from vitrail.fields import Range, check_fields, check_ranges
+from vitrail.outputs import DistilledLogits
 from vitrail.samples import Batch
 from vitrail.tasks.scores import Calibration, ClassScores, average_precision, class_scores
 from vitrail.tasks.task import Loss
@@ -133,6 +135,20 @@ def binary_cross_entropy(
     return F.binary_cross_entropy_with_logits(logits.float(), target, pos_weight=positive)
 
 
+@runtime_checkable
+class Listens(Protocol):
+    """A model that can have two heads: one for the labels, and a `distillation_head` for a teacher."""
+
+    distillation_head: nn.Module | None
+
+    def opinions(self, images: Tensor) -> DistilledLogits: ...
+
+
+def has_teachers_head(model: nn.Module) -> bool:
+    """Whether a model has a head that listens to a teacher."""
+    return isinstance(model, Listens) and model.distillation_head is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Classify:
     """The task of telling classes apart.
@@ -141,25 +157,30 @@ class Classify:
         classes: their names, in the order of the model's logits.
         smoothing: label smoothing in training, 0 to 1.
         multi_label: several classes can hold at once: sigmoids instead of a softmax.
-        weights: how much each class counts in training, against imbalance; all the same unless given.
+        weights: how much each class counts in training, against imbalance: a number for each, or `balanced` for
+            numbers that make all classes count the same; one for all unless given.
     """
 
     classes: tuple[str, ...]
     smoothing: float = 0.0
     multi_label: bool = False
-    weights: tuple[float, ...] | None = None
+    weights: tuple[float, ...] | Literal["balanced"] | None = None
 
     name = "classify"
 
     def __post_init__(self) -> None:
         if not self.classes:
             raise ConfigError("A classifier needs at least one class, and classes is empty.")
-        if not 0 <= self.smoothing < 1:
-            raise ConfigError(f"smoothing={self.smoothing} must lie between 0 and 1. The usual value is 0.1.")
-        if self.weights is not None and len(self.weights) != len(self.classes):
-            raise ConfigError(
-                f"There are {len(self.weights)} weights for {len(self.classes)} classes. Give one for each."
-            )
+        check_fields(self)
+        check_ranges(self, smoothing=Range(0, 1, below=True, usual="0.1"), weights=Range(0, usual="1 on average"))
+        if isinstance(self.weights, tuple):
+            if len(self.weights) != len(self.classes):
+                raise ConfigError(
+                    f"weights has {len(self.weights)} numbers for {len(self.classes)} classes. Give one for each, or "
+                    f"type --set task.weights=balanced to have them counted."
+                )
+            if not any(self.weights):
+                raise ConfigError("With all weights 0 there is nothing to learn. Give at least one class more than 0.")
 
     @property
     def best(self) -> tuple[str, Literal["max", "min"]]:
@@ -170,7 +191,13 @@ class Classify:
         return Loss(total, {})
 
     def compare(self, logits: Float[Tensor, "batch classes"], target: Tensor) -> Float[Tensor, ""]:
-        """How far logits are from the truth."""
+        """How far logits are from the truth.
+
+        Raises:
+            ConfigError: the weights are still to be counted.
+        """
+        if self.weights == "balanced":
+            raise ConfigError("weights=balanced is not counted yet: training calls `weighed` first, and so must you.")
         compare = binary_cross_entropy if self.multi_label else cross_entropy
         return compare(logits, target, smoothing=self.smoothing, weights=self.weights)
 
@@ -189,6 +216,19 @@ class Classify:
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Nothing has to follow."""
+
+    def weighed(self, weigh: Callable[[], Sequence[float]]) -> "Classify":
+        """The same task with numbers where `weights` is `balanced`."""
+        return replace(self, weights=tuple(weigh())) if self.weights == "balanced" else self
+
+    def remarks(self, model: nn.Module) -> list[str]:
+        """That a head which could listen to a teacher has none."""
+        if not has_teachers_head(model):
+            return []
+        return [
+            "This model has a head that listens to a teacher, and there is none: both of its heads learn the labels. "
+            "For a teacher type --set task.teacher=RUN, with a run or a folder that knows the same classes."
+        ]
 
 
 class LabelMetrics:

@@ -7,25 +7,23 @@ teacher.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError
-from vitrail.outputs import DistilledLogits
+from vitrail.errors import ConfigError, many
+from vitrail.fields import Range, check_ranges
 from vitrail.samples import Batch
-from vitrail.tasks.classify import Classify
+from vitrail.tasks.classify import Classify, Listens, has_teachers_head
 from vitrail.tasks.task import Loss
 
-
-@runtime_checkable
-class Listens(Protocol):
-    """A model with two heads: one for the labels, one for a teacher."""
-
-    def opinions(self, images: Tensor) -> DistilledLogits: ...
+DEAF = (
+    "This model has nothing that listens to a teacher. Train one that has, such as deit-tiny-distilled-16 or "
+    "--set model.distillation_token=true --set model.distillation_head=true, or leave --set task.teacher out."
+)
 
 
 def hard_distillation(student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"]) -> Tensor:
@@ -75,18 +73,34 @@ class Distil(Classify):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.multi_label:
-            raise ConfigError("Distil compares beliefs that sum to one. Use Classify for several labels at once.")
-        if not 0 <= self.trust <= 1:
-            raise ConfigError(f"trust={self.trust} must lie between 0 (labels only) and 1 (teacher only).")
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature={self.temperature} must be above 0. The usual values are 1 to 4.")
+            raise ConfigError(
+                "A teacher chooses one class for each picture, and these pictures can have several labels. Leave "
+                "--set task.teacher out."
+            )
+        check_ranges(
+            self,
+            trust=Range(0, 1, usual="0.5; 0 learns from the labels only and 1 from the teacher only"),
+            temperature=Range(0, 100, above=True, usual="1 to 4"),
+        )
+        if not self.teacher.strip():
+            raise ConfigError("teacher is empty. Type --set task.teacher=RUN, with a run or a folder of a model.")
+
+    def located(self, locate: Callable[[str], str]) -> "Distil":
+        """The same task with its teacher as `locate` gives it."""
+        return replace(self, teacher=locate(self.teacher))
+
+    def remarks(self, model: nn.Module) -> list[str]:
+        """Nothing: the teacher's head has its teacher."""
+        return []
 
     def bind(self, load: Callable[[str], nn.Module], student: nn.Module) -> "Distil":
         """Fetch the teacher, and see to it that it reads what the student reads and means the same classes.
 
         Raises:
-            ConfigError: the teacher knows other classes.
+            ConfigError: the teacher knows other classes or reads other channels, or nothing listens to it.
         """
+        if not has_teachers_head(student):
+            raise ConfigError(DEAF)
         teacher = load(self.teacher)
         teacher.requires_grad_(False)
         return replace(self, network=Teacher(teacher, student, self.classes))
@@ -95,7 +109,7 @@ class Distil(Classify):
         if self.network is None:
             raise ConfigError("The teacher is not there yet: training calls `bind` first, and so must you.")
         if not isinstance(model, Listens):
-            raise ConfigError("This model has nothing that listens to a teacher. Use one of deit-*-distilled-16.")
+            raise ConfigError(DEAF)
         opinions = model.opinions(batch.inputs)
         with torch.no_grad():
             taught = self.network(batch.inputs)
@@ -115,16 +129,26 @@ class Teacher:
     """
 
     def __init__(self, network: Any, student: Any, classes: tuple[str, ...]) -> None:
-        known = list(network.card.labels)
+        card = network.card
+        if card.multi_label:
+            raise ConfigError("The teacher gives several labels to a picture, and should choose one. Train another.")
+        if card.preprocessing.channels != student.card.preprocessing.channels:
+            raise ConfigError(
+                f"The teacher reads {many(card.preprocessing.channels, 'channel')} and the student "
+                f"{many(student.card.preprocessing.channels, 'channel')}. Give both the same: --set model.channels="
+                f"{card.preprocessing.channels}, for example."
+            )
+        known = list(card.labels)
         strangers = [label for label in classes if label not in known]
         if strangers:
+            several = " ..." if len(known) > 5 else ""
+            knows = f"It knows {', '.join(map(repr, known[:5]))}{several}." if known else "Its card names no classes."
             raise ConfigError(
-                f"The teacher does not know the class {strangers[0]!r}. It knows {', '.join(map(repr, known[:5]))}"
-                f"{' ...' if len(known) > 5 else ''}. Train it on the same classes first."
+                f"The teacher does not know the class {strangers[0]!r}. {knows} Train it on the same classes first."
             )
         self.network = network
         self.order = torch.tensor([known.index(label) for label in classes])
-        self.theirs, self.ours = network.card.preprocessing, student.card.preprocessing
+        self.theirs, self.ours = card.preprocessing, student.card.preprocessing
 
     def __call__(self, inputs: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch classes"]:
         self.network.to(inputs.device)

@@ -3,6 +3,7 @@
 Only average precision has to keep every score, since it depends on their order.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,11 @@ SHARES = frozenset({"top1", "top5", "precision", "recall", "f1", "ece", "map", "
 def in_words(name: str, value: float) -> str:
     """A score as people read it: a share in percent, anything else as a number."""
     return f"{value:.1%}" if name in SHARES else f"{value:.4g}"
+
+
+def telling(scores: Mapping[str, float], classes: int) -> dict[str, float]:
+    """The scores that can be below one: with five classes the truth always is among five guesses."""
+    return {name: value for name, value in scores.items() if name != "top5" or classes > 5}
 
 
 def ratio(part: Tensor, whole: Tensor) -> Float[Tensor, "..."]:

@@ -75,7 +75,7 @@ class Task(Protocol):
         """What one batch teaches; chance, where there is any, comes from the generator."""
         ...
 
-    def predict(self, model: nn.Module, inputs: Tensor) -> Sequence[Any]:
+    def predict(self, model: nn.Module, inputs: Tensor) -> Sequence[Result]:
         """One result for each picture."""
         ...
 
@@ -90,8 +90,30 @@ class Task(Protocol):
 
 @runtime_checkable
 class NeedsModels(Protocol):
-    """A task that asks other models, which somebody above it has to load."""
+    """A task that asks other models, which somebody above it has to find and to load."""
+
+    def located(self, locate: Callable[[str], str]) -> Task:
+        """The same task with each source of a model as `locate` gives it: one that can be found from anywhere."""
+        ...
 
     def bind(self, load: Callable[[str], nn.Module], student: nn.Module) -> Task:
         """The same task with its models at hand; `load` gives the model of a source, in eval mode."""
+        ...
+
+
+@runtime_checkable
+class NeedsWeights(Protocol):
+    """A task that makes up for rare classes, which somebody who sees the pictures has to count."""
+
+    def weighed(self, weigh: Callable[[], Sequence[float]]) -> Task:
+        """The same task with what each class counts, where it wants that; `weigh` gives a number for each class."""
+        ...
+
+
+@runtime_checkable
+class Remarks(Protocol):
+    """A task with something to say about the model that is about to learn it."""
+
+    def remarks(self, model: nn.Module) -> Sequence[str]:
+        """Sentences for the person; none where everything is as one would expect."""
         ...

@@ -8,7 +8,7 @@ from vitrail import catalog
 from vitrail.errors import ConfigError, UsageError, unknown
 from vitrail.tasks.classify import Classify
 from vitrail.train.recipe import ModelChoice, Pictures, Recipe
-from vitrail.train.recipe_text import recipe_from_json, set_path
+from vitrail.train.recipe_text import recipe_from_json, set_path, set_task
 from vitrail.weights.files import read_json
 
 STAND_IN = Classify(classes=("not known yet",))  # for the task that the data will decide
@@ -50,14 +50,19 @@ def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
         UsageError: it has no equals sign, or names the data, which has a flag of its own.
         ConfigError: there is no such field, or its value is of another kind.
     """
+    of_task: dict[str, str] = {}  # which are taken together: in any order they say what the task is
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set {assignment} has no '='. Type --set optimiser.rate=1e-4, for example.")
         if path == "data.path":
             raise UsageError(f"--set {assignment} cannot change the data that is open already. Type --data {text}.")
-        recipe = set_path(recipe, path, text)
-    return recipe
+        if path.partition(".")[0] == "task":
+            of_task[path.removeprefix("task").removeprefix(".")] = text
+        else:
+            recipe = set_path(recipe, path, text)
+    kind = of_task.pop("", None)
+    return replace(recipe, task=set_task(recipe.task, kind, of_task)) if kind or of_task else recipe
 
 
 def sketch(model: str, asked: Asked) -> Recipe:

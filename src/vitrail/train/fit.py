@@ -32,6 +32,11 @@ class RunResult(NamedTuple):
     scores: dict[str, float]
 
 
+def done_without_report(folder: Path) -> str:
+    """What somebody should know who stops a run after its last step."""
+    return f"Training is done and the model is in {folder}. Its report is missing: `vitrail resume {folder}` writes it."
+
+
 @contextmanager
 def opened(
     recipe: Recipe,
@@ -66,6 +71,8 @@ def opened(
                 run.stopped,
                 f"Stopped after step {run.step} of {run.steps}, and saved. `vitrail resume {out}` goes on.",
             )
+        if stopping.asked is not None:  # after the last step
+            raise Interrupted(stopping.asked, done_without_report(out))
 
 
 def fit(

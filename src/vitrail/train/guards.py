@@ -106,8 +106,9 @@ def refuse_nonfinite(run: Run, batches: Sequence[Batch], losses: Sequence[Loss],
     write_json(listing, {"step": run.step, "files": files})
     shown = ", ".join(os.path.basename(file) for file in files[:NAMED])
     more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    exact = "" if run.recipe.precision == "float32" else " or with --set precision=float32"
     raise TrainingError(
         f"At step {run.step + 1} the {what}. {where_it_began(run.model, batch)}. The batch: {shown}{more}; paths in "
         f"{listing}. The weights were not touched and the last checkpoint is kept. Look at these pictures, or train "
-        f"again with a lower --set optimiser.rate= or with --set precision=float32."
+        f"again with a lower --set optimiser.rate={exact}."
     )

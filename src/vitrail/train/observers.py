@@ -280,6 +280,11 @@ class Pace:
 HALF_AN_HOUR = 1800.0  # seconds
 
 
+def epoch_of(run: Run) -> int:
+    """The epoch, counted from 1, that the last step of a run belongs to."""
+    return max(-(-run.step // run.steps_per_epoch), 1)
+
+
 class Screen(Observer):
     """Shows how a run goes: a line that moves on a terminal, a line now and then elsewhere.
 
@@ -319,8 +324,14 @@ class Screen(Observer):
     def announce(self, run: Run) -> None:
         """Say how long it will take, once that is known."""
         self.announced = True
-        seconds = self.left(run) + run.seconds
-        self.say(f"The whole run will take about {span(seconds)}. Ctrl-C saves it, and `vitrail resume` goes on.")
+        left = self.left(run)
+        seconds = left + run.seconds
+        how_long = (
+            f"The rest will take about {span(left)}"
+            if run.resumed
+            else f"The whole run will take about {span(seconds)}"
+        )
+        self.say(f"{how_long}. Ctrl-C saves it, and `vitrail resume` goes on.")
         epochs = round(run.epochs * HALF_AN_HOUR / seconds)
         if run.step < run.steps_per_epoch and 0 < epochs < run.epochs:
             self.say(f"For a first look: --epochs {epochs} takes about half an hour.")
@@ -331,7 +342,8 @@ class Screen(Observer):
         return self.pace.left(run.steps - run.step, judgements, len(run.splits.val))
 
     def epoch(self, run: Run) -> str:
-        return f"epoch {min(run.epoch + 1, run.epochs)}/{run.epochs}"
+        """The epoch that the last step belongs to."""
+        return f"epoch {epoch_of(run)}/{run.epochs}"
 
     def state(self, run: Run) -> str:
         speed = f", {self.pace.per_second:.0f} pictures/s" if self.pace.samples else ""
@@ -342,8 +354,7 @@ class Screen(Observer):
         best = " (best so far)" if run.best is not None and run.best.step == run.step else ""
         names = dict.fromkeys((run.task.best[0], "loss"))  # the rest is in the log
         scores = ", ".join(f"{name} {in_words(name, run.scores[name])}" for name in names if name in run.scores)
-        epoch = -(-run.step // run.steps_per_epoch)  # the one that the run is in, or that it has just ended
-        self.say(f"epoch {epoch}/{run.epochs} judged: {scores}{best}")
+        self.say(f"{self.epoch(run)} judged: {scores}{best}")
 
     def close(self) -> None:
         if self.bar is not None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
 from vitrail.core.stacks import Stack
 from vitrail.errors import ConfigError
+from vitrail.fields import Range, check_fields, check_ranges
+from vitrail.loading import is_any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +34,16 @@ class AdamW:
     layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.rate <= 0:
-            raise ConfigError(f"optimiser.rate={self.rate} must be above 0. The usual values are 1e-5 to 1e-3.")
-        if not 0 < self.layer_decay <= 1:
-            raise ConfigError(f"optimiser.layer_decay={self.layer_decay} must lie above 0 and not above 1.")
-
-
-def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a name is one of those with `*` for anything."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+        check_fields(self)
+        check_ranges(
+            self,
+            "optimiser.",
+            rate=Range(0, 100, above=True, usual="1e-5 to 1e-3"),
+            decay=Range(0, 100, usual="0.01 to 0.3"),
+            betas=Range(0, 1, below=True, usual="0.9,0.999"),
+            eps=Range(0, 1, above=True, usual="1e-8"),
+            layer_decay=Range(0, 1, above=True, usual="0.65 to 0.9, or 1 for all layers alike"),
+        )
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
@@ -55,17 +57,17 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(is_any(name, [pattern]) for name in names):
             raise ConfigError(f"freeze={pattern!r} matches no parameter. The first are {', '.join(names[:4])} ...")
     for name, parameter in model.named_parameters():
-        if matches(name, patterns):
+        if is_any(name, patterns):
             parameter.requires_grad_(False)
 
 
 def freeze_all_but(model: nn.Module, patterns: Sequence[str]) -> None:
     """Let only the parameters whose names match learn: a linear probe, when they are those of the head."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(matches(name, patterns))
+        parameter.requires_grad_(is_any(name, patterns))
 
 
 def train_mode(model: nn.Module) -> None:
@@ -142,7 +144,8 @@ def build_optimiser(model: nn.Module, config: AdamW) -> torch.optim.AdamW:
     groups = parameter_groups(model, config)
     if not groups:
         raise ConfigError("Everything in the model is frozen, so there is nothing to train. Take names out of freeze.")
-    return torch.optim.AdamW(groups, lr=config.rate, betas=config.betas, eps=config.eps, fused=True)
+    mean, square = map(float, config.betas)  # torch takes no whole numbers here, and a person may type 0
+    return torch.optim.AdamW(groups, lr=config.rate, betas=(mean, square), eps=config.eps, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -6,10 +6,13 @@ from typing import Any, Literal
 
 from vitrail.data.mixing import Mixing
 from vitrail.data.transforms import Augment
-from vitrail.errors import ConfigError
+from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.tasks.task import Task
 from vitrail.train.optim import AdamW
 from vitrail.train.schedules import Cosine
+
+MOST_THREADS = 1024  # of one process; some ten thousand end in a segmentation fault
+MOST_WORKERS = 256  # processes that read pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,9 @@ class ModelChoice:
     format: str | None = None
     missing: tuple[str, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +59,8 @@ class Pictures:
     mixing: Mixing | None = None
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ConfigError(f"batch={self.batch} must be at least 1.")
-        if self.workers < 0:
-            raise ConfigError(f"workers={self.workers} must be at least 0, which reads pictures in between.")
+        check_fields(self)
+        check_ranges(self, batch=Range(1), workers=Range(0, MOST_WORKERS, usual="1 to 8; 0 reads pictures in between"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +110,16 @@ class Recipe:
     save_every: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "accumulate", "threads", "processes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1.")
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"steps={self.steps} must be at least 1, or none for whole epochs.")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise ConfigError(f"ema={self.ema} must lie between 0 and 1. The usual values are 0.99 to 0.9999.")
+        check_fields(self)
+        check_ranges(
+            self,
+            epochs=Range(1),
+            steps=Range(1),
+            ema=Range(0, 1, below=True, usual="0.99 to 0.9999, or none for no average"),
+            patience=Range(1, usual="3 to 10, or none to go on to the end"),
+            clip=Range(0, above=True, usual="1, or none for a gradient of any length"),
+            accumulate=Range(1),
+            threads=Range(1, MOST_THREADS, usual="as many as the processor has cores"),
+            processes=Range(1),
+            save_every=Range(0, usual="60, in seconds"),
+        )

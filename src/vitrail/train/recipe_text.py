@@ -168,3 +168,55 @@ def config_value(model: str, name: str, text: str, path: str) -> Any:
     if name not in known:
         raise ConfigError(f"--set {path}: {unknown('field', name, ['name', 'init', *known])}")
     return parse(kinds[name], text, path)
+
+
+def kind_of_task(task: Task, name: str | None, wanted: Mapping[str, str]) -> type:
+    """The kind of task that was named, or else the nearest one that has the fields that are wanted.
+
+    Nearest is the kind it is; then come those of the catalog that are made of it: who is taught classifies too.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name is not None:
+        if name not in catalog.TASKS:
+            raise ConfigError(f"--set task={name}: {unknown('task', name, catalog.TASKS)}")
+        return catalog.load(catalog.TASKS[name])
+    made_of_it = [kind for kind in map(catalog.load, catalog.TASKS.values()) if issubclass(kind, type(task))]
+    kinds = [type(task), *made_of_it]
+    fitting = next((kind for kind in kinds if wanted.keys() <= settable(kind).keys()), None)
+    if fitting is None:
+        known = dict.fromkeys(name for kind in kinds for name in settable(kind))
+        strange = next((name for name in wanted if name not in known), next(iter(wanted)))
+        raise ConfigError(f"--set task.{strange}: {unknown('field', strange, known)}")
+    return fitting
+
+
+def settable(kind: type) -> dict[str, dataclasses.Field]:
+    """The fields of a dataclass that a recipe holds."""
+    return {one.name: one for one in dataclasses.fields(kind) if one.compare}
+
+
+def set_task(task: Task, name: str | None, wanted: Mapping[str, str]) -> Task:
+    """A task with some of its fields changed; another kind of it, where that is named or only that has such fields.
+
+    Args:
+        task: as it was; what both kinds have is kept.
+        name: of the kind in the catalog, if it was typed.
+        wanted: fields, and what was typed for them.
+
+    Raises:
+        ConfigError: there is no such task or field, a value of another kind, or one that is still lacking.
+    """
+    kind = kind_of_task(task, name, wanted)
+    known, kinds = settable(kind), get_type_hints(kind)
+    strange = next((field for field in wanted if field not in known), None)
+    if strange is not None:
+        raise ConfigError(f"--set task.{strange}: {unknown('field', strange, known)}")
+    values = {field: getattr(task, field) for field in known if hasattr(task, field)}
+    values |= {field: parse(kinds[field], text, f"task.{field}") for field, text in wanted.items()}
+    needed = [field for field, one in known.items() if one.default is one.default_factory is dataclasses.MISSING]
+    lacking = next((field for field in needed if field not in values), None)
+    if lacking is not None:
+        raise ConfigError(f"The task {kind.name} needs a {lacking}. Type --set task.{lacking}=VALUE as well.")
+    return kind(**values)

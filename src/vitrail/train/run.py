@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vitrail.data.balance import class_weights
 from vitrail.data.dataset import Splits
 from vitrail.data.loader import Loader
 from vitrail.data.open import open_splits
@@ -22,7 +23,7 @@ from vitrail.errors import TrainingError
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.loading import from_pretrained, save_pretrained
 from vitrail.samples import Batch
-from vitrail.tasks.task import NeedsModels, Task
+from vitrail.tasks.task import NeedsModels, NeedsWeights, Remarks, Task
 from vitrail.train.building import build_model, card_of, prepare, rebuild_model, tell_model
 from vitrail.train.checkpoint import Checkpoint, below, prefixed, replace_text
 from vitrail.train.distributed import Team
@@ -107,6 +108,9 @@ class Run:
         self.model.to(team.device)
         prepare(self.model, recipe)
         self.task = self.bind(recipe.task)
+        if saved is None and isinstance(self.task, Remarks):
+            for remark in self.task.remarks(self.model):
+                say(remark)
         self.optimiser = build_optimiser(self.model, recipe.optimiser)
         self.average = None if recipe.ema is None else Average(self.model, recipe.ema)
         self.generator = torch.Generator(team.device)
@@ -126,7 +130,9 @@ class Run:
     # what it is made of
 
     def bind(self, task: Task) -> Task:
-        """The task, with the models that it needs."""
+        """The task, with the weights of classes and the models that it needs."""
+        if isinstance(task, NeedsWeights):
+            task = task.weighed(lambda: class_weights(self.splits.train).tolist())
         if not isinstance(task, NeedsModels):
             return task
 

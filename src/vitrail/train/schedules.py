@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from vitrail.errors import ConfigError
+from vitrail.fields import Range, check_fields, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,8 @@ class Cosine:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("warmup", "floor"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"schedule.{name}={getattr(self, name)} is a share and must lie between 0 and 1.")
+        check_fields(self)
+        check_ranges(self, "schedule.", warmup=Range(0, 1), floor=Range(0, 1))
 
     def factor(self, step: int, steps: int) -> float:
         """What the peak rate is multiplied by at one step, counted from 0, of so many."""

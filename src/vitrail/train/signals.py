@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 from vitrail.data.loader import Loader
@@ -55,6 +56,26 @@ class Stopping:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+@contextmanager
+def leaving_with(sentence: str) -> Iterator[None]:
+    """Within it, Ctrl-C and SIGTERM end the work at once, with a sentence.
+
+    Raises:
+        Interrupted: when one of them came.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number, sentence)
+
+    watched = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, leave) for number in watched}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Stopped(Exception):

@@ -21,16 +21,19 @@ from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, 
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import from_pretrained
+from vitrail.pixels import MODES
 from vitrail.predict import refuse_no_model
 from vitrail.tasks.scores import in_words as score_in_words
+from vitrail.tasks.task import NeedsModels, Task
 from vitrail.train.asked import Asked, sketch
 from vitrail.train.building import card_of, in_words
 from vitrail.train.dryrun import dry_run as try_out
-from vitrail.train.fit import RunResult, fit
+from vitrail.train.fit import RunResult, done_without_report, fit
 from vitrail.train.lock import recipe_of, refuse_taken
 from vitrail.train.observers import Screen
 from vitrail.train.recipe import Recipe
 from vitrail.train.recipe_text import recipe_from_json
+from vitrail.train.signals import leaving_with
 from vitrail.weights.cards import default_checkpoint
 from vitrail.weights.files import read_json
 from vitrail.weights.hub import is_id
@@ -146,14 +149,15 @@ def fit_channels(recipe: Recipe, splits: Splits, say: Say) -> Recipe:
     """The recipe without RandAugment where pictures are neither grey nor in colour, which it cannot vary.
 
     Raises:
-        ConfigError: picture files have no such number of channels.
+        ConfigError: the pictures do not give so many channels.
     """
-    channels = recipe.model.changes.get("channels", splits.train.channels)
-    if channels not in (1, 3, 4, splits.train.channels):
-        raise ConfigError(
-            f"model.channels={channels}, and picture files give 1 (grey), 3 (colour) or 4 (colour and alpha). "
-            f"Type --set model.channels={splits.train.channels}."
+    given = splits.train.channels
+    channels = recipe.model.changes.get("channels", given)
+    if channels != given and not {channels, given} <= MODES.keys():
+        gives = (
+            "pictures give 1 (grey), 3 (colour) or 4 (colour and alpha)" if given in MODES else f"these have {given}"
         )
+        raise ConfigError(f"model.channels={channels}, and {gives}. Type --set model.channels={given}.")
     augment = recipe.data.augment
     if channels in (1, 3) or augment.randaugment is None:
         return recipe
@@ -179,6 +183,25 @@ def refuse_missing_weights(model: str, init: str | None) -> None:
             f"There are no weights at {init}. Give --init a folder, a file, a hub id (owner/name), or default for the "
             f"published ones."
         )
+
+
+def find_models(task: Task) -> Task:
+    """A task whose models, if it asks any, can be found from any folder.
+
+    Raises:
+        CheckpointError: there is no model at one of its sources.
+    """
+
+    def locate(source: str) -> str:
+        refuse_no_model(Path(source).expanduser())
+        if not (Path(source).expanduser().exists() or source in catalog.MODELS or is_id(source)):
+            raise CheckpointError(
+                f"The task {task.name} asks the model {source}, and there is none. Give a run, a folder, a name from "
+                f"`vitrail models` or a hub id (owner/name)."
+            )
+        return lasting(source)
+
+    return task.located(locate) if isinstance(task, NeedsModels) else task
 
 
 def refuse_unreadable(splits: Splits, data: str, say: Say) -> None:
@@ -240,18 +263,19 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
     folder = result.folder
     model = from_pretrained(folder, announce=lambda sentence: None)
     loader = Loader(splits.val, eval_transform(card_of(model).preprocessing), recipe.data.batch)
-    with fast_float32():
-        report = evaluate(model, recipe.task, loader)
-    page = write_report(
-        report,
-        folder,
-        title=f"{folder.name}: {recipe.model.name}",
-        dataset=splits.val,
-        model=model,
-        preprocessing=card_of(model).preprocessing,
-        learned=len(splits.train),
-    )
-    say(", ".join(f"{name} {score_in_words(name, value)}" for name, value in report.scores.items()))
+    with leaving_with(done_without_report(folder)):
+        with fast_float32():
+            report = evaluate(model, recipe.task, loader)
+        page = write_report(
+            report,
+            folder,
+            title=f"{folder.name}: {recipe.model.name}",
+            dataset=splits.val,
+            model=model,
+            preprocessing=card_of(model).preprocessing,
+            learned=len(splits.train),
+        )
+    say(", ".join(f"{name} {score_in_words(name, value)}" for name, value in report.telling.items()))
     say(f"The model is in {folder}, its report in {page}.")
     say(f"Next: vitrail predict {folder} PICTURE ...")
     say(f"      vitrail explain {folder} PICTURE")
@@ -308,7 +332,7 @@ def train(
     if not model.endswith(".json"):
         recipe = for_this_machine(recipe, device or str(usable_device(fastest_device())))
     recipe = asked.put_into(recipe)
-    recipe = replace(recipe, device=str(usable_device(recipe.device)))
+    recipe = replace(recipe, device=str(usable_device(recipe.device)), task=find_models(recipe.task))
     refuse_other_classes(recipe, splits)
     recipe = fit_channels(recipe, splits, say)
     folder = Path(out) if out is not None else free_folder(recipe.task.name, str(data), say)

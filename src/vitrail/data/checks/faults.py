@@ -65,6 +65,7 @@ NOTES = {  # read well, and good to know
     "deep": "scaled from 16 bits to 8",
     "transparent": "laid on white",
     "animated": "only the first frame is read",
+    "long": "a square cut out of the middle shows little of the rest",
     "bom": "a mark in front of UTF-8 that some programs trip over",
 }
 SEVERITIES: dict[str, Severity] = {

@@ -11,13 +11,14 @@ from typing import NamedTuple
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.decoding import decode, opened, orientation
 from vitrail.data.files import SUFFIXES, digest, shown
-from vitrail.errors import ImageError
+from vitrail.errors import ImageError, many
 
 MOST_THREADS = 8  # each may hold a picture of 64 million pixels
 AT_ONCE = 512  # pictures handed to the threads at a time: as much as is remembered in full
 TINY = 16  # pixels of the shorter side
 HUGE = 24_000_000  # pixels
 EXTREME = 8  # times as long as wide
+LONG = 3 / 2  # times as long as wide, as most cameras see; a square cut out of the middle of more loses a third
 UNEVEN = 10  # times as many pictures in one class as in another
 
 
@@ -45,7 +46,7 @@ class Look(NamedTuple):
         size: rows and columns as displayed.
         turned: whether EXIF says so.
         animated: whether more pictures are in the file.
-        transparent: whether it can be seen through.
+        transparent: whether any pixel can be seen through.
         error: why it cannot be decoded, if so; then only `digest` means anything.
     """
 
@@ -64,8 +65,9 @@ def look(entry: Entry) -> Look:
     try:
         with opened(entry.path) as (image, file):
             format, mode = image.format or "", image.mode
-            animated, transparent = getattr(image, "is_animated", False), image.has_transparency_data
+            animated = getattr(image, "is_animated", False)
             picture, turn = decode(image, file), orientation(image)
+            transparent = picture.mode == "RGBA" and picture.getchannel("A").getextrema()[0] != 255
             size = (picture.width, picture.height) if turn >= 5 else (picture.height, picture.width)
             return Look(digest(entry.path), format, mode, size, turn > 1, animated, transparent)
     except ImageError as error:
@@ -84,15 +86,25 @@ def picture_faults(entries: Iterable[Entry]) -> Iterator[Fault]:
     """Everything that only opening the files can show."""
     alike: dict[bytes, list[Entry]] = defaultdict(list)
     kinds: dict[str, list[Path]] = defaultdict(list)
+    decoded = 0
     for entry, seen in look_at_all(entries):
         if seen.error is not None:
             yield fault(seen.error.code, entry.path, seen.error.hint)
             continue
+        decoded += 1
         alike[seen.digest].append(entry)
         yield from own_faults(entry.path, seen)
         for kind in notable(seen):
             kinds[kind].append(entry.path)
     yield from duplicates(alike)
+    if long := kinds.pop("long", None):
+        be, their = ("is", "its") if len(long) == 1 else ("are", "their")
+        yield fault(
+            "long",
+            long[0],
+            f"{len(long)} of {many(decoded, 'picture')} {be} longer than 3:2; a model that reads squares sees {their} "
+            f"middle only. `--set model.image=ROWSxCOLUMNS` reads rectangles.",
+        )
     for kind, paths in kinds.items():
         count = "1 picture is" if len(paths) == 1 else f"{len(paths)} pictures are"
         yield fault(kind, paths[0], f"{count} {NOTABLE[kind]}" + (", this one first." if len(paths) > 1 else "."))
@@ -131,6 +143,7 @@ def notable(seen: Look) -> Iterator[str]:
         "deep": seen.mode.startswith(("I", "F")),
         "transparent": seen.transparent,
         "animated": seen.animated and seen.format != "TIFF",
+        "long": max(seen.size) > LONG * (min(seen.size) + 1),  # 500 x 333 is as near to 3:2 as pixels can be
     }
     return (kind for kind, holds in facts.items() if holds)
 

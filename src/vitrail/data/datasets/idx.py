@@ -3,7 +3,7 @@
 A folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
 `t10k-labels-idx1-ubyte`, each perhaps with `.gz`; `t10k` is the test part. An idx file is two zero bytes, the type of
 its values (8 = unsigned bytes), the number of its dimensions, each dimension as four bytes, the largest first, and
-the values.
+the values. Pictures are `count x rows x columns`, or, in any number of channels, `count x rows x columns x channels`.
 
 Source: Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten digits".
 """
@@ -25,7 +25,7 @@ from jaxtyping import UInt8
 
 from vitrail.data.dataset import Label
 from vitrail.data.files import shown
-from vitrail.data.images import PictureArray
+from vitrail.data.images import picture_of
 from vitrail.errors import DataError
 from vitrail.samples import Sample
 
@@ -71,7 +71,7 @@ class IdxPictures:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(PictureArray(self.pictures[index], f"{self.name}[{index}]"), int(self.targets[index]))
+        return Sample(picture_of(self.pictures[index], f"{self.name}[{index}]"), int(self.targets[index]))
 
     def labels(self) -> list[Label]:
         return self.targets.tolist()
@@ -188,9 +188,9 @@ def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = No
 
 def check_fit(files: dict[str, Path], pictures: tuple[int, ...], targets: np.ndarray) -> None:
     """Complain unless these are pictures, and there is one label for each."""
-    if len(pictures) not in (3, 4) or (len(pictures) == 4 and pictures[3] != 3) or 0 in pictures:
+    if len(pictures) not in (3, 4) or 0 in pictures:
         size = " x ".join(map(str, pictures))
-        raise IdxError("wrong-shape", files["images"], f"is {size}; pictures are count x rows x columns (x 3).")
+        raise IdxError("wrong-shape", files["images"], f"is {size}; pictures are count x rows x columns (x channels).")
     if targets.shape != pictures[:1]:
         count = " x ".join(map(str, targets.shape))
         raise IdxError("count-mismatch", files["labels"], f"has {count} labels for {pictures[0]} pictures.")

@@ -5,7 +5,9 @@ columns, in grey, of another world. Validation and test parts have a fifth as ma
 of the thing. Its colours, pattern, place, size and direction are drawn alike for all classes, and all shapes have the
 same area: nothing but the shape gives the class away. That the thing is lit lets a small network find it in minutes.
 
-A scene depends on nothing but seed, part and index, and has the same bytes on every machine.
+A scene depends on nothing but seed, part and index, and has the same bytes on every machine. With `channels=6`, or any
+other number, a colour has so many values: a wave that goes once round them, so that every channel shows the whole scene
+and none is a copy of another.
 """
 
 import hashlib
@@ -22,13 +24,14 @@ from jaxtyping import Bool, Float, UInt8
 from vitrail.data.chance import Draw, chance
 from vitrail.data.dataset import Label
 from vitrail.data.datasets.shapes import PATTERNS, SHAPES, Field, bar, exact, unit_area, wave
-from vitrail.data.images import PictureArray
+from vitrail.data.images import picture_of
 from vitrail.errors import DataError
 from vitrail.samples import Sample
 
 CLASSES = tuple(SHAPES)
 OUTLINES = {**SHAPES, "bar": bar}
 PARTS = ("train", "val", "test")
+LARGEST = 64_000_000  # values of one scene
 SMALLEST = 16  # rows and columns in which a shape can still be told
 
 LIT, DIM = (0.5, 0.9), (0.1, 0.35)  # lightness of colours, from 0 to 1
@@ -106,7 +109,7 @@ class Drawing(NamedTuple):
     """A scene as pixels.
 
     Attributes:
-        image: grey or RGB.
+        image: grey, RGB, or in any other number of channels.
         masks: for each thing that has a class, from the farthest to the nearest, where it is seen.
     """
 
@@ -283,11 +286,14 @@ class Scenes:
     task: str = "classify"
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise DataError(f"Scenes have channels=1 or channels=3, not {self.channels}.")
         if self.count < 1 or min(self.size) < SMALLEST:
             raise DataError(
                 f"{self.count} scenes of {self.size[0]}x{self.size[1]}: at least one, and {SMALLEST}x{SMALLEST} pixels."
+            )
+        if self.channels < 1 or math.prod(self.size) * self.channels > LARGEST:
+            raise DataError(
+                f"Scenes of {self.size[0]}x{self.size[1]} pixels in channels={self.channels}: at least one channel, "
+                f"and at most {LARGEST // 1_000_000} million values."
             )
         foreign = set(CLASSES).difference(self.classes)
         if foreign:
@@ -310,7 +316,7 @@ class Scenes:
 
     def __getitem__(self, index: int) -> Sample:
         drawing = self.draw(index)
-        picture = PictureArray(drawing.image, f"scenes:{self.part}[{index}]")
+        picture = picture_of(drawing.image, f"scenes:{self.part}[{index}]")
         return Sample(picture, self.classes.index(self.shape(index)), {"masks": drawing.masks})
 
     def labels(self) -> list[Label]:

@@ -1,0 +1,214 @@
+"""Every setting of a recipe: none can be given a number that makes no sense, and all of them stand in the manual."""
+
+import json
+import re
+import types
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from vitrail.data.mixing import Mixing
+from vitrail.data.open import open_splits
+from vitrail.data.transforms import Augment
+from vitrail.errors import ConfigError
+from vitrail.fields import typed
+from vitrail.recipes.vit import classify
+from vitrail.tasks.distill import Distil
+from vitrail.tasks.task import Task
+from vitrail.train.recipe import ModelChoice, Pictures, Recipe
+from vitrail.train.recipe_text import part_type, recipe_from_json, recipe_to_json, set_path
+
+GUIDE = (Path(__file__).parents[2] / "docs/guides/training.md").read_text()
+
+# what is typed for every field that holds a number, and what of it makes sense there
+MANY, ENDLESS = "1000000000", "1" + 400 * "0"
+TYPED = ("-Infinity", f"-{MANY}", "-1", "0", MANY, ENDLESS, "Infinity", "NaN")
+SENSIBLE = {
+    "epochs": {MANY},
+    "steps": {MANY},
+    "seed": {f"-{MANY}", "-1", "0", MANY, ENDLESS},
+    "ema": {"0"},
+    "patience": {MANY},
+    "clip": {MANY},
+    "accumulate": {MANY},
+    "processes": {MANY},
+    "save_every": {"0", MANY},
+    "task.smoothing": {"0"},
+    "task.weights": {MANY},
+    "task.trust": {"0"},
+    "data.batch": {MANY},
+    "data.workers": {"0"},
+    "data.augment.horizontal_flip": {"0"},
+    "data.augment.vertical_flip": {"0"},
+    "data.augment.jitter": {"0"},
+    "data.augment.erase": {"0"},
+    "data.mixing.mixup": {"0"},
+    "data.mixing.cutmix": {"0"},
+    "data.mixing.chance": {"0"},
+    "data.mixing.switch": {"0"},
+    "optimiser.decay": {"0"},
+    "optimiser.betas": {"0"},
+    "schedule.warmup": {"0"},
+    "schedule.floor": {"0"},
+}
+
+
+def everything() -> Recipe:
+    """A recipe with every part that it can have, and a number wherever one can stand."""
+    return Recipe(
+        model=ModelChoice(name="vit-tiny-16"),
+        task=Distil(classes=("cat", "dog"), teacher="runs/teacher", weights=(1.0, 2.0)),
+        data=Pictures(path="things", augment=Augment(), mixing=Mixing()),
+        steps=100,
+        ema=0.9,
+        patience=3,
+    )
+
+
+def leaves(part: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no part of its own, under the name that `--set` has for it."""
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{above}{field.name}.")
+        elif field.compare:
+            yield f"{above}{field.name}", value
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def numeric() -> list[str]:
+    """The fields that hold numbers."""
+    return [
+        path
+        for path, value in leaves(everything())
+        if is_number(value) or (isinstance(value, tuple) and value and all(map(is_number, value)))
+    ]
+
+
+@pytest.mark.parametrize("path", numeric())
+def test_a_number_that_makes_no_sense_is_refused_in_a_sentence(path):
+    value, accepted, refusals = dict(leaves(everything()))[path], set(), []
+    for text in TYPED:
+        try:
+            set_path(everything(), path, ",".join([text] * len(value)) if isinstance(value, tuple) else text)
+            accepted.add(text)
+        except ConfigError as error:
+            refusals.append(str(error))
+    assert accepted == SENSIBLE.get(path, set())
+    name = path.rpartition(".")[2]
+    assert [words for words in refusals if name not in words or not words.endswith(".")] == []
+
+
+def test_the_walk_meets_every_field_that_can_hold_a_number():
+    assert len(numeric()) >= 30
+    assert SENSIBLE.keys() <= set(numeric())
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("clip", "-1"),
+        ("clip", "0"),
+        ("clip", "nan"),
+        ("clip", "NaN"),
+        ("clip", "Infinity"),
+        ("patience", "-1"),
+        ("patience", "0"),
+        ("optimiser.decay", "-1"),
+        ("optimiser.betas", "2,3"),
+        ("optimiser.betas", "0.9"),
+        ("optimiser.betas", "0.9,1"),
+        ("optimiser.eps", "-1"),
+        ("optimiser.rate", "1e9"),
+        ("save_every", "-1"),
+        ("threads", "99999"),
+        ("data.workers", "99999"),
+        ("task.weights", "1,-1"),
+        ("task.weights", "0,0"),
+        ("task.weights", "uneven"),
+        ("task.how", "firm"),
+        ("epochs", "1e400"),
+        ("ema", "1"),
+        ("schedule.warmup", "1.5"),
+        ("data.augment.scale", "1,0.1"),
+        ("data.augment.scale", "0,1"),
+        ("data.augment.ratio", "-1,1"),
+        ("data.augment.jitter", "0,0,0,1"),
+        ("data.augment.erase", "2"),
+        ("data.augment.randaugment", "rand-m99"),
+        ("data.augment.randaugment", "rand-n1000000000"),
+        ("data.augment.randaugment", "rand-p2"),
+        ("data.augment.randaugment", "torchvision-m31"),
+        ("data.mixing.chance", "-0.1"),
+    ],
+)
+def test_what_is_typed_and_makes_no_sense_names_what_was_typed(path, text):
+    with pytest.raises(ConfigError) as refused:
+        set_path(everything(), path, text)
+    assert path.rpartition(".")[2] in str(refused.value) or text in str(refused.value)
+
+
+def test_a_recipe_with_every_part_comes_back_from_its_file():
+    assert recipe_from_json(json.loads(recipe_to_json(everything()))) == everything()
+
+
+# the manual
+
+
+def rows() -> dict[str, tuple[str, str, str]]:
+    """The table of settings: from scratch, with `--init`, what it does."""
+    found = re.findall(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| (.+?) \|$", GUIDE, flags=re.MULTILINE)
+    return {name: cells for name, *cells in found}
+
+
+def optional_parts(kind: type, above: str = "") -> Iterator[str]:
+    """Parts that may be left out as a whole."""
+    for name, hint in get_type_hints(kind).items():
+        part = part_type(hint)
+        if part is not None:
+            if isinstance(hint, types.UnionType):
+                yield f"{above}{name}"
+            yield from optional_parts(part, f"{above}{name}.")
+
+
+def settings() -> set[str]:
+    """Every name that `--set` takes, with one for all the fields of a model."""
+    found = {path for path, _ in leaves(everything())} | set(optional_parts(Recipe))
+    return {"model.NAME" if path == "model.changes" else path for path in found}
+
+
+def in_a_cell(value: Any) -> str:
+    """A value as the table has it."""
+    if isinstance(value, tuple):
+        return typed(tuple(f"{number:g}" for number in value))
+    if is_number(value):
+        return f"{value:g}"
+    return str(value).lower() if value in (None, True, False) else str(value)
+
+
+def test_every_setting_stands_in_the_guide_once_and_says_what_it_does():
+    assert rows().keys() == settings()
+    assert GUIDE.count("\n| `") == len(rows()) + 1, "the first row names the columns"
+    assert all(len(words) > 15 for _, _, words in rows().values())
+
+
+@pytest.mark.parametrize(("column", "init"), [(0, None), (1, "elsewhere")])
+def test_the_guide_says_what_training_really_does(column, init):
+    recipe = classify("scenes:400,size=32x32", open_splits("scenes:400,size=32x32"), init=init, say=lambda words: None)
+    task: Task = Distil(classes=recipe.task.classes, smoothing=recipe.task.smoothing, teacher="runs/teacher")
+    told = dict(leaves(replace(recipe, task=task)))
+    compared = 0
+    for name, cells in rows().items():
+        cell = cells[column]
+        if cell.startswith("`") and name in told:
+            assert (name, cell) == (name, f"`{in_a_cell(told[name])}`")
+            compared += 1
+        if cell == "off":
+            assert recipe.data.mixing is None
+    assert compared >= 30
