@@ -1,21 +1,50 @@
 """What a model is and what it costs, worked out without running it: torch's meta device has shapes and no numbers."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail import catalog
+from vitrail.core.attention import Attention
 from vitrail.core.init import Undrawn
+from vitrail.core.quick import CACHE
 from vitrail.core.tokens import Tokens
+from vitrail.errors import ConfigError
 from vitrail.loading import create_model, family_of, from_pretrained
 from vitrail.weights.card import Card
 from vitrail.weights.cards import Checkpoint, default_checkpoint
 
 FLOAT32 = 4  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionCost:
+    """What it takes that tokens look at each other, for one picture.
+
+    Attributes:
+        tokens: how many vectors a block works on.
+        grid: rows and columns of patches among them.
+        patch: pixels of the picture to each patch, rows and columns.
+        layers: how many layers attend.
+        heads: of the layer that weighs most.
+        pairs: of a token that looks and one that is looked at, in that layer. All of them are weighed in each head.
+        layer: bytes that its weights would take in float32 if they were kept, as a fused kernel never does.
+        all: bytes that those of all layers would take.
+    """
+
+    tokens: int
+    grid: tuple[int, int]
+    patch: tuple[int, int]
+    layers: int
+    heads: int
+    pairs: int
+    layer: int
+    all: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +61,8 @@ class Description:
             one and print half of this. Matrix products, convolutions and attention are counted, the rest is not.
         tokens: how many vectors a block works on, `None` for a model without tokens.
         grid: rows and columns of patches among them.
+        attention: what it takes that they look at each other, `None` for a model without tokens or attention.
+        attention_before: the same with the patches that the source has, where `patch` is changed and they still fit.
         kept: bytes that training keeps of each picture, in float32, until its gradient is known.
     """
 
@@ -43,6 +74,8 @@ class Description:
     operations: int
     tokens: int | None
     grid: tuple[int, int] | None
+    attention: AttentionCost | None
+    attention_before: AttentionCost | None
     kept: int
 
     @property
@@ -67,8 +100,43 @@ def count_operations(model: nn.Module, images: Tensor) -> int:
     return counter.get_total_flops()
 
 
+def choose_counted_kernel(attention: nn.Module, given: tuple[Any, ...]) -> None:
+    """Before an attention layer is counted: the kernel that stands for the one it would take."""
+    assert isinstance(attention, Attention)
+    query, key = given[0], given[1]
+    if query.shape[-2] * key.shape[-2] * query.element_size() > CACHE:
+        attention.kernel = as_fused
+
+
+class KeptByFused(torch.autograd.Function):
+    """Fused attention as far as memory goes: it keeps what it is given and what it answers, and no weights."""
+
+    @staticmethod
+    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        answer = query.new_empty(*query.shape[:-1], value.shape[-1])
+        context.save_for_backward(query, key, value, answer)
+        return answer
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Any:
+        raise NotImplementedError("nothing is computed on the meta device")
+
+
+def as_fused(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float, dropout: float = 0.0
+) -> Tensor:
+    """What torch's fused kernel would keep; on the meta device torch itself has only the plain one."""
+    return KeptByFused.apply(query, key, value)
+
+
 def count_kept(model: nn.Module, images: Tensor) -> int:
-    """Bytes that the forward pass keeps for the backward pass, beside the parameters."""
+    """Bytes that the forward pass keeps for the backward pass, beside the parameters.
+
+    Weights of attention are counted where they are short enough to be computed whole (`core.quick`).
+    """
+    for part in model.modules():
+        if isinstance(part, Attention):
+            part.register_forward_pre_hook(choose_counted_kernel)
     parameters = {storage(parameter) for parameter in model.parameters()}
     kept: dict[int, Tensor] = {}  # the tensors are held, so that no memory is counted twice under one number
 
@@ -91,12 +159,58 @@ def find_tokens(model: nn.Module, images: Tensor) -> Tokens | None:
         return encode(images)
 
 
+def cost_of_attention(model: nn.Module, images: Tensor) -> AttentionCost | None:
+    """What the attention of one picture takes, from the shapes that each of its layers is called with."""
+    asked: list[tuple[int, int]] = []  # heads and pairs of each layer
+
+    def note(layer: nn.Module, given: tuple[Any, ...]) -> None:
+        assert isinstance(layer, Attention)
+        query, key, *_ = given
+        asked.append((layer.heads, query.shape[0] * query.shape[1] * key.shape[1]))
+
+    hooks = [part.register_forward_pre_hook(note) for part in model.modules() if isinstance(part, Attention)]
+    tokens = find_tokens(model, images)
+    for hook in hooks:
+        hook.remove()
+    if tokens is None or not asked:
+        return None
+    heads, pairs = max(asked, key=math.prod)
+    rows, columns = tokens.grid
+    return AttentionCost(
+        tokens=tokens.x.shape[1],
+        grid=tokens.grid,
+        patch=(images.shape[2] // rows, images.shape[3] // columns),
+        layers=len(asked),
+        heads=heads,
+        pairs=pairs,
+        layer=FLOAT32 * heads * pairs,
+        all=FLOAT32 * sum(map(math.prod, asked)),
+    )
+
+
 def without_numbers(source: str | Path, changes: dict[str, Any]) -> nn.Module:
     """The model of a source as shapes alone; a published size is never fetched."""
     if Path(source).exists() or str(source) not in catalog.MODELS:
         return from_pretrained(source, announce=lambda sentence: None, **changes).to("meta")
     with torch.device("meta"), Undrawn():
         return create_model(str(source), **changes)
+
+
+def one_picture(model: nn.Module) -> Tensor:
+    """A picture as the model reads it, of shape alone."""
+    preprocessing = cast(Any, model.card).preprocessing
+    return torch.empty(1, preprocessing.channels, *preprocessing.size, device="meta")
+
+
+def before(source: str | Path, changes: dict[str, Any]) -> AttentionCost | None:
+    """What attention would take with the patches that a source has; `None` where nobody asks for others."""
+    if "patch" not in changes:
+        return None
+    try:
+        model = without_numbers(source, {name: value for name, value in changes.items() if name != "patch"})
+    except ConfigError:  # the other changes do not go with them
+        return None
+    return cost_of_attention(model, one_picture(model))
 
 
 def describe(source: str | Path, **changes: Any) -> Description:
@@ -111,7 +225,7 @@ def describe(source: str | Path, **changes: Any) -> Description:
     """
     model = without_numbers(source, changes)
     card: Any = model.card
-    images = torch.empty(1, card.preprocessing.channels, *card.preprocessing.size, device="meta")
+    images = one_picture(model)
     tokens = find_tokens(model, images)
     return Description(
         family=family_of(model).name,
@@ -122,5 +236,7 @@ def describe(source: str | Path, **changes: Any) -> Description:
         operations=count_operations(model, images),
         tokens=None if tokens is None else tokens.x.shape[1],
         grid=None if tokens is None else tokens.grid,
+        attention=cost_of_attention(model, images),
+        attention_before=before(source, changes),
         kept=count_kept(model, images),
     )

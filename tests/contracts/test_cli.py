@@ -12,6 +12,8 @@ import pytest
 import tyro
 
 from vitrail.cli import main as cli
+from vitrail.cli import usage
+from vitrail.cli.flags import each_set
 from vitrail.cli.main import EVERY_VERB, VERBS, find, main
 from vitrail.errors import VitrailError
 
@@ -22,10 +24,11 @@ FLAGS = {
     "resume": "--workers --device",
     "evaluate": "--data --out --batch --workers --device --json",
     "predict": "--top --features --json --csv --batch --device",
-    "explain": "--at --layer --head --out --device",
+    "explain": "--method --at --layer --head --target --faithful --positions --data --out --device",
     "models": "--json",
     "info": "--set --json",
     "convert": "--from --to --model --set",
+    "benchmark": "--data --model --out --batch --workers --device --json",
     "doctor": "--json",
     "demo": "--out",
 }
@@ -36,7 +39,7 @@ def understood(command: str) -> dict:
     """What a command line is taken to mean, without doing it."""
     verb, *words = shlex.split(command)
     meaning = functools.wraps(find(verb))(lambda *given, **named: named)
-    return tyro.cli(meaning, args=words, config=EVERY_VERB)
+    return tyro.cli(meaning, args=each_set(words), config=EVERY_VERB)
 
 
 def commands_in(page: Path) -> list[str]:
@@ -118,7 +121,50 @@ def test_an_unknown_verb_says_which_was_meant(capsys):
 
 def test_an_unknown_flag_is_a_usage_error_that_names_the_right_one(capsys):
     assert main(["doctor", "--jsn"]) == 2
-    assert "--json" in capsys.readouterr().err
+    assert "Did you mean --json?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("check shapes", "shapes needs --data in front of it. Type: vitrail check --data shapes"),
+        ("check 'my shapes' --json", "Type: vitrail check --json --data 'my shapes'"),
+        ("check", "`vitrail check` needs --data PATH. Type: vitrail check --data PATH"),
+        ("check --data", "--data stands alone. Type what it should be: --data PATH"),
+        ("check a b", "`vitrail check` takes options only; 'a' is a word too many."),
+        ("evaluate runs/x", "also needs --data PATH. Type: vitrail evaluate runs/x --data PATH"),
+        ("convert R", "`vitrail convert` also needs OUT. Type: vitrail convert R OUT"),
+        ("convert R --to timm", "Type: vitrail convert R OUT --to timm"),
+        ("predict", "`vitrail predict` needs RUN and PICTURE. Type: vitrail predict RUN PICTURE ..."),
+        ("predict R a.png --top", "--top stands alone. Type what it should be: --top N"),
+        ("train", "`vitrail train` needs MODEL and --data PATH. Type: vitrail train MODEL --data PATH"),
+        ("train m --data x --set data.batch 16", "without spaces: --set data.batch=16"),
+        ("train m --data x --set a=1 data.batch 16", "`vitrail train` takes MODEL; 'data.batch' is a word too many."),
+        ("train m --data x --dry_runn", "There is no option --dry_runn. Did you mean --dry-run?"),
+        ("info a b", "`vitrail info` takes SOURCE; 'b' is a word too many. `vitrail info --help` tells the rest."),
+        ("explain R x.png --method atention", "takes attention, rollout, relevance or gradient, not 'atention'."),
+        ("doctor --json=yes", "--json takes nothing after it. Type --json alone."),
+        ("doctor -x", "There is no option -x. `vitrail doctor --help` lists all there are."),
+    ],
+)
+def test_what_means_nothing_is_one_sentence_that_says_what_to_type(command, sentence, capsys):
+    assert main(shlex.split(command)) == 2
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert said.err.startswith("vitrail: ")
+    assert len(said.err.splitlines()) == 1
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_a_verb_takes_is_read_off_its_signature_as_its_help_says(verb, capsys):
+    places, flags = usage.takes(find(verb))
+    main([verb, "--help"])
+    told = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert all(place.shown in told for place in places)
+    for name, flag in flags.items():
+        takes = f"{{{','.join(flag.choices)}}}" if flag.choices else flag.takes
+        assert f"{name} {takes}".rstrip() in told
 
 
 def test_a_mistake_of_a_person_is_one_sentence(verb_that, capsys):
@@ -181,7 +227,18 @@ def test_every_command_in_the_manual_is_understood(page):
         ),
         (
             "explain RUN rose.jpg --at 410 37 --layer 11",
-            {"image": "rose.jpg", "at": (410, 37), "layer": 11, "head": "mean"},
+            {"image": "rose.jpg", "at": ((410, 37),), "layers": (10,), "heads": "mean"},  # people count from 1
+        ),
+        (
+            "explain RUN cat.jpg --at 410 37 --at 20 400 --layers 3 6 9 12 --heads all",
+            {"at": ((410, 37), (20, 400)), "layers": (2, 5, 8, 11), "heads": "all", "method": "attention"},
+        ),
+        ("explain RUN cat.jpg --head 2 --layers -1 last", {"heads": 1, "layers": (-1, "last")}),
+        ("explain RUN --heads", {"heads": "each", "image": None}),
+        ("explain RUN --positions", {"positions": True, "image": None}),
+        (
+            "explain RUN cat.jpg --method relevance --target tabby --faithful",
+            {"method": "relevance", "target": "tabby", "faithful": True, "at": (), "layers": ()},
         ),
         (
             "convert FILE --from torchvision --model vit-tiny-16 --set patch=2 OUT",
@@ -189,6 +246,15 @@ def test_every_command_in_the_manual_is_understood(page):
         ),
         ("models 'vit*'", {"pattern": "vit*"}),
         ("info vit-base-16 --set image=384", {"source": "vit-base-16", "set": ("image=384",)}),
+        (
+            "info vit-tiny-16 --set image=256 patch=1 --set=depth=2 heads=2 --json",
+            {"source": "vit-tiny-16", "set": ("image=256", "patch=1", "depth=2", "heads=2"), "json": True},
+        ),
+        ("info --set image=256 patch=1 ./a=b", {"source": "./a=b", "set": ("image=256", "patch=1")}),
+        (
+            "convert FILE --from timm --model x --set patch=2 image=32 OUT",
+            {"out": "OUT", "set": ("patch=2", "image=32")},
+        ),
     ],
 )
 def test_commands_mean_what_they_say(command, meaning):
@@ -202,3 +268,21 @@ def test_the_manual_is_searched_for_commands(tmp_path):
         ["models", "vit*"],
         ["train", "x", "--data", "y"],
     ]
+
+
+def test_info_says_what_pixels_as_tokens_take(capsys):
+    assert main(shlex.split("info vit-tiny-16 --set image=256 patch=1")) == 0
+    rows = {line[:16].strip(): line[16:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["tokens"] == "65,537: 1 in front, and 256 x 256 patches (65,536)"
+    assert rows["attention"] == (
+        "4.3e9 pairs of tokens in each layer; to keep the weights of 3 heads takes 51.5 GB a picture for one layer, "
+        "618 GB for all 12"
+    )
+    assert rows["with patch 16"].startswith("257: 1 in front, and 16 x 16 patches (256); 66,049 pairs")
+    assert rows["with patch 16"].endswith(": 65,029 times fewer pairs")
+
+
+def test_info_compares_with_other_patches_only_where_they_are_changed_and_fit(capsys):
+    for changes in ("", "--set image=256", "--set image=20 patch=5"):
+        assert main(shlex.split(f"info vit-tiny-16 {changes}")) == 0
+        assert "with patch" not in capsys.readouterr().out

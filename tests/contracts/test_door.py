@@ -62,4 +62,4 @@ def test_a_name_that_is_not_there_says_which_are():
 def test_every_kind_of_error_is_a_vitrail_error():
     kinds = [getattr(vitrail, name) for name in vitrail.__all__ if name.endswith("Error")]
     assert all(issubclass(kind, vitrail.VitrailError) for kind in kinds)
-    assert len(kinds) == 7
+    assert len(kinds) == 8

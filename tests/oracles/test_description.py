@@ -26,6 +26,28 @@ def test_a_larger_picture_has_more_tokens():
     assert (found.grid, found.tokens) == ((24, 24), 577)
 
 
+def test_attention_weighs_every_pair_of_tokens_in_every_head_of_every_layer():
+    cost = vitrail.describe("vit-tiny-16", image=(32, 64), patch=8, depth=5, registers=2).attention
+    assert cost is not None
+    tokens = 1 + 2 + 4 * 8
+    assert (cost.tokens, cost.grid, cost.patch) == (tokens, (4, 8), (8, 8))
+    assert (cost.layers, cost.heads, cost.pairs) == (5, 3, tokens**2)
+    assert (cost.layer, cost.all) == (3 * tokens**2 * 4, 5 * 3 * tokens**2 * 4)
+
+
+def test_pixels_as_tokens_are_told_beside_the_patches_of_the_model():
+    found = vitrail.describe("vit-tiny-16", image=256, patch=1)
+    assert found.attention is not None
+    assert found.attention_before is not None
+    assert found.attention.tokens == 1 + 65_536
+    assert (found.attention_before.tokens, found.attention_before.patch) == (1 + 256, (16, 16))
+
+
+@pytest.mark.parametrize("changes", [{}, {"image": 256}, {"image": 20, "patch": 5}])
+def test_nothing_is_beside_where_patches_stay_or_do_not_fit(changes):
+    assert vitrail.describe("vit-tiny-16", **changes).attention_before is None
+
+
 def test_what_a_linear_layer_keeps_is_its_input():
     layer, images = torch.nn.Linear(10, 7, device="meta"), torch.empty(5, 10, device="meta")
     assert count_kept(layer, images) == 5 * 10 * 4
@@ -33,3 +55,8 @@ def test_what_a_linear_layer_keeps_is_its_input():
 
 def test_a_name_is_never_fetched():
     assert vitrail.describe("vit-huge-14").card.licence == ""
+
+
+def test_long_attention_is_not_taken_to_keep_its_weights():
+    short, long = (vitrail.describe("vit-tiny-16", image=32 * side, depth=1, patch=2).kept for side in (1, 4))
+    assert long < 20 * short  # sixteen times the tokens; the weights alone would be 256 times as many

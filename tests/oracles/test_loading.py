@@ -372,7 +372,32 @@ def test_what_a_foreign_library_cannot_be_told_is_said(tmp_path):
     heard = []
     save_pretrained(model, tmp_path, format="timm", announce=heard.append)
     assert heard[0] == "timm cannot be told that resampler is tensor and was written as pillow."
-    assert heard[-1] == f"Saved to {tmp_path} (timm)."
+    opening = f"timm.create_model('local-dir:{tmp_path}', pretrained=True)"
+    assert heard[-1] == f"Saved to {tmp_path} (timm). It is loaded there by {opening}."
+
+
+def test_what_a_foreign_library_is_told_is_not_said(tmp_path):
+    heard = []
+    save_pretrained(tiny(drop_path=0.1, dropout=0.2), tmp_path, format="timm", announce=heard.append)
+    assert heard[:-1] == ["timm cannot be told that dropout is 0.2 in training."]
+    assert json.loads((tmp_path / "config.json").read_text())["model_args"]["drop_path_rate"] == 0.1
+    assert from_pretrained(tmp_path, announce=quiet).config.drop_path == 0.1
+
+
+@pytest.mark.parametrize(("classes", "opened"), [(3, "ViTForImageClassification"), (0, "ViTModel")])
+def test_what_is_said_to_load_a_folder_in_transformers_loads_it(tmp_path, classes, opened):
+    import transformers
+
+    heard = []
+    save_pretrained(tiny(classes=classes), tmp_path, format="transformers", announce=heard.append)
+    typed = heard[-1].partition("It is loaded there by ")[2].removesuffix(".")
+    assert type(eval(typed, {"transformers": transformers})).__name__ == opened
+
+
+def test_our_own_folder_needs_no_words_to_be_loaded(tmp_path):
+    heard = []
+    save_pretrained(tiny(), tmp_path, announce=heard.append)
+    assert heard == [f"Saved to {tmp_path} (vitrail)."]
 
 
 def test_a_model_made_by_hand_is_saved_with_a_card_of_its_own(tmp_path):

@@ -1,9 +1,9 @@
 """`vitrail explain`: what a model looked at, and what its answer rests on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import UseAppendAction
+from tyro.conf import Positional, UseAppendAction
 
 from vitrail.cli.flags import Source, Switch, Word, read_by, shown
 from vitrail.errors import UsageError
@@ -11,15 +11,19 @@ from vitrail.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
+    from vitrail.predict import Predictor
+
+EXAMINED = 64  # pictures on which it is measured what each head does
+
 
 def point(x: str, y: str) -> tuple[float, float]:
     """A place in a picture."""
     return float(x), float(y)
 
 
-def head_of(text: str) -> int | str:
-    """Which head is meant: from 1 as people count, or from the end."""
-    return text if text in ("mean", "all") else from_zero(text)
+def head_of(text: str = "each") -> int | str:
+    """Which head is meant: from 1 as people count, or from the end; without a word, what each does."""
+    return text if text in ("mean", "all", "each") else from_zero(text)
 
 
 def layer_of(text: str) -> int | str:
@@ -43,9 +47,9 @@ At = Annotated[tuple[Point, ...], UseAppendAction, shown("X Y")]
 Layer = Annotated[int | str, read_by(layer_of, "--layers", "numbers counted from 1, such as 3 6 9 12, or names")]
 Layers = Annotated[tuple[Layer, ...], shown("N", aliases=("--layer",))]
 Heads = Annotated[
-    int | Literal["mean", "all"],
+    int | Literal["mean", "all", "each"],
     shown("N|mean|all", aliases=("--head",)),
-    read_by(head_of, "--heads", "a number counted from 1, mean or all"),
+    read_by(head_of, "--heads", "a number counted from 1, mean or all", counts=(0, 1)),
 ]
 Method = Annotated[Literal["attention", "rollout", "relevance", "gradient"], shown()]
 
@@ -67,18 +71,69 @@ def refuse_beyond(model: "nn.Module", layers: tuple[int | str, ...], heads: int 
         raise UsageError(f"--heads {heads + (heads >= 0)}: this model has heads 1 to {most}.")
 
 
-def scenes_of(run: str) -> str | None:
-    """The generated scenes that a run has learned from, if it has."""
+def learned_from(run: str) -> str:
+    """The data that a run has learned from, as it was typed; empty where nothing says it."""
     import json
 
     recipe = Path(run) / "recipe.json"
-    data = json.loads(recipe.read_text(encoding="utf-8"))["data"]["path"] if recipe.is_file() else ""
-    return data if data.startswith("scenes:") else None
+    return json.loads(recipe.read_text(encoding="utf-8"))["data"]["path"] if recipe.is_file() else ""
+
+
+def evidence(
+    ask: "Predictor", run: str, image: str, method: str, target: str | None, faithful: bool, out: Path
+) -> None:
+    """Draw what an answer rests on, and say how far that can be trusted."""
+    from dataclasses import replace
+
+    found = ask.evidence(image, method, target, faithful=faithful)
+    if faithful and (data := learned_from(run)).startswith("scenes:"):
+        found = replace(found, found=(*found.found, ask.pointing(data, method).sentence()))
+    print(f"{found.save(out)}: {found.caption().title}.")
+    print("\n".join([*([f"{found.answer}."] if found.answer else []), *found.found]))
+
+
+def looks(ask: "Predictor", image: str, at: tuple, layers: tuple, heads: Any, out: Path) -> None:
+    """Draw where tokens looked, and say what that cost."""
+    from vitrail.explain.attention import cost, sheet
+
+    refuse_beyond(ask.model, layers, heads)
+    found = ask.look(image, at=at or (None,), layers=layers or (-1,), head=heads)
+    drawing = sheet(found)
+    asked = " and ".join(dict.fromkeys(look.asked.words for look in found))
+    print(f"{drawing.save(out)}: {drawing.caption().title}, asked about {asked}.")
+    print("\n".join([*([f"{drawing.answer}."] if drawing.answer else []), cost(found)]))
+
+
+def each_head(ask: "Predictor", run: str, data: str | None, out: Path) -> None:
+    """Draw and say what each head does.
+
+    Raises:
+        UsageError: nothing says on which pictures.
+    """
+    from vitrail.cli.screen import table
+    from vitrail.data.dataset import Subset
+    from vitrail.data.loader import Loader
+    from vitrail.data.transforms import eval_transform
+    from vitrail.evaluate.judge import part_to_judge
+    from vitrail.explain.heads import examine_heads
+
+    shown = data or learned_from(run)
+    if not shown:
+        raise UsageError(f"What each head does is measured on pictures: vitrail explain {run} --heads --data PATH.")
+    dataset = part_to_judge(run, shown, ask.card.labels or None, print).dataset
+    step = max(len(dataset) // EXAMINED, 1)  # spread evenly, as their classes often stand in order
+    chosen = Subset(dataset, list(range(0, len(dataset), step))[:EXAMINED])
+    loader = Loader(chosen, eval_transform(ask.card.preprocessing), batch=16, workers=0)
+    found = examine_heads(ask.model, ask.task, loader.epoch(0))
+    forms = {"layer": ".0f", "head": ".0f", "distance": ".1f", "entropy": ".3f", "diagonal": ".3f", "loss": "+.4f"}
+    rows = [[format(row[name], form) for name, form in forms.items()] for row in found.table()]
+    table(("layer", "head", "pixels away", "entropy", "at itself", "loss without it"), rows)
+    print("\n".join([*found.sentences(), f"The drawing is in {found.save(out)}."]))
 
 
 def explain(
     run: Source,
-    image: Source,
+    image: Positional[str | None] = None,
     *,
     method: Method = "attention",
     at: At = (),
@@ -86,51 +141,56 @@ def explain(
     heads: Heads = "mean",
     target: Word = None,
     faithful: Switch = False,
-    out: Annotated[Path, shown("PATH")] = Path("attention.png"),
+    positions: Switch = False,
+    data: Annotated[str | None, shown("PATH")] = None,
+    out: Annotated[Path | None, shown("PATH")] = None,
     device: Word = None,
 ) -> None:
     """Draw what a model looked at, or what its answer rests on, over the picture. Its numbers go beside, as .npz.
 
     Args:
         run: a run, a folder, a name from `vitrail models` or a hub id.
-        image: the picture.
+        image: the picture; none for --heads alone and --positions, which are about the model.
         method: attention (without it) for single tokens and layers; rollout follows attention through all layers;
             relevance weighs it by what it did for the answer; gradient goes by pixel and needs no attention.
         at: the pixel to ask about, x then y, in the picture as displayed; may be repeated. Without it the class token
             is asked. A pixel that the model does not see is replaced by the nearest that it does, and that is said.
         layers: which, counted from 1; the last without it.
-        heads: which, counted from 1; the mean of all without it, or all to see each.
+        heads: which, counted from 1; the mean of all without it, or all to see each. Alone, and without a picture, it
+            says what each head does: how far and how widely it looks, and the loss without it.
         target: the class that relevance and gradient explain; the model's answer without it.
         faithful: say on the drawing how far it can be trusted: what hiding and showing its strongest parts does to the
             answer, whether it depends on what the model has learned, and, for generated scenes, whether it points at
             the object.
-        out: where the drawing goes: a name that ends with .png, .jpg, .webp, .pdf or .svg.
+        positions: draw how the model knows where its patches are.
+        data: labelled pictures for --heads alone; those that the run was judged by without it.
+        out: where the drawing goes: a name that ends with .png, .jpg, .webp, .pdf or .svg; attention.png, heads.png or
+            positions.png without it.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
     """
-    from dataclasses import replace
-
-    from vitrail.explain.attention import cost, sheet
     from vitrail.explain.drawing import check_place
     from vitrail.predict import predictor
 
+    about_model = positions or heads == "each"
+    if about_model == (image is not None):
+        raise UsageError(
+            "--positions and --heads alone are about the model: leave out the picture."
+            if image
+            else f"Which picture? Type: vitrail explain {run} PICTURE; or --heads or --positions, about the model."
+        )
     whole = method != "attention" or target is not None or faithful
     if whole and (at or layers or heads != "mean"):
         raise UsageError("--at, --layers and --heads ask single tokens; leave out --method, --target and --faithful.")
+    out = out or Path("positions.png" if positions else "heads.png" if about_model else "attention.png")
     check_place(out)
     ask = predictor(run, device=device)
-    if whole:
-        found = ask.evidence(image, method, target, faithful=faithful)
-        if faithful and (scenes := scenes_of(run)):
-            found = replace(found, found=(*found.found, ask.pointing(scenes, method).sentence()))
-        print(f"{found.save(out)}: {found.caption().title}.")
-        said = found.found
+    if positions:
+        from vitrail.explain.positions import positions_of
+
+        print(f"The drawing is in {positions_of(ask.model).save(out)}.")
+    elif image is None:
+        each_head(ask, run, data, out)
+    elif whole:
+        evidence(ask, run, image, method, target, faithful, out)
     else:
-        refuse_beyond(ask.model, layers, heads)
-        looks = ask.look(image, at=at or (None,), layers=layers or (-1,), head=heads)
-        found = sheet(looks)
-        asked = " and ".join(dict.fromkeys(look.asked.words for look in looks))
-        print(f"{found.save(out)}: {found.caption().title}, asked about {asked}.")
-        said = (cost(looks),)
-    for sentence in (f"{found.answer}." if found.answer else "", *said):
-        if sentence:
-            print(sentence)
+        looks(ask, image, at, layers, heads, out)

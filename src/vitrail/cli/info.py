@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitrail.cli.flags import Set, Source, Switch
+from vitrail.errors import many
 
 if TYPE_CHECKING:
-    from vitrail.description import Description
+    from vitrail.description import AttentionCost, Description
     from vitrail.preprocessing import Preprocessing
 
 BATCH = 16  # pictures in the step whose memory is told
@@ -20,7 +21,7 @@ def info(source: Source, *, set: Set = (), json: Switch = False) -> None:
 
     Args:
         source: a name from `vitrail models`, a folder, a run or a hub id.
-        set: a field of its configuration that should be otherwise, such as image=384; may be repeated.
+        set: a field of its configuration that should be otherwise, such as image=384; several may follow.
         json: print one JSON object.
     """
     from vitrail.cli.screen import print_json_lines, table
@@ -57,14 +58,50 @@ def uses(found: "Description") -> Iterator[tuple[str, str]]:
     reads = found.card.preprocessing
     yield "reads", f"{reads.channels} channels of {reads.size[0]} x {reads.size[1]} pixels (rows x columns)"
     if found.tokens is not None and found.grid is not None:
-        rows, columns = found.grid
-        yield "tokens", f"{found.tokens}: {found.tokens - rows * columns} in front, and {rows} x {columns} patches"
+        yield "tokens", tokens(found.tokens, found.grid)
+    if found.attention is not None:
+        yield "attention", attention(found.attention)
+    if found.attention is not None and found.attention_before is not None:
+        yield beside(found.attention, found.attention_before)
     yield "preprocessing", preprocessing(reads)
     if labels := found.card.labels:
         more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
         yield "labels", ", ".join(labels[:8]) + more
     parts = dataclasses.asdict(found.config).items()
     yield "configuration", ", ".join(f"{name}={value}" for name, value in parts if value)  # what is there
+
+
+def tokens(count: int, grid: tuple[int, int]) -> str:
+    """How many there are, and where."""
+    patches = grid[0] * grid[1]
+    return f"{count:,}: {count - patches} in front, and {grid[0]} x {grid[1]} patches ({patches:,})"
+
+
+def attention(cost: "AttentionCost") -> str:
+    """How much there is to weigh, and what it would take to keep it."""
+    from vitrail.environment import size
+
+    return (
+        f"{rounded(cost.pairs)} pairs of tokens in each layer; to keep the weights of {many(cost.heads, 'head')} takes "
+        f"{size(cost.layer)} a picture for one layer, {size(cost.all)} for all {cost.layers}"
+    )
+
+
+def beside(found: "AttentionCost", before: "AttentionCost") -> tuple[str, str]:
+    """The same with the patches that the model has before they are changed."""
+    rows, columns = before.patch
+    times = max(found.pairs, before.pairs) / min(found.pairs, before.pairs)
+    compared = "fewer" if before.pairs <= found.pairs else "more"
+    shares = f"{times:,.0f}" if times >= 100 else f"{times:.2g}"
+    return (
+        f"with patch {rows}" if rows == columns else f"with patch {rows} x {columns}",
+        f"{tokens(before.tokens, before.grid)}; {attention(before)}: {shares} times {compared} pairs",
+    )
+
+
+def rounded(count: int) -> str:
+    """A number as people say it: in full while that is short."""
+    return f"{count:,}" if count < 1_000_000 else f"{count:.1e}".replace("e+0", "e").replace("e+", "e")
 
 
 def preprocessing(reads: "Preprocessing") -> str:

@@ -1,5 +1,6 @@
 """`vitrail VERB ...`: the verb is read first, and only that verb's file is imported."""
 
+import functools
 import importlib
 import os
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from vitrail.cli.flags import each_set
 from vitrail.errors import UsageError, VitrailError, unknown
 
 VERBS = {
@@ -21,6 +23,7 @@ VERBS = {
     "models": "list the models by name",
     "info": "tell a model's size, cost, input, licence and origin",
     "convert": "write a model down for vitrail, transformers or timm",
+    "benchmark": "put a model's score beside published ones",
     "doctor": "examine this machine and say what is missing and what to type",
     "demo": "train a small model on generated pictures and see what it looks at, in minutes",
 }
@@ -55,6 +58,26 @@ def find(verb: str) -> Callable[..., None]:
     return getattr(importlib.import_module(f"vitrail.cli.{verb}"), verb)
 
 
+def understood(verb: str, typed: Sequence[str]) -> Callable[[], None]:
+    """A verb with the options that were typed, not yet done.
+
+    Raises:
+        UsageError: the words mean nothing; says what to type instead.
+        SystemExit: its help has been printed, or, in tyro's own way, what was not understood.
+    """
+    function = find(verb)
+    later = functools.wraps(function)(lambda *given, **named: functools.partial(function, *given, **named))
+    read = functools.partial(tyro.cli, later, prog=f"vitrail {verb}", args=each_set(typed), config=EVERY_VERB)
+    try:
+        return read(console_outputs=False)  # pyright: ignore[reportReturnType] - what `later` gives
+    except SystemExit as stop:
+        from vitrail.cli.usage import mistake
+
+        if stop.code and (sentence := mistake(verb, function, typed)):
+            raise UsageError(sentence) from None
+        return read()  # pyright: ignore[reportReturnType]
+
+
 def run(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help") or list(arguments) == ["help"]:
         print(welcome())
@@ -64,7 +87,7 @@ def run(arguments: Sequence[str]) -> None:
         print(version())
     else:
         verb, *rest = arguments
-        tyro.cli(find(verb), prog=f"vitrail {verb}", args=rest, config=EVERY_VERB)
+        understood(verb, rest)()
     sys.stdout.flush()  # a pipe that is closed is noticed here and not at exit
 
 

@@ -1,6 +1,6 @@
 """`vitrail predict`: what pictures show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from tyro.conf import Positional, arg
@@ -15,7 +15,7 @@ GROUP = 256  # pictures whose answers are held before they are printed
 
 def predict(
     run: Source,
-    images: Annotated[Positional[list[str]], shown("PICTURE")],
+    images: Annotated[Positional[list[str]], shown("PICTURE ...")],
     *,
     top: Annotated[int, arg(metavar="N"), whole("--top", "3")] = 3,
     features: Switch = False,
@@ -24,7 +24,7 @@ def predict(
     batch: Batch = 32,
     device: Word = None,
 ) -> None:
-    """Say what pictures show. Exits with 1 when a file could not be read, after all the others.
+    """Say what pictures show. Exits with 1 when a file could not be read or a name means none, after all the others.
 
     Args:
         run: a run, a folder, a name from `vitrail models` or a hub id.
@@ -37,7 +37,7 @@ def predict(
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
     """
     from vitrail.cli.screen import print_csv, print_json_lines, table
-    from vitrail.errors import DataError, UsageError, many
+    from vitrail.errors import DataError, UsageError
     from vitrail.predict import predictor
 
     if not images:
@@ -46,7 +46,7 @@ def predict(
         raise UsageError(f"--top {top} would show nothing. Type --top 1 or more.")
     if json and csv:
         raise UsageError("--json and --csv are two ways to print the same. Type one of them.")
-    unread: list[str] = []
+    unread: list[Answer] = []
     found = answers(predictor(run, device=device), images, batch, features, unread)
     if csv:
         print_csv(record(answer, top) for answer in found)
@@ -55,7 +55,8 @@ def predict(
     else:
         table(("picture", "shows"), [(answer.name, in_words(answer, top)) for answer in found])
     if unread:
-        raise DataError(f"{many(len(unread), 'file')} could not be read. The first: {unread[0]}")
+        rows = "1 row has no answer, and says" if len(unread) == 1 else f"{len(unread)} rows have no answer, and say"
+        raise DataError(f"{rows} why.")
 
 
 class Answer(NamedTuple):
@@ -65,18 +66,35 @@ class Answer(NamedTuple):
     result: Any
 
 
-def answers(ask: "Predictor", images: list[str], batch: int, features: bool, unread: list[str]) -> Iterator[Answer]:
-    """The answers in the order of the pictures; what could not be read is also added to `unread`."""
+def named(images: Sequence[str]) -> Iterator[Any]:
+    """The pictures that each name means, or why it means none."""
+    from vitrail.errors import DataError, ImageError
+    from vitrail.predict import pictures
+
+    for image in images:
+        try:
+            yield from pictures(image)
+        except DataError as error:
+            yield ImageError("no-picture", image, str(error))
+
+
+def answers(
+    ask: "Predictor", images: Sequence[str], batch: int, features: bool, unread: list[Answer]
+) -> Iterator[Answer]:
+    """The answers in the order of the pictures; those that are none are also added to `unread`."""
     from vitrail.errors import ImageError
-    from vitrail.predict import in_groups, pictures
+    from vitrail.predict import in_groups
 
     give = ask.features if features else ask
-    group: list[Any]  # all of them files, which have names
-    for group in in_groups(pictures(images), GROUP):
-        for picture, result in zip(group, give(group, batch=batch, on_error="keep"), strict=True):
-            if isinstance(result, ImageError):
-                unread.append(str(result))
-            yield Answer(picture.name, result)
+    group: list[Any]
+    for group in in_groups(named(images), GROUP):
+        shown: list[Any] = [one for one in group if not isinstance(one, ImageError)]
+        results = iter(give(shown, batch=batch, on_error="keep"))
+        for one in group:
+            answer = Answer(one.path, one) if isinstance(one, ImageError) else Answer(one.name, next(results))
+            if isinstance(answer.result, ImageError):
+                unread.append(answer)
+            yield answer
 
 
 def record(answer: Answer, top: int) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""Benchmarks by name: our own score beside those that others have published.
+
+A row that was not computed here says "published", and who published it. What the field measures by is in
+`published.toml`; a benchmark whose task is not there yet can be shown and not run.
+"""
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vitrail.data.dataset import Dataset
+from vitrail.data.loader import Loader
+from vitrail.data.open import open_dataset, parts
+from vitrail.data.transforms import eval_transform
+from vitrail.errors import DataError, UsageError, unknown
+from vitrail.evaluate.evaluate import evaluate
+from vitrail.evaluate.plots import PALE, RIGHT, plain
+from vitrail.explain.drawing import INK, QUIET, drawable, new_figure
+from vitrail.predict import Predictor
+from vitrail.weights.cards import checkpoints
+from vitrail.weights.configs import build
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WORDNET = re.compile(r"n\d{8}")  # how ImageNet's folders are called; in this order its classes are numbered
+
+
+class Row(NamedTuple):
+    """One model's score.
+
+    Attributes:
+        model: what it is called.
+        score: in the benchmark's unit.
+        source: who says so.
+        here: whether it was computed here and now.
+    """
+
+    model: str
+    score: float
+    source: str
+    here: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """What a field compares its models by.
+
+    Attributes:
+        title: the data.
+        metric: what our own scores call the measure.
+        unit: what people call it.
+        rows: what was published: `model`, `score` and `source`.
+        task: our task that it is one of; none where there is no such task yet.
+        classes: how many a model must tell apart; any number where it is 0.
+        lower: whether a lower score is better.
+    """
+
+    title: str
+    metric: str
+    unit: str
+    rows: tuple[dict[str, Any], ...]
+    task: str | None = None
+    classes: int = 0
+    lower: bool = field(default=False)
+
+
+@lru_cache(maxsize=1)
+def benchmarks() -> dict[str, Benchmark]:
+    """All benchmarks, by name."""
+    text = (files(__name__) / "published.toml").read_text(encoding="utf-8")
+    return {name: build(Benchmark, values, f"{name} in published.toml") for name, values in tomllib.loads(text).items()}
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in benchmarks():
+        raise UsageError(unknown("benchmark", name, benchmarks()))
+    return benchmarks()[name]
+
+
+def published(name: str) -> list[Row]:
+    """What was published for a benchmark, in papers and for the checkpoints that our cards name."""
+    found = [Row(row["model"], float(row["score"]), row["source"]) for row in find_benchmark(name).rows]
+    return found + [
+        Row(model, checkpoint.scores[score], f"{checkpoint.scores_from} ({checkpoint.source})")
+        for model, checkpoint in checkpoints().items()
+        for score in (f"{name}-top1",)
+        if score in checkpoint.scores
+    ]
+
+
+def ranked(rows: list[Row], benchmark: Benchmark) -> list[Row]:
+    """Best first."""
+    return sorted(rows, key=lambda row: row.score, reverse=not benchmark.lower)
+
+
+def open_labelled(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
+    """The pictures, numbered as the model numbers its classes.
+
+    Folders that are called as ImageNet calls them are numbered in their order, whatever the model calls its classes.
+
+    Raises:
+        DataError: the classes are others than the model's.
+    """
+    found = parts(data)
+    part = next((name for name in ("val", "test") if name in found), None)
+    plain_numbers = open_dataset(data, part)
+    names, labels = plain_numbers.classes, ask.card.labels
+    wordnet = all(WORDNET.fullmatch(name) for name in names)
+    if benchmark.classes and len(names) != benchmark.classes:
+        raise DataError(
+            f"{data} has {len(names)} classes, and {benchmark.title} has {benchmark.classes:,}: a score on others "
+            f"cannot stand beside published ones. `vitrail evaluate` scores any data."
+        )
+    if wordnet or not labels or names == labels:
+        return plain_numbers
+    return open_dataset(data, part, labels)
+
+
+def run_benchmark(name: str, data: str, ask: Predictor, batch: int = 32, workers: int = 1) -> Row:
+    """Score a model as its field does, on the data of a benchmark, with the model's published preprocessing.
+
+    Args:
+        name: of the benchmark.
+        data: where its labelled pictures are, as `open_dataset` reads them.
+        ask: the model.
+        batch: pictures at once.
+        workers: processes that read pictures.
+
+    Raises:
+        UsageError: no such benchmark, or one whose task is not there yet.
+        DataError: other classes than the benchmark or the model has.
+    """
+    benchmark = find_benchmark(name)
+    if benchmark.task is None:
+        raise UsageError(f"{name} cannot be run here yet; without --data and --model it shows what was published.")
+    dataset = open_labelled(data, ask, benchmark)
+    report = evaluate(
+        ask.model, ask.task, Loader(dataset, eval_transform(ask.card.preprocessing), batch, workers=workers)
+    )
+    score = 100 * report.scores[benchmark.metric]
+    return Row(ask.card.model, score, f"computed here on {report.seen:,} pictures", here=True)
+
+
+def chart(name: str, rows: list[Row]) -> "Figure":
+    """All scores as bars, best first; what was computed here stands out."""
+    benchmark = find_benchmark(name)
+    rows = ranked(rows, benchmark)
+    height = 1.1 + 0.27 * len(rows)
+    figure = new_figure(10, height)
+    axes = figure.add_axes((0.32, 0.5 / height, 0.53, (height - 1.1) / height))
+    places = range(len(rows))
+    axes.barh(places, [row.score for row in rows], color=[RIGHT if row.here else PALE for row in rows], height=0.7)
+    plain(axes, drawable(benchmark.title, 90), benchmark.unit)
+    axes.set_yticks(places, [drawable(row.model, 44) for row in rows], parse_math=False)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.grid(visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, max(row.score for row in rows))
+    for place, row in enumerate(rows):
+        said = f" {row.score:.2f}  {'computed here' if row.here else 'published'}"
+        axes.annotate(said, (row.score, place), va="center", fontsize=8, color=INK if row.here else QUIET)
+    figure.text(0.02, 0.1 / height, "Sources are in the table beside this chart.", fontsize=8, color=QUIET)
+    return figure
+
+
+def save(name: str, rows: list[Row], folder: Path) -> Path:
+    """Write the chart and the table; gives the path of the chart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {"benchmark": name, "unit": find_benchmark(name).unit, "rows": [row._asdict() for row in rows]}
+    (folder / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    path = folder / f"{name}.png"
+    chart(name, rows).savefig(path, format="png")
+    return path

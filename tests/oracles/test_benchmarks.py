@@ -1,0 +1,87 @@
+"""Benchmarks by name: scores that are known beforehand, beside published ones that are called so."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitrail.cli.main import main
+from vitrail.evaluate.benchmarks import benchmarks, chart, open_labelled, published, ranked, run_benchmark
+from vitrail.loading import create_model, save_pretrained
+from vitrail.predict import Predictor
+
+
+@pytest.fixture
+def imagenet(tmp_path) -> Path:
+    """A folder in ImageNet's form: a thousand classes of one tiny picture, grey of ten levels."""
+    for number in range(1000):
+        folder = tmp_path / "val" / f"n{10_000_000 + number:08d}"
+        folder.mkdir(parents=True)
+        pixels = np.full((8, 8, 3), 25 * (number % 10), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "a.png")
+    return tmp_path / "val"
+
+
+def constant(answer: int) -> Predictor:
+    """A model that always gives one class."""
+    model = create_model("vit-tiny-16", image=8, patch=8, dim=12, heads=3, mlp_dim=12, depth=1, classes=1000)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.zero_()
+        model.head.bias[answer] = 1.0
+    return Predictor(model.eval())
+
+
+def test_imagenets_folders_are_numbered_in_their_order(imagenet):
+    dataset = open_labelled(str(imagenet), constant(0), benchmarks()["imagenet"])
+    assert [dataset[index].label for index in (0, 7, 999)] == [0, 7, 999]
+
+
+def test_a_score_is_the_share_that_was_right_in_percent(imagenet):
+    row = run_benchmark("imagenet", str(imagenet), constant(17), batch=250)
+    assert row.score == pytest.approx(0.1)
+    assert row.here
+    assert "1,000 pictures" in row.source
+
+
+@pytest.mark.parametrize("name", benchmarks())
+def test_every_published_row_says_who_published_it(name):
+    rows = published(name)
+    assert rows
+    assert all(row.source and row.model and not row.here for row in rows)
+    best = ranked(rows, benchmarks()[name])[0].score
+    assert best == (min if benchmarks()[name].lower else max)(row.score for row in rows)
+    chart(name, rows).canvas.draw()
+
+
+def test_the_command_writes_a_chart_and_a_table(imagenet, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_pretrained(constant(17).model, tmp_path / "model", announce=lambda said: None)
+    assert main(["benchmark", "imagenet", "--data", str(imagenet), "--model", "model", "--batch", "250"]) == 0
+    said = capsys.readouterr().out
+    assert "computed here on 1,000 pictures" in said
+    assert "Dosovitskiy et al. 2021, table 2" in said
+    assert Image.open(tmp_path / "benchmark-imagenet/imagenet.png").format == "PNG"
+    told = json.loads((tmp_path / "benchmark-imagenet/imagenet.json").read_text())
+    assert [row["score"] for row in told["rows"] if row["here"]] == [pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (["imagnet"], "no benchmark called 'imagnet'. Did you mean imagenet"),
+        (["imagenet", "--data", "x"], "Type both: vitrail benchmark imagenet --data PATH --model vit-base-16"),
+        (["coco", "--data", "x", "--model", "y"], "coco cannot be run here yet"),
+        (["imagenet", "--data", "few", "--model", "model"], "has 1 classes, and ImageNet-1k"),
+    ],
+)
+def test_what_cannot_be_run_is_a_sentence(tmp_path, monkeypatch, capsys, typed, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "few" / "cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "few" / "cat" / "a.png")
+    save_pretrained(constant(0).model, tmp_path / "model", announce=lambda said: None)
+    assert main(["benchmark", *typed]) in (1, 2)
+    assert sentence in capsys.readouterr().err
