@@ -26,8 +26,8 @@ format: $(VENV)/dev.done
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-docs: $(VENV)/docs.done  ## the manual as web pages, in docs/_build
-	$(RUN)/sphinx-build --fail-on-warning docs docs/_build
+docs: $(VENV)/docs.done  ## the manual as web pages, the lecture run anew: docs/_build/html
+	OMP_NUM_THREADS=1 $(RUN)/sphinx-build --fail-on-warning docs docs/_build/html
 
 pictures: $(VENV)/demo.done  ## the pictures of the README, drawn anew
 	$(RUN)/python docs/make_pictures.py

@@ -1,0 +1,257 @@
+"""How the figures of the lecture look. What they show is computed on its pages, by the modules that vitrail ships.
+
+As in `vitrail.explain.drawing`, only matplotlib's `Figure` is used: no window, no global state.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vitrail.evaluate.plots import LIGHT, MODEST, PALE, RIGHT, WRONG, plain
+from vitrail.explain.drawing import INK, QUIET, png
+
+WIDTH, RESOLUTION = 7.6, 200  # inches, so that letters are equally large in all figures; pixels per inch
+TEAL, ORANGE, PURPLE = RIGHT, WRONG, MODEST
+SERIES = ((TEAL, "-"), (ORANGE, "-"), (PURPLE, "-"), (INK, ":"))  # how curves look, in their order
+SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", LIGHT, TEAL, "#06363f"])  # from nothing upwards
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#8f2c06", ORANGE, "#ffffff", TEAL, "#06363f"])  # around zero
+BROKEN = "#f6d9cd"  # of a cell that holds no number
+FEW = 12  # most rows of a table whose cells are told apart by lines
+HUGE = 1e6  # a score of such a size is a mask and not a score
+DARK = 0.45  # luminance below which a cell carries white letters
+
+
+class Sheet(Figure):
+    """A figure that shows itself where it is the last line of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def sheet(height: float, rows: int = 1, columns: int = 1, **layout: Any) -> tuple[Sheet, Any]:
+    """A white page of the lecture's width and its panels, as `Figure.subplots` gives them; inches."""
+    figure = Sheet(figsize=(WIDTH, height), dpi=RESOLUTION, facecolor="white", layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    return figure, figure.subplots(rows, columns, **layout)
+
+
+def title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=9.5, fontweight="bold", color=INK)
+
+
+def heat(
+    axes: Axes,
+    values: Tensor,
+    text: str,
+    *,
+    top: float | None = None,
+    signed: bool = False,
+    form: str = "",
+    down: Sequence[str] = (),
+    right: Sequence[str] = (),
+    beside: str = "",
+    below: str = "",
+    size: float = 8,
+) -> Any:
+    """A table as colours, and as numbers where `form` says how they are written.
+
+    Args:
+        values: rows x columns; what is not a number, or infinite or as good as, is marked as such.
+        text: the title.
+        top: the value of the strongest colour; the largest finite one unless given.
+        signed: whether zero is white and both directions have a colour.
+        down, right: names of the rows and of the columns.
+        beside, below: what rows and columns are.
+        size: of the letters in the cells, points.
+    """
+    rows = torch.as_tensor(values).detach().tolist()
+    shown = [[value if abs(value) < HUGE else math.nan for value in row] for row in rows]
+    top = top or max((abs(value) for row in shown for value in row if value == value), default=0.0) or 1.0
+    colours = (SIGNED if signed else SHARES).with_extremes(bad=BROKEN)
+    image = axes.imshow(shown, cmap=colours, vmin=-top if signed else 0, vmax=top, interpolation="nearest")
+    title(axes, text)
+    axes.set(xticks=[], yticks=[])
+    if right:
+        axes.set_xticks(range(len(right)), right)
+    if down:
+        axes.set_yticks(range(len(down)), down)
+    axes.tick_params(length=0, labelsize=8, labelcolor=QUIET)
+    axes.set_ylabel(beside, fontsize=8, color=QUIET)
+    axes.set_xlabel(below, fontsize=8, color=QUIET)
+    for spine in axes.spines.values():
+        spine.set_color(PALE)
+    if form:
+        for row, line in enumerate(rows):
+            for column, value in enumerate(line):
+                red, green, blue, _ = image.to_rgba(shown[row][column])
+                colour = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < DARK else INK
+                axes.text(column, row, spoken(value, form), ha="center", va="center", fontsize=size, color=colour)
+    if form or len(rows) <= FEW:
+        rule(axes, len(rows), len(rows[0]))
+    return image
+
+
+def spoken(value: float, form: str) -> str:
+    """A number for a cell: infinities by their sign, what stands for one by its size, and 0 for nothing but zero."""
+    if value == 0:
+        return "0"
+    if math.isinf(value):
+        return "\u2212\u221e" if value < 0 else "+\u221e"
+    if abs(value) >= HUGE:
+        return f"{value:.0e}".replace("e+0", "e").replace("-", "\u2212")
+    return "NaN" if math.isnan(value) else format(value, form).replace("-", "\u2212")
+
+
+def rule(axes: Axes, rows: int, columns: int) -> None:
+    """Thin white lines between the cells of a table."""
+    axes.hlines([row + 0.5 for row in range(rows - 1)], -0.5, columns - 0.5, color=PALE, linewidth=0.6)
+    axes.vlines([column + 0.5 for column in range(columns - 1)], -0.5, rows - 0.5, color=PALE, linewidth=0.6)
+
+
+def scale(figure: Figure, image: Any, panels: Any, text: str) -> None:
+    """A bar with the colours of an image and what they measure, on the right of the panels."""
+    bar = figure.colorbar(image, ax=panels, fraction=0.05, pad=0.02, aspect=24)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, length=2, color=QUIET, labelcolor=QUIET)
+    bar.set_label(text, fontsize=8, color=QUIET)
+
+
+def lines(
+    axes: Axes,
+    x: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    text: str,
+    below: str,
+    *,
+    beside: str = "",
+    names: bool = True,
+    dots: bool = True,
+) -> None:
+    """Curves over one axis.
+
+    Args:
+        x: where each value stands.
+        curves: by name; they look as `SERIES` says, in turn.
+        text, below, beside: the title, and what the two axes measure.
+        names: whether a legend says which is which.
+        dots: whether each value is marked.
+    """
+    plain(axes, "", below)
+    title(axes, text)
+    axes.tick_params(which="minor", length=0)
+    axes.set_ylabel(beside, fontsize=8, color=QUIET)
+    for (name, y), (colour, style) in zip(curves.items(), SERIES, strict=False):
+        marker = "o" if dots else None
+        axes.plot(x, y, color=colour, linestyle=style, linewidth=1.6, label=name, marker=marker, markersize=3.2)
+    if names:
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4)
+
+
+def mark(axes: Axes, place: float, text: str) -> None:
+    """A quiet upright line at a place worth knowing, named at its head."""
+    axes.axvline(place, color=QUIET, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+    how = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    axes.annotate(text, (place, 0.98), (3, 0), fontsize=7.5, color=QUIET, va="top", rotation=90, **how)
+
+
+def show_wheel(axes: Axes, keys: Tensor, query: Tensor, colours: Tensor, text: str) -> None:
+    """Points on a circle, each in its colour, and an arrow to where the query points."""
+    axes.scatter(*keys.T.tolist(), c=colours.tolist(), s=190)
+    arrow = {"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", query.tolist(), (0, 0), arrowprops=arrow)
+    axes.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal")
+    axes.axis("off")
+    title(axes, text)
+
+
+def show_mixture(axes: Axes, weights: Tensor, colours: Tensor, mixture: Tensor, text: str) -> None:
+    """How much of each colour is taken, as bars, and in the corner the colour that comes of it."""
+    plain(axes, "")
+    title(axes, text)
+    axes.grid(visible=False, axis="x")
+    axes.bar(range(len(weights)), weights.tolist(), color=colours.tolist(), width=0.72)
+    axes.set(ylim=(0, 1), xticks=[], yticks=[0, 0.5, 1])
+    corner = axes.inset_axes((0.7, 0.62, 0.28, 0.36))
+    corner.set(xticks=[], yticks=[], facecolor=mixture.tolist())
+    for spine in corner.spines.values():
+        spine.set_color(INK)
+
+
+def show_draws(axes: Axes, draws: Mapping[str, Tensor], text: str) -> None:
+    """Every draw as a faint dot above its name, and the mean of each as a line."""
+    plain(axes, "")
+    title(axes, text)
+    for place, (values, (colour, _)) in enumerate(zip(draws.values(), SERIES, strict=False)):
+        across = place + torch.linspace(-0.18, 0.18, len(values))
+        axes.plot(across, values, "o", color=colour, markersize=4, alpha=0.4, markeredgewidth=0)
+        axes.hlines(float(values.mean()), place - 0.3, place + 0.3, color=colour, linewidth=1.6)
+    axes.set_xticks(range(len(draws)), draws)
+    axes.set(xlim=(-0.6, len(draws) - 0.4), ylim=(0, None))
+
+
+def show_table(axes: Axes, flags: Tensor, text: str, words: Sequence[Sequence[str]] | None = None) -> None:
+    """A table of True and False, in which True has a colour; or of words, coloured by their flags."""
+    heat(axes, flags.float(), text, top=3)
+    for row, line in enumerate(flags.tolist()):
+        for column, flag in enumerate(line):
+            said = str(flag) if words is None else words[row][column]
+            axes.text(column, row, said, ha="center", va="center", fontsize=6.5, color=INK if flag else QUIET)
+    rule(axes, *flags.shape)
+
+
+def groups(axes: Axes, chosen: Tensor, here: tuple[int, int], every: int, text: str, names: Sequence[str] = ()) -> None:
+    """A table in which the cells that belong together are coloured, and the one they are asked for is marked.
+
+    Args:
+        chosen: rows x columns, 1 where a cell belongs to the group.
+        here: row and column of the cell that is asked for.
+        every: after how many rows a rule is drawn.
+        text: the title.
+        names: of the rows.
+    """
+    heat(axes, chosen, text, top=2, down=names, below="channel")
+    rule(axes, *chosen.shape)
+    axes.hlines(torch.arange(every, len(chosen), every) - 0.5, -0.5, chosen.shape[1] - 0.5, color=QUIET, linewidth=1.0)
+    axes.plot(here[1], here[0], "o", color=TEAL, markersize=4)
+    axes.tick_params(axis="y", labelsize=6.5)
+    axes.set_aspect("auto")
+
+
+def band(
+    axes: Axes, x: Sequence[float], draws: Mapping[str, Tensor], text: str, below: str, *, dots: bool = True
+) -> None:
+    """The means of several runs as curves and their ranges as shades; draws are runs x values, by name."""
+    means = {name: runs.mean(dim=0).tolist() for name, runs in draws.items()}
+    lines(axes, x, means, text, below, names=False, dots=dots)
+    for runs, (colour, _) in zip(draws.values(), SERIES, strict=False):
+        low, high = runs.amin(dim=0).tolist(), runs.amax(dim=0).tolist()
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def show_pictures(axes: Axes, pixels: Tensor, text: str, *, columns: int = 1, said: Sequence[str] = ()) -> None:
+    """Pictures side by side, with a gap between them.
+
+    Args:
+        pixels: batch x channels x rows x columns, -1 to 1.
+        text: the title.
+        columns: how many stand in a row.
+        said: what is written below each.
+    """
+    count, _, rows, width = pixels.shape
+    gap = max(1, width // 12)
+    across, pitch = width + gap, rows + (rows // 2 if said else gap)
+    for place, picture in enumerate(pixels):
+        left, top = place % columns * across, place // columns * pitch
+        shown = (picture.permute(1, 2, 0) / 2 + 0.5).clamp(0, 1).tolist()
+        axes.imshow(shown, extent=(left, left + width, top + rows, top), interpolation="nearest")
+        if said:
+            axes.text(left + width / 2, top + rows + gap, said[place], ha="center", va="top", fontsize=7.5, color=INK)
+    axes.set(xlim=(0, columns * across - gap), ylim=(-(-count // columns) * pitch, 0))
+    axes.axis("off")
+    title(axes, text)

@@ -1,0 +1,244 @@
+"""The lecture runs: each page from top to bottom, also with its numbers changed, and its text says what comes out."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a warning would be printed on the page
+LECTURE = Path(__file__).parents[2] / "docs" / "lecture"
+PAGES = sorted(page.stem for page in LECTURE.glob("*.md") if page.stem != "index")
+EXERCISES = {  # by page: what its last section asks for, as old and new text
+    "attention": [
+        ("asked = 80", "asked = 90"),
+        ("keys, queries = 64, 256", "keys, queries = 64, 64"),
+        ("key, value = torch.randn(1, 1, keys, width), ", "key, value = query.detach(), "),
+        (
+            "torch.randn(channels, channels, 3, 3)\n",
+            "sum(torch.einsum('ab,cd->abcd', torch.randn(4, 4), torch.randn(3, 3)) for _ in range(2))\n",
+        ),
+        ("(32, 16, 8, 4, 1)", "(32, 16, 8, 4, 2, 1)"),
+    ],
+    "masks": [
+        ("light falls through glass", "late light falls through old green glass"),
+        (".triu(1)  # -inf above the diagonal, 0 below it", ".triu(0)"),
+        ("last = 3", "last = 2"),
+        ("* -1e9,\n", "* -1.0,\n"),
+    ],
+    "positions": [
+        ("sinusoidal(length, dim), sinusoidal(length", "sinusoidal(length, dim, base=100.0), sinusoidal(length"),
+        ('layout="halves")\n', 'layout="halves", base=100.0)\n'),
+        ("sinusoidal_2d(rows, columns, 32)", 'sinusoidal_2d(rows, columns, 32, first="rows")'),
+        ("bias.table[:, 0] = -distance", "bias.table[:, 0] = distance"),
+        ("EncoderBlock(Attention(dim, heads)", "EncoderBlock(Attention(dim, heads, scale=5.0)"),
+    ],
+    "blocks": [
+        ("dim, heads, depth = 64, 4, 24", "dim, heads, depth = 64, 4, 48"),
+        ("peak, depth = 3e-3, 12", "peak, depth = 1e-3, 12"),
+        ("batch[~valid] = 0.0", "batch[~valid] = 100.0"),
+        ("dim, hidden = 512, 2048", "dim, hidden = 768, 3072"),
+    ],
+    "vit": [
+        ("patch=8, dim=64", "patch=4, dim=64"),
+        ("widths, draws = (16, 32, 64), 20", "widths, draws = (32, 64), 20"),
+        ("torch.randint(-3, 4, (2,)", "torch.randint(-1, 2, (2,)"),
+        ("CLASSES[0::2], CLASSES[1::2]", "CLASSES[1::2], CLASSES[0::2]"),
+        ("steps, seeds = 12,", "steps, seeds = 16,"),
+    ],
+}
+QUICK = {  # by page: smaller numbers for its trainings, so that the ordinary tests take seconds; as old and new text
+    "blocks": [("steps, seeds = 100, (0, 1)", "steps, seeds = 40, (0,)"), ("draws=8", "draws=4")],
+    "vit": [
+        ("counts = (30, 120, 480)", "counts = (20, 80)"),
+        ("pretrained_on, judged_on = 1600, 400", "pretrained_on, judged_on = 80, 80"),
+        ("steps, seeds = 200, (0, 1)", "steps, seeds = 12, (0, 1)"),
+    ],
+}
+
+
+def cells(text: str) -> list[str]:
+    """The programs in a page."""
+    return re.findall(r"^```\{code-cell\}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def run(text: str) -> tuple[dict[str, Any], int]:
+    """The names that a page leaves behind, and how many figures it drew."""
+    names: dict[str, Any] = {}
+    figures = 0
+    for number, cell in enumerate(cells(text)):
+        body = ast.parse(cell).body
+        last = body.pop() if isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), f"cell {number}", "exec"), names)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), f"cell {number}", "eval"), names)
+            figures += hasattr(value, "_repr_png_") and value._repr_png_().startswith(b"\x89PNG")
+    return names, figures
+
+
+@pytest.fixture(autouse=True)
+def where_the_pages_run(monkeypatch):
+    monkeypatch.syspath_prepend(LECTURE)
+
+
+def read(page: str) -> str:
+    return (LECTURE / f"{page}.md").read_text()
+
+
+def test_the_index_lists_every_page():
+    [listed] = re.findall(r"^```\{toctree\}\n:maxdepth: 1\n\n(.*?)```", read("index"), flags=re.MULTILINE | re.DOTALL)
+    assert sorted(listed.split()) == PAGES == sorted(EXERCISES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_sources_notes_on_the_slides_and_numbers_to_change(page):
+    text = read(page)
+    assert "20" in "".join(re.findall(r"^\$\$\n(.*?)^\$\$", text, flags=re.MULTILINE | re.DOTALL))
+    assert "{admonition} What the slides say" in text
+    assert "## Change a number" in text
+
+
+def test_attention_says_what_it_computes(capsys):
+    page, figures = run(read("attention"))
+    said = capsys.readouterr().out
+    assert figures == 5
+    root, nothing, whole = page["measured"].values()
+    assert (root[0] / root[-1]).log2().abs().max() < 1, "level in all three panels"
+    assert nothing[-1, 0] < 0.01
+    assert nothing[-1, 1] < 1e-6
+    assert nothing[-1, 2] < 1e-3 < 1 < nothing[:, 2].max(), "swells, then dies"
+    assert whole[-1, 0] > 0.999
+    assert whole[-1, 2] < 0.05 * whole[0, 2]
+    torch.testing.assert_close(page["ours"], page["theirs"], rtol=1e-4, atol=1e-4)
+    needed = [next(heads for heads, part in enumerate(missed) if part < 1e-3) for missed in page["missed"].values()]
+    assert needed == [9, 2, 1]
+    assert abs(page["own"].mean() - 1) < 0.05 < 2 < page["tied"].mean()
+    assert page["moved"] < 1e-12 < 0.05 < page["placed"]
+    assert page["pooled"] < 1e-12
+    assert "65,536   4,294,967,296" in said
+    assert "weights: [1.0, 0.0]" in said
+
+
+def test_masks_say_what_they_compute():
+    page, figures = run(read("masks"))
+    assert figures == 6
+    boolean, large, infinite, multiplied = (masked.softmax(dim=-1) for masked in page["ways"].values())
+    assert torch.equal(boolean, large)
+    assert torch.equal(boolean, infinite)
+    assert multiplied[:-1].isnan().all()
+    torch.testing.assert_close(multiplied[-1], torch.full((5,), 0.2))
+    textbook, even, half, *ours = (row.flatten() for row in page["rows"].values())
+    assert textbook.isnan().all()
+    assert half.isnan().all()
+    torch.testing.assert_close(even, torch.full((6,), 1 / 6))
+    assert all(not row.any() for row in ours)
+    torch.testing.assert_close(page["agreed"][page["valid"]], page["answers"][page["valid"]])
+    assert page["broken"].tolist() == [False, True, False, False]
+    torch.testing.assert_close(page["one_by_one"], page["at_once"])
+
+
+def test_positions_say_what_they_compute(capsys):
+    page, figures = run(read("positions"))
+    said = capsys.readouterr().out
+    assert figures == 8
+    assert page["spread"] < 1e-12
+    assert "the same numbers in another order: True" in said
+    assert "product equal to look-up: True" in said
+    assert "mat1 and mat2 shapes cannot be multiplied" in said
+    both, no_mlp, no_attention, none = page["scores"].values()
+    assert both[-1] > 0.95 * both[0] > 0.7
+    assert no_attention[1] < 0.05
+    assert none[1] < 0.05
+    assert 0.1 < no_mlp[-1] < both[-1] - 0.2
+
+
+def changed(text: str, changes: list[tuple[str, str]]) -> str:
+    """A page with other numbers, each of which it has once."""
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+def check_blocks(page: dict[str, Any], said: str) -> None:
+    """What the page says that does not depend on how long it trains."""
+    arrived = {name: (apart[-1] / apart[0], back[0] / back[-1]) for name, (apart, back) in page["sent"].items()}
+    assert all(0.5 < part < 2 for part in arrived["path and norm"])
+    assert all(1e-2 < part < 0.11 for part in arrived["norm, no path"])
+    assert all(part < 1e-15 for part in arrived["neither"])
+    assert abs(page["many"].mean() - 1) < 0.02
+    after, before, branch = page["last"].values()
+    assert min(after) > 0.8 * after[0]
+    for falling in (before, branch):
+        assert falling == sorted(falling, reverse=True)
+        assert falling[-1] < 0.6 * falling[0]
+    torch.testing.assert_close(page["per_token"], page["by_hand"], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(page["per_sentence"], page["per_token"], atol=0.5)
+    assert all(still == 0 for still, _ in page["padded"] + page["company"])
+    assert page["padded"][-1][1] > 0.5 > 0.05 > page["padded"][0][1]
+    assert page["company"][0][1] > 3 * page["company"][-1][1] > 0.1
+    torch.testing.assert_close(page["convolved"], page["at_once"], rtol=1e-4, atol=1e-5)
+    assert page["reached"].nonzero().tolist() == [[7]]
+    assert "66.6% of the block" in said
+    assert "Expected more than 1 value per channel" in said
+    assert page["shares"]["MLP"][page["counts"].index(2048)] == page["shares"]["scores and mixtures"][7]
+    assert "patch 9, padding changes: nothing" in said
+    assert "'red' changes: red, bird, sings" in said
+    assert "patch 3 changes: <start>, a, red, bird, sings" in said
+
+
+def test_blocks_say_what_they_compute(capsys):
+    page, figures = run(changed(read("blocks"), QUICK["blocks"]))
+    assert figures == 8
+    check_blocks(page, capsys.readouterr().out)
+    assert page["ends"][0.0]["after (2017)"] > page["ends"][0.0]["before (ViT)"] + 0.2
+
+
+@pytest.mark.slow
+def test_a_network_of_2017_needs_its_warm_up(capsys):
+    page, _ = run(read("blocks"))
+    check_blocks(page, capsys.readouterr().out)
+    (stuck, *others), (late, *same) = (each.values() for each in page["ends"].values())
+    assert stuck.min() > 2.25, "guessing"
+    assert late.max() < 2.15
+    assert all(loss.max() < late.min() for loss in (*others, *same))
+
+
+def check_vit(page: dict[str, Any], said: str) -> None:
+    """What the page says that does not depend on how long it trains."""
+    torch.testing.assert_close(page["convolved"], page["mapped"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(page["tokens_by_hand"], page["embedded"].x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(page["logits"], page["straight"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(page["shuffled"], page["mapped"], rtol=1e-4, atol=1e-5)
+    assert "bit by bit: True" in said
+    assert "   16  14 x 14     197      38,809            86,567,656                  17.6" in said
+    assert "a token sees  64 pixels" in said
+    assert "a token sees 225 pixels" in said
+
+
+def test_the_vit_says_what_it_computes(capsys):
+    page, figures = run(changed(read("vit"), QUICK["vit"]))
+    assert figures == 4
+    check_vit(page, capsys.readouterr().out)
+    assert all(0 <= share <= 1 for scores in page["reached"].values() for share in scores.flatten())
+
+
+@pytest.mark.slow
+def test_a_stem_and_another_past_help_where_pictures_are_few(capsys):
+    page, _ = run(read("vit"))
+    check_vit(page, capsys.readouterr().out)
+    vit, stem, tuned, probe = (scores.mean(dim=0) for scores in page["reached"].values())
+    assert (tuned > vit + 0.08).all()
+    assert (stem[1:] > vit[1:] + 0.15).all()
+    assert tuned[0] > stem[0]
+    assert stem[-1] > tuned[-1]
+    assert (probe > 0.3).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_numbers_of_a_page_can_be_changed(page):
+    text = changed(read(page), QUICK.get(page, []))
+    assert run(changed(text, EXERCISES[page]))[1] == run(text)[1]
