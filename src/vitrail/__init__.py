@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ExplanationError,
         ImageError,
         TrainingError,
+        UsageError,
         VitrailError,
     )
     from vitrail.loading import create_model, from_pretrained, list_models, save_pretrained
@@ -36,6 +37,7 @@ __all__ = [
     "ExplanationError",
     "ImageError",
     "TrainingError",
+    "UsageError",
     "VitrailError",
     "create_model",
     "describe",

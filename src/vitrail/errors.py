@@ -68,7 +68,10 @@ def many(count: int, thing: str) -> str:
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that leads nowhere, with what was probably meant."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=2)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    listing = " `vitrail models` lists them all." if kind == "model" else f" There are: {', '.join(sorted(known))}."
+    longer = sorted((one for one in known if name and one.startswith(name)), key=len)
+    near = list(dict.fromkeys([*longer, *difflib.get_close_matches(name, known, n=2)]))[:4]
+    hint = f" Did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?" if near else ""
+    listing = (
+        " `vitrail models` lists all models." if kind.endswith("model") else f" There are: {', '.join(sorted(known))}."
+    )
     return f"There is no {kind} called {name!r}.{hint}{listing}"

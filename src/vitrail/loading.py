@@ -18,7 +18,7 @@ from vitrail.core.memory import physical_memory
 from vitrail.errors import CheckpointError, ConfigError, unknown
 from vitrail.models.family import Family
 from vitrail.preprocessing import Preprocessing
-from vitrail.weights import folders, hub
+from vitrail.weights import folders, hub, nearby
 from vitrail.weights.bare import read_file
 from vitrail.weights.card import Card
 from vitrail.weights.cards import Checkpoint, default_checkpoint
@@ -120,7 +120,7 @@ def create_model(name: str, **changes: Any) -> nn.Module:
         ConfigError: no such model or field, or a configuration that makes no sense.
     """
     if name not in MODELS:
-        raise ConfigError(unknown("model", name, MODELS))
+        raise ConfigError(unknown("model", str(name), MODELS))
     family = load(FAMILIES[MODELS[name].target])
     config = change_config(family, family.variants[name], changes)
     check_memory(family, config)
@@ -129,6 +129,8 @@ def create_model(name: str, **changes: Any) -> nn.Module:
 
 def find(source: str | Path, announce: Announce) -> tuple[Path, Checkpoint | None]:
     """Where a source is on disk: an existing path, else the default checkpoint of a name, else a hub id.
+
+    A name with a slash that begins like a path, with a folder that is here or with `runs/`, is no hub id.
 
     Raises:
         CheckpointError: it is none of these, or it cannot be fetched.
@@ -147,10 +149,12 @@ def find(source: str | Path, announce: Announce) -> tuple[Path, Checkpoint | Non
             )
         announce(f"{name} is a published size: taking {checkpoint.source} from the hub (licence {checkpoint.licence}).")
         return hub.fetch(checkpoint.source), checkpoint
+    if nearby.is_place(name):
+        raise CheckpointError(nearby.nothing_at(name))
     if hub.is_id(name):
         announce(f"{name} is no path here and no published size: taking it for a hub id.")
         return hub.fetch(name), None
-    raise CheckpointError(f"There is no file or folder {name!r}. {unknown('model', name, MODELS)}")
+    raise CheckpointError(nearby.nothing_called(name, MODELS))
 
 
 def one_dtype(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> tuple[dict[str, Tensor], list[str]]:
@@ -448,6 +452,6 @@ def save_pretrained(model: nn.Module, folder: str | Path, format: str = "vitrail
             notes.extend(folders.write_foreign(draft, format, family, config, tensors, card))
 
     write_folder(folder, write, last="manifest.json" if format == "vitrail" else "config.json")
-    for note in (*notes, f"Saved to {folder} ({format})."):
+    for note in (*notes, f"Saved to {folder} ({format}).{folders.opening(format, folder)}"):
         announce(note)
     return folder

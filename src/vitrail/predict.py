@@ -34,6 +34,8 @@ from vitrail.pixels import MODES, channels_first
 from vitrail.samples import Picture
 from vitrail.tasks.task import Task
 from vitrail.weights.card import Card
+from vitrail.weights.hub import is_id
+from vitrail.weights.nearby import is_place, nothing_at
 
 Shown = Picture | Tensor  # a tensor where a picture has channels that no picture file has
 Images = Any  # a path, folder or pattern; a Pillow image, array or tensor; a Picture; or an iterable of these
@@ -313,17 +315,25 @@ def one_picture(image: Images) -> Shown:
         ConfigError: there are several.
     """
     found = list(pictures(image))
-    if len(found) != 1:
-        raise ConfigError(f"One picture can be explained at a time, and {len(found)} were given.")
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    if isinstance(image, str | os.PathLike) and isinstance(found[0], Picture):
+        verb = "has" if Path(image).is_dir() else "matches"
+        raise ConfigError(
+            f"{image} {verb} {len(found)} pictures, and one is explained at a time. Name one, such as {found[0].name}."
+        )
+    raise ConfigError(f"One picture is explained at a time, and {len(found)} were given.")
 
 
 def refuse_no_model(source: Path) -> None:
-    """Say of a path that is there, and holds no model, what it is and what to type.
+    """Say of a path that holds no model what it is and what to type, and of one that might pass for a hub id.
 
     Raises:
-        CheckpointError: a picture, a run without weights, weights alone, pictures, or any other folder without a model.
+        CheckpointError: a picture, a run without weights, weights alone, pictures, or any other folder without a model;
+            or nothing at all, where the folder in front is here.
     """
+    if not source.exists() and is_id(str(source)) and is_place(str(source)):
+        raise CheckpointError(nothing_at(str(source)))
     if source.is_file() and is_picture_name(source.name):
         what = "is a picture"
     elif not source.is_dir() or (source / "config.json").exists():

@@ -424,6 +424,38 @@ def test_a_file_of_another_kind_is_a_sentence(monkeypatch, tmp_path, suffix, con
     refused(monkeypatch, path, format="timm", model="vit-tiny-16")
 
 
+@pytest.mark.parametrize(
+    ("save", "sentence"),
+    [
+        (lambda path: path.write_text("hello, I am text"), "is damaged, cut short, or no file that torch saved."),
+        (lambda path: path.write_text("epoch 1 loss 2"), "is damaged, cut short, or no file that torch saved."),
+        (lambda path: torch.save({"x": Exploit(os.getcwd)}, path), f"holds {os.getcwd.__module__}.getcwd, and nothing"),
+        (lambda path: torch.save({"x": torch.nn.Linear(1, 1)}, path), "holds torch.nn.modules.linear.Linear, and noth"),
+    ],
+    ids=["text", "other text", "function", "module"],
+)
+def test_what_is_in_a_file_of_torch_is_said_in_plain_words(tmp_path, save, sentence):
+    save(tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError) as raised:
+        files.read_tensors(tmp_path / "weights.pt")
+    assert str(raised.value).startswith(f"{tmp_path / 'weights.pt'} {sentence}")
+    assert ".." not in str(raised.value)
+
+
+def test_a_header_that_does_not_fit_is_said_in_plain_words(monkeypatch, folders):
+    path = folders["transformers"] / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    said = "cut short: its header lists other tensors than follow it. Copy or download it again."
+    refused(monkeypatch, folders["transformers"], said)
+
+
+def test_a_folder_without_architectures_is_called_by_its_type(monkeypatch, folders):
+    path = folders["transformers"] / "config.json"
+    config = {name: value for name, value in json.loads(path.read_text()).items() if name != "architectures"}
+    path.write_text(json.dumps(config | {"model_type": "swin"}))
+    refused(monkeypatch, folders["transformers"], "describes transformers's model of type 'swin', with no architecture")
+
+
 def test_a_truncated_pickle_is_a_sentence(monkeypatch, tmp_path):
     path = tmp_path / "weights.pt"
     torch.save(tiny().state_dict(), path)

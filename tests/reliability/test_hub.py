@@ -7,6 +7,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from vitrail.cli.main import main
 from vitrail.errors import CheckpointError
 from vitrail.loading import create_model, from_pretrained, save_pretrained
 from vitrail.weights import hub
@@ -105,13 +106,64 @@ def test_a_cache_without_the_weights_is_a_sentence(cache):
 def test_what_leads_nowhere_is_a_sentence(cache, source):
     if source == "":
         return  # the current folder, which exists
-    with pytest.raises(CheckpointError, match="There is no file or folder"):
+    with pytest.raises(CheckpointError, match=r"There is no (run in|run, folder or model called)"):
         from_pretrained(source, announce=quiet)
 
 
-def test_what_was_meant_is_suggested():
-    with pytest.raises(CheckpointError, match="Did you mean vit-base-16"):
-        from_pretrained("vit-bse-16", announce=quiet)
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("vit-bse-16", "vit-base-16"), ("vit-base", "vit-base-8, vit-base-16, vit-base-32 or")],
+)
+def test_what_was_meant_is_suggested(typed, meant):
+    with pytest.raises(CheckpointError, match=f"Did you mean {meant}"):
+        from_pretrained(typed, announce=quiet)
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A folder to work in, with three runs and a folder of something else."""
+    for name in ("int", "multi", "classify/flowers5"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "recipe.json").write_text("{}")
+    (tmp_path / "timm" / "tests").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("runs/mult", "There is no run in runs/mult. There are: runs/multi, runs/int, runs/classify/flowers5."),
+        ("runs/nosuch", "There is no run in runs/nosuch. There are: "),
+        ("./runs/clasify/flowers5", "There is no run in ./runs/clasify/flowers5. There are: runs/classify/flowers5, "),
+        ("runs/multi/last", "There is no run in runs/multi/last. There are: runs/multi."),
+        ("runs/multi.safetensors", "There is no file runs/multi.safetensors."),
+        ("/nowhere/at/all", "There is no run in /nowhere/at/all. There are: runs/"),
+        ("timm/vit_x", "There is no run in timm/vit_x, and none near it. `vitrail train` leaves such folders. For "
+                       "timm/vit_x on the hub, type hf-hub:timm/vit_x."),
+        ("nosuch", "There is no run, folder or model called 'nosuch'. `vitrail models` lists all models. Runs here: "
+                   "runs/classify/flowers5, runs/int, runs/multi."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["predict {} x.jpg", "info {}", "evaluate {} --data x", "convert {} out"])
+def test_a_mistyped_run_is_no_hub_id_and_the_runs_there_are_are_named(runs, typed, sentence, command, capsys):
+    assert main(command.format(typed).split()) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"vitrail: {sentence}")
+    assert len(said.splitlines()) == 1
+
+
+def test_where_there_is_no_run_a_run_is_explained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"'nosuch'.* A run is called by its folder: runs/classify/x\.$"):
+        from_pretrained("nosuch", announce=quiet)
+
+
+def test_a_hub_id_is_one_where_no_folder_is_called_like_its_owner(runs, cache):
+    heard = []
+    for typed in ("someone/unheard-of", "hf-hub:timm/vit_x"):
+        with pytest.raises(CheckpointError, match="is not in the cache"):
+            from_pretrained(typed, announce=heard.append)
+    assert heard[0] == "someone/unheard-of is no path here and no published size: taking it for a hub id."
 
 
 @pytest.mark.parametrize(

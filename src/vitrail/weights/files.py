@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -31,6 +32,7 @@ TENSOR_LIMIT = 10_000  # ViT-g has 720
 EXPANSION_LIMIT = 100  # how much a compressed archive may grow
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module")  # under which training scripts put the tensors
+FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")  # what a pickle wanted to make, in the words of torch
 PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile put in front of every name
 
 
@@ -126,7 +128,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError, MemoryError) as error:
-        raise CheckpointError(f"{path} is damaged or cut short: {str(error)[:160]}.") from error
+        raise CheckpointError(
+            f"{path} is damaged or cut short: its header lists other tensors than follow it. Copy or download it again."
+        ) from error
 
 
 def check_archive(path: Path) -> None:
@@ -172,10 +176,13 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the restricted unpickler raises whatever a broken or forbidden program runs into
-        first = next((line for line in str(error).splitlines() if "global" in line.lower()), str(error))[:160]
+        if (object := FORBIDDEN.search(str(error))) is None:
+            raise CheckpointError(
+                f"{path} is damaged, cut short, or no file that torch saved. Copy or download it again."
+            ) from error
         raise CheckpointError(
-            f"{path} is damaged, or holds more than tensors, and nothing else is ever opened: {first.strip()}. "
-            f"On a machine you trust, load it and save `model.state_dict()` as safetensors."
+            f"{path} holds {object[1]:.80}, and nothing but tensors is ever opened. On a machine you trust, load it "
+            f"and save `model.state_dict()` as safetensors."
         ) from error
     tensors = unwrap(values, path)
     for name, tensor in tensors.items():

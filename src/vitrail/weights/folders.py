@@ -167,18 +167,40 @@ class Library:
         labels: the entry of a config that names the classes.
         preprocessing: how pictures are prepared, if a folder says so.
         extras: what goes into a config and beside it, from our card and configuration.
+        opening: what is typed to load a folder there, given its path and its config.
     """
 
     names: Callable[[Mapping[str, Any]], list[str]]
     labels: str
     preprocessing: Callable[[Path, Mapping[str, Any]], Preprocessing | None]
     extras: Callable[[Card, Any], Extras]
+    opening: Callable[[Path, Mapping[str, Any]], str]
+
+
+def open_in_transformers(folder: Path, config: Mapping[str, Any]) -> str:
+    """What loads a folder in transformers."""
+    headed = any("ForImageClassification" in name for name in transformers_names(config))
+    return f"transformers.AutoModel{'ForImageClassification' if headed else ''}.from_pretrained({str(folder)!r})"
+
+
+def open_in_timm(folder: Path, config: Mapping[str, Any]) -> str:
+    """What loads a folder in timm."""
+    return f"timm.create_model({f'local-dir:{folder}'!r}, pretrained=True)"
 
 
 LIBRARIES = {
-    "transformers": Library(transformers_names, "id2label", transformers_preprocessing, transformers_extras),
-    "timm": Library(timm_names, "label_names", timm_preprocessing, timm_extras),
+    "transformers": Library(
+        transformers_names, "id2label", transformers_preprocessing, transformers_extras, open_in_transformers
+    ),
+    "timm": Library(timm_names, "label_names", timm_preprocessing, timm_extras, open_in_timm),
 }
+
+
+def opening(library: str, folder: Path) -> str:
+    """A sentence that says how a folder is loaded by the library that it was written for; none for our own."""
+    if library not in LIBRARIES:
+        return ""
+    return f" It is loaded there by {LIBRARIES[library].opening(folder, read_json(folder / 'config.json'))}."
 
 
 def library_of(config: Mapping[str, Any], folder: Path) -> str:
@@ -252,9 +274,9 @@ def read_foreign(
     }
     name = next((name for name in names if name in known), None)
     if name is None:
+        called = some(names) or f"model of type {config.get('model_type')!r:.40}, with no architecture"
         raise CheckpointError(
-            f"{where} describes {library}'s {some(names) or 'model without architecture'}, which cannot be "
-            f"read. Known: {some(sorted(known), 12)}."
+            f"{where} describes {library}'s {called}, which cannot be read. Known: {some(sorted(known), 12)}."
         )
     family = known[name]
     formats = [one for one in family.formats if one.library == library and name in one.architectures]
