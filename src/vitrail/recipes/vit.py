@@ -130,8 +130,8 @@ def classify(
 
     Run:     vitrail train vit-small-16 --data flowers5/ [--init default]
     Cost:    said before the first step, for the machine at hand
-    Reached: fresh vit-tiny-16 on 2,167 pictures of 5 flowers (128 pixels, 92 epochs, seed 0, commit 8b044ca, 1 thread of
-             an AMD EPYC, 2 h 42 min at lowest priority): top-1 0.649 on 430 others, the best of 92 judgements by
+    Reached: fresh vit-tiny-16 on 2,167 pictures of 5 flowers (128 pixels, 92 epochs, seed 0, commit 8b044ca, one thread
+             of an AMD EPYC, 2 h 42 min at lowest priority): top-1 0.649 on 430 others, the best of 92 judgements by
              those very pictures; 0.644 at the end. Fine-tuning from published weights: not yet verified
 
     Args:
