@@ -31,12 +31,9 @@ class Range(NamedTuple):
 
     def words(self, value: float) -> str:
         """What a number must be that is none of them."""
-        if self.high < LARGEST and not (self.above or self.below):
-            ends = f"lie between {self.low:g} and {self.high:g}"
-        else:
-            ends = f"be {'above' if self.above else 'at least'} {self.low:g}"
-            if self.high < LARGEST or value > self.high:
-                ends += f" and {'below' if self.below else 'at most'} {self.high:,.0f}"
+        ends = f"be {'above' if self.above else 'at least'} {self.low:,g}"
+        if self.high < LARGEST or value > self.high:
+            ends += f" and {'below' if self.below else 'at most'} {self.high:,.0f}"
         return f"{ends}. Usual: {self.usual}." if self.usual else f"{ends}."
 
 

@@ -207,7 +207,7 @@ def test_the_rate_rises_in_a_line_and_falls_along_half_a_cosine():
     assert factors[100] == pytest.approx(0.2)
     assert all(later < earlier for earlier, later in pairwise(factors[10:]))
     assert Cosine(warmup=0.0).factor(0, 1) == 1
-    with pytest.raises(ConfigError, match=r"schedule.warmup=5 must lie between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"schedule.warmup=5 must be at least 0 and at most 1"):
         Cosine(warmup=5)
 
 

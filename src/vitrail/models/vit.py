@@ -6,7 +6,6 @@ DeiT (Touvron et al., ICML 2021), ViT with a convolutional stem (Xiao et al., Ne
 Compared with transformers, timm and torchvision in tests/parity/test_vit.py.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -32,7 +31,7 @@ from vitrail.core.positions import (
 from vitrail.core.stacks import Stack
 from vitrail.core.tokens import Feature, Tokens, feature
 from vitrail.errors import ConfigError, unknown
-from vitrail.fields import check_fields
+from vitrail.fields import LARGEST, Range, check_fields, check_ranges
 from vitrail.outputs import DistilledLogits
 
 Position = Literal["learned", "axes", "sinusoidal", "relative", "relative-log", "none"]
@@ -44,38 +43,14 @@ def pair(side: int | Sequence[int]) -> tuple[int, int]:
 
 
 MOST_PATCHES = 2**24  # a picture of 65,536 x 65,536 pixels in patches of 16; no table of positions is longer
-LEAST = {
-    "image": 1, "patch": 1, "channels": 1, "dim": 1, "depth": 1, "heads": 1, "mlp_dim": 1, "stem": 1,
-    "relative_hidden": 1, "representation": 1, "classes": 0, "registers": 0,
+SIZE, COUNT = Range(1, 2**24), Range(0, 2**24)  # no published model has a hundredth of so many
+RATE = Range(0, 1, below=True)
+RANGES = {
+    "image": SIZE, "patch": SIZE, "channels": SIZE, "dim": SIZE, "depth": Range(1, 1000), "heads": SIZE,
+    "mlp_dim": SIZE, "stem": SIZE, "relative_hidden": SIZE, "representation": SIZE, "classes": COUNT,
+    "registers": COUNT, "eps": Range(0, above=True, usual="1e-6"), "layer_scale": Range(-LARGEST),
+    "drop_path": RATE, "dropout": RATE,
 }  # fmt: skip
-MOST_BLOCKS, MOST = 1000, 2**24  # of every other whole number; no published model has a hundredth
-RATES = ("drop_path", "dropout")
-
-
-def check_ranges(config: Any) -> None:
-    """Refuse numbers that no Vision Transformer can have.
-
-    Raises:
-        ConfigError: names the field, its value and the range.
-    """
-    for name, least in LEAST.items():
-        value = getattr(config, name)
-        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
-        most = MOST_BLOCKS if name == "depth" else MOST
-        if any(not least <= number <= most for number in numbers):
-            raise ConfigError(f"{name}={value} must be at least {least} and at most {most:,}.")
-    if not (config.eps > 0 and math.isfinite(config.eps)):
-        raise ConfigError(f"eps={config.eps} must be a number above 0, such as 1e-6.")
-    if config.layer_scale is not None and not math.isfinite(config.layer_scale):
-        raise ConfigError(f"layer_scale={config.layer_scale} must be finite, or None for no such factor.")
-    for name in RATES:
-        if not 0 <= getattr(config, name) < 1:
-            raise ConfigError(f"{name}={getattr(config, name)} must be at least 0 and below 1.")
-    if (patches := config.grid[0] * config.grid[1]) > MOST_PATCHES:
-        raise ConfigError(
-            f"image={config.image} with patch={config.patch} makes {patches:,} patches, and at most {MOST_PATCHES:,} "
-            f"are read. Choose a smaller image or larger patches."
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +98,12 @@ class ViTConfig:
         check_fields(self)
         if self.layer_scale is not None:
             object.__setattr__(self, "layer_scale", float(self.layer_scale))  # 1 would make a factor of whole numbers
-        check_ranges(self)
+        check_ranges(self, "", **RANGES)
+        if (patches := self.grid[0] * self.grid[1]) > MOST_PATCHES:
+            raise ConfigError(
+                f"image={self.image} with patch={self.patch} makes {patches:,} patches, and at most {MOST_PATCHES:,} "
+                f"are read. Choose a smaller image or larger patches."
+            )
         check_divides(*self.size, self.patch_size)
         if self.dim % self.heads:
             raise ConfigError(
