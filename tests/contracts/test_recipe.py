@@ -46,6 +46,7 @@ SENSIBLE = {
     "task.trust": {"0"},
     "task.length_weight": {"0"},
     "data.batch": {MANY},
+    "data.uncased": {"0"},
     "data.workers": {"0"},
     "data.tokens": {MANY},
     "data.length": {MANY},
@@ -78,11 +79,12 @@ def everything() -> Recipe:
 
 
 def of_texts(task: Task) -> Recipe:
-    """The same for texts."""
+    """The same for texts: sentence pairs, or running text."""
+    pairs = Texts(path="corpus", use="translate", uncased=0.2)
     return Recipe(
         model=ModelChoice(name="transformer-tiny"),
         task=task,
-        data=Texts(path="corpus", use="translate", length=128),
+        data=pairs if task.name == "translate" else Texts(path="corpus", use="causal-lm", length=128),
         schedule=InverseSquareRoot(),
         average_last=5,
     )

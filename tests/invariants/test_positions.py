@@ -28,6 +28,19 @@ def test_the_interleaved_sinusoid_is_that_of_the_annotated_transformer(shared, l
     torch.testing.assert_close(sinusoidal(length, dim), theirs, rtol=1e-5, atol=4e-6)  # theirs is computed in float32
 
 
+@pytest.mark.parametrize(("length", "dim"), [(12, 16), (50, 32), (9, 7)])
+def test_a_smaller_base_gives_the_sinusoid_of_tensor2tensor_and_fairseq(shared, length, dim):
+    tables = load_file(shared / "golden/transformer/sinusoid_tables.safetensors")
+    half = dim // 2
+    base = 10_000 ** (half / (half - 1))  # their longest wavelength is that of the last frequency, ours of the next
+    ours = torch.nn.functional.pad(sinusoidal(length, 2 * half, layout="halves", base=base), (0, dim % 2))
+    theirs = tables[f"output.t2t_half_split.n{length}.d{dim}"]
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=4e-6)
+    padded = tables[f"output.fairseq_half_split_pad1.n{length}.d{dim}"]
+    assert (padded[1] == 0).all()  # the place of its padding, whose words count from 2
+    torch.testing.assert_close(ours[2:], padded[2:], rtol=1e-5, atol=4e-6)
+
+
 @pytest.mark.parametrize(("place", "channel"), [(0, 0), (3, 5), (41, 6), (41, 7)])
 def test_one_value_of_the_sinusoid_by_hand(place, channel):
     angle = place / 10_000 ** (2 * (channel // 2) / 10)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from vitrail.data.material import Texts as Material
 from vitrail.data.text.answering import Questions
 from vitrail.data.text.batches import TextLoader, cut_by_tokens
 from vitrail.data.text.dataset import Labelled, Pair, Passage, Question, Tagged, Texts
@@ -85,6 +86,38 @@ def test_a_translation_may_begin_with_the_padding_and_its_padding_stays_behind(p
     assert batch.inputs.ids.tolist() == [[4, 5, 3], [0, 4, 3]]
     assert batch.target.ids.tolist() == [[0, 7, 3, 0], [0, 8, 9, 3]]
     assert batch.target.valid.tolist() == [[True, True, True, False], [True] * 4]
+
+
+def test_a_share_of_the_sources_loses_its_capitals_by_nothing_but_the_numbers():
+    cased = from_json(words_json("abAB"), max_tokens=16)  # a is 4, A is 6
+    use = Translation(pairs(*[("A b", "A")] * 400), cased, uncased=0.25)
+    everyone = np.arange(400)
+    first, later = (use.batch(everyone, seed=3, epoch=epoch) for epoch in (0, 1))
+    assert all(70 < int((batch.inputs.ids[:, 0] == 4).sum()) < 130 for batch in (first, later))
+    assert not torch.equal(first.inputs.ids, later.inputs.ids)
+    assert torch.equal(first.inputs.ids[5:9], use.batch(everyone[5:9], seed=3, epoch=0).inputs.ids)
+    assert (first.target.ids == torch.tensor([2, 6, 3])).all()  # what is written keeps its capitals
+    judged = Translation(pairs(("A b", "A")), cased).batch(everyone[:1], seed=3, epoch=0)
+    assert judged.inputs.ids.tolist() == [[6, 5, 3]]
+
+
+def test_a_length_or_a_share_without_capitals_is_refused_where_it_means_nothing():
+    with pytest.raises(ConfigError, match=r"data\.length=50 .* only for 'causal-lm' and 'masked-lm'"):
+        Material(path="texts", use="translate", length=50)
+    with pytest.raises(ConfigError, match=r"data\.uncased=0\.2 .* only for 'translate' and 'translate-parallel'"):
+        Material(path="texts", use="classify", uncased=0.2)
+
+
+def test_a_fresh_translator_learns_pieces_for_sentences_without_capitals(plain):
+    texts = pairs(*[("Zaun Zaun", "Hof")] * 20)
+    pieces = [
+        Material(path="texts", use="translate", vocabulary=300, uncased=share)
+        .equipped(texts, plain)
+        .card["preprocessing"]
+        .vocabulary
+        for share in (0.0, 0.2)
+    ]
+    assert [any(piece.endswith("zaun") for piece in found) for found in pieces] == [False, True]
 
 
 def test_pairs_that_are_too_long_are_left_out_and_counted(plain):

@@ -1,4 +1,4 @@
-"""`vitrail train`: a folder of pictures in, a model one can ship out."""
+"""`vitrail train`: a folder of pictures, or texts, in; a model one can ship out."""
 
 from typing import Annotated
 
@@ -19,15 +19,16 @@ def train(
     set: Set = (),
     dry_run: Switch = False,
 ) -> None:
-    """Train a model on your own pictures. Every guess is said aloud.
+    """Train a model on your own pictures or texts. Every guess is said aloud.
 
     Args:
         model: a name from `vitrail models`, or a recipe: the recipe.json of an earlier run.
-        data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones.
+        data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones; for models
+            of text sentence pairs (corpus:de-en), running text, labelled texts, words with tags or questions.
         init: weights to start from: a folder, a run, a hub id, or default for the published ones; fresh without it.
         out: the run folder, new or empty; runs/TASK/DATA without it.
-        epochs: how often to see every picture; the recipe says without it.
-        batch: pictures in a step; the recipe says without it.
+        epochs: how often to see every picture or text; the recipe says without it.
+        batch: pictures or texts in a step, at most; the recipe says without it.
         seed: of everything that is drawn at random; the recipe says without it.
         workers: processes that read pictures; chosen by the machine without it.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.

@@ -44,7 +44,8 @@ def sinusoidal(
         dim: width of one position; an odd width leaves out the last cosine.
         layout: `interleaved` is sin, cos, sin, cos ... as in the 2017 paper; `halves` is all sines, then all
             cosines, with the same frequencies, as in Marian.
-        base: the longest wavelength in units of 2 pi.
+        base: the longest wavelength in units of 2 pi, which no column has: the next one would. tensor2tensor and
+            fairseq, whose last column has it, are `halves` with 10,000 to the power of `half / (half - 1)`.
 
     Source: Vaswani et al. 2017, section 3.5.
     """

@@ -18,6 +18,7 @@ class Draw(IntEnum):
     SCENE = 4
     MASK = 5
     SHIFT = 6
+    CASE = 7
 
 
 def chance(purpose: Draw, *key: int) -> np.random.Generator:

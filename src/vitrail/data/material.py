@@ -220,6 +220,8 @@ USES: dict[str, tuple[Callable[..., Prepared], Callable[..., TextPreprocessing],
     "tag": (Tagging, partial(train_word_pieces, lower_case=False), "sentence"),  # capitals tell names
     "answer": (Questions, train_word_pieces, "question"),
 }
+RUNNING = tuple(name for name, (use, *_) in USES.items() if use in (Causal, Masked))
+TRANSLATING = tuple(name for name, (use, *_) in USES.items() if use is Translation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +235,8 @@ class Texts:
         tokens: in a batch at most, with padding; in translation those of the longer side.
         length: tokens in a row of running text; all that the model reads unless given.
         vocabulary: pieces that a fresh model learns to read by, fewer where the text is small.
+        uncased: the share of sentences to translate that lose their capitals while a model learns, so that it also
+            understands people who type none.
         workers: nothing is read by other processes: putting a batch together costs less than sending it.
     """
 
@@ -242,6 +246,7 @@ class Texts:
     tokens: int = 4096
     length: int | None = None
     vocabulary: int = 8000
+    uncased: float = 0.0
     workers: int = 0
 
     even = False
@@ -254,8 +259,15 @@ class Texts:
             tokens=Range(1, usual="1000 to 25000"),
             length=Range(2, usual="128 to 1024, or none for all that the model reads"),
             vocabulary=Range(300, 2**20, usual="4000 to 37000"),
+            uncased=Range(0, 1, usual="0 to 0.3"),
             workers=Range(0, MOST_WORKERS),
         )
+        for name, uses in (("length", RUNNING), ("uncased", TRANSLATING)):
+            if getattr(self, name) and self.use not in uses:
+                raise ConfigError(
+                    f"data.{name}={getattr(self, name)} has no meaning for {self.use!r}, only for "
+                    f"{' and '.join(map(repr, uses))}. Leave it out."
+                )
 
     @property
     def unit(self) -> str:
@@ -271,7 +283,7 @@ class Texts:
 
     @property
     def kinds(self) -> str:
-        return "languages" if USES[self.use][0] is Translation else "classes"
+        return "languages" if self.use in TRANSLATING else "classes"
 
     def meaning(self, data: Dataset) -> str:
         return self.use
@@ -286,7 +298,9 @@ class Texts:
     def equipped(self, data: Dataset, config: Any) -> Equipment:
         """Pieces learned from the texts, and room in the model for as many as there are."""
         learn = USES[self.use][1]
-        texts = (text for index in range(len(data)) for text in data[index].texts)
+        texts = [text for index in range(len(data)) for text in data[index].texts]
+        if self.uncased:
+            texts += [data[index].source.lower() for index in range(len(data))]
         preprocessing = learn(texts, size=self.vocabulary, max_tokens=config.max_tokens)
         sizes = {one.name: preprocessing.size for one in fields(config) if one.name.endswith("vocabulary")}
         card: dict[str, Any] = {"preprocessing": preprocessing}
@@ -299,6 +313,8 @@ class Texts:
         more: dict[str, Any] = {} if self.length is None else {"length": self.length}
         if self.use == "causal-lm":
             more["shift"] = learning  # blocks begin elsewhere in each epoch
+        if self.uncased and learning:
+            more["uncased"] = self.uncased
         return USES[self.use][0](data, preprocessing, **more)
 
     def learning(self, data: Dataset, preprocessing: Any, *, seed: int, rank: int, world: int) -> TextLoader:

@@ -86,8 +86,8 @@ def translation(
             name=model, init=init, changes={"max_tokens": 256, "norm": "before", "dropout": 0.2, **changes}
         ),
         task=Translate(),
-        data=Texts(path=data, use="translate", batch=512, tokens=4096, vocabulary=6000),
-        optimiser=AdamW(rate=0.8 * (dim * warmup) ** -0.5, decay=1e-4, betas=(0.9, 0.98), eps=1e-9),
+        data=Texts(path=data, use="translate", batch=256, tokens=2048, vocabulary=8000, uncased=0.2),
+        optimiser=AdamW(rate=0.6 * (dim * warmup) ** -0.5, decay=1e-4, betas=(0.9, 0.98), eps=1e-9),
         schedule=InverseSquareRoot(warmup_steps=warmup),
         epochs=20,
         ema=0.998,
@@ -110,8 +110,7 @@ def parallel_translation(
     Reached: not yet verified
     """
     recipe = translation(data, splits, model=model, init=init, changes=changes, say=say)
-    texts = Texts(path=data, use="translate-parallel", batch=512, tokens=4096, vocabulary=6000)
-    return replace(recipe, task=TranslateParallel(), data=texts, epochs=40)
+    return replace(recipe, task=TranslateParallel(), data=replace(recipe.data, use="translate-parallel"), epochs=40)
 
 
 def causal(

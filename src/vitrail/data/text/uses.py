@@ -33,13 +33,16 @@ class Translation:
         preprocessing: of both languages.
         start: what a translation begins with, where it is not the preprocessing's `start_token`; Marian has the
             padding there.
+        uncased: the share of sources that lose their capitals, others in each epoch; it is by chance which do.
 
     Raises:
         ConfigError: there is nothing to begin a translation with, or to end it.
         DataError: they are no pairs, or all are too long.
     """
 
-    def __init__(self, texts: Texts, preprocessing: TextPreprocessing, start: str | None = None) -> None:
+    def __init__(
+        self, texts: Texts, preprocessing: TextPreprocessing, start: str | None = None, uncased: float = 0.0
+    ) -> None:
         pairs: list[Pair] = of_kind(texts, Pair, "translation")
         start = start or preprocessing.start_token
         if start is None or preprocessing.end_token is None:
@@ -50,13 +53,14 @@ class Translation:
         first = [preprocessing.id_of(start)]
         end = preprocessing.id_of(preprocessing.end_token)
         sources = preprocessing.encode_all([pair.source for pair in pairs])
+        small = preprocessing.encode_all([pair.source.lower() for pair in pairs]) if uncased else sources
         targets = preprocessing.encode_all([pair.target for pair in pairs], target=True)
         targets = [[*first, *ids, *([] if ids and ids[-1] == end else [end])] for ids in targets]
         longest = preprocessing.max_tokens
         kept = [
             place
-            for place, (one, other) in enumerate(zip(sources, targets, strict=True))
-            if len(one) <= longest and len(other) - 1 <= longest
+            for place, lengths in enumerate(zip(*(map(len, rows) for rows in (sources, small, targets)), strict=True))
+            if max(lengths[0], lengths[1], lengths[2] - 1) <= longest
         ]
         if not kept:
             raise DataError(f"All {len(pairs):,} sentence pairs are longer than the {longest:,} tokens of this model.")
@@ -64,14 +68,23 @@ class Translation:
         self.writing = replace(preprocessing, padding="right")  # what is written grows to the right
         self.pairs = [pairs[place] for place in kept]
         self.left_out = len(pairs) - len(kept)  # too long for the model
-        self.sources, self.targets = Ragged(sources[place] for place in kept), Ragged(targets[place] for place in kept)
+        self.uncased = uncased
+        self.sources, self.small, self.targets = (
+            Ragged(rows[place] for place in kept) for rows in (sources, small, targets)
+        )
 
     @property
     def lengths(self) -> Int[np.ndarray, " samples"]:
-        return np.maximum(self.sources.lengths, self.targets.lengths - 1)
+        return np.maximum(np.maximum(self.sources.lengths, self.small.lengths), self.targets.lengths - 1)
+
+    def source(self, index: int, seed: int, epoch: int) -> np.ndarray:
+        """A sentence as it is read in one epoch, with its capitals or without."""
+        if not self.uncased or chance(Draw.CASE, seed, epoch, index).random() >= self.uncased:
+            return self.sources[index]
+        return self.small[index]
 
     def batch(self, indices: Int[np.ndarray, " batch"], seed: int = 0, epoch: int = 0) -> Batch:
-        sources = words_of(self.sources.at(indices), self.preprocessing)
+        sources = words_of([self.source(index, seed, epoch) for index in indices.tolist()], self.preprocessing)
         targets = words_of(self.targets.at(indices), self.writing)
         return Batch(sources, targets, index_of(indices), self.references(indices.tolist()))
 
