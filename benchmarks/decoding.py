@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from side_by_side import Work, in_turns, show
+from side_by_side import Work, apart, in_turns, show
 from torch import Tensor, nn
 
 import vitrail
@@ -81,24 +81,26 @@ def weights_of_a_step(model: nn.Module) -> list[Tensor]:
     return matrices if hasattr(model, "output") else [*matrices, model.get_parameter("words.weight")]
 
 
-def ctranslate2(model: Any, ids: Tensor, folder: str, flags: argparse.Namespace) -> Work:
+def ctranslate2(vocabulary: int, sentences: list[list[int]], beams: int, tokens: int) -> Work:
     """The same work in CTranslate2, which has one more way to begin: with an embedding of zeros."""
     import ctranslate2
     from ctranslate2.converters.transformers import MarianMTLoader
 
-    words = [f"w{word}" for word in range(model.config.vocab_size - 1)]  # all but the padding
-    spec = MarianMTLoader().get_model_spec(model)
+    torch.manual_seed(0)
+    words = [f"w{word}" for word in range(vocabulary - 1)]  # all but the padding
+    spec = MarianMTLoader().get_model_spec(marian(vocabulary).eval())
     spec.register_source_vocabulary(words)
     spec.register_target_vocabulary(words)
     spec.config.eos_token = spec.config.decoder_start_token = words[END]
     spec.config.unk_token = words[1]
     spec.validate()
     spec.optimize()
-    spec.save(folder)
-    translator = ctranslate2.Translator(folder, intra_threads=flags.threads, compute_type="float32")
-    sentences = [[f"w{word}" for word in row] for row in ids.tolist()]
-    room = {"min_decoding_length": flags.tokens, "max_decoding_length": flags.tokens}
-    return lambda: translator.translate_batch(sentences, beam_size=flags.beams, **room)
+    with tempfile.TemporaryDirectory() as folder:
+        spec.save(folder)
+        translator = ctranslate2.Translator(folder, intra_threads=torch.get_num_threads(), compute_type="float32")
+    written = [[f"w{word}" for word in row] for row in sentences]
+    room = {"min_decoding_length": tokens, "max_decoding_length": tokens}
+    return lambda: translator.translate_batch(written, beam_size=beams, **room)
 
 
 def main() -> None:
@@ -147,9 +149,9 @@ def main() -> None:
         "vitrail, packed()": lambda: ours(twin),
         "weights once a step": bound,
     }
-    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
-        if flags.shape == "marian" and importlib.util.find_spec("ctranslate2"):
-            ways["CTranslate2"] = ctranslate2(their_model, ids, folder, flags)
+    if flags.shape == "marian" and importlib.util.find_spec("ctranslate2"):  # its OpenMP would take torch's threads
+        ways["CTranslate2"] = apart(ctranslate2, vocabulary, ids.tolist(), flags.beams, flags.tokens)
+    with torch.inference_mode():
         expected = theirs()[:, -flags.tokens :]
         same = {
             name: f"{int((ways[name]() == expected).sum())} of {expected.numel()} words" for name in list(ways)[1:3]
