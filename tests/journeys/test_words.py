@@ -54,7 +54,10 @@ def test_a_file_of_vectors_is_asked_as_a_run_is(tmp_path, capsys):
         (["predict", "RUN", "--analogy", "king", "man", "xyz"], "called 'man'"),
         (["predict", "RUN", "king", "--beam", "4"], "--analogy A B C"),
         (["predict", "RUN", "king", "--features"], "--analogy A B C"),
-        (["evaluate", "RUN", "--data", "corpus.txt"], "word vectors and no network"),
+        (["evaluate", "RUN", "--data", "corpus.txt"], "is not four words"),
+        (["evaluate", "RUN", "--data", "nowhere.txt"], "nowhere.txt cannot be read"),
+        (["evaluate", "RUN", "--data", "questions.txt", "--out", "page"], "Leave out --out"),
+        (["explain", "RUN", "king"], "word vectors and no network"),
         (["resume", "RUN"], "nothing to go on with"),
         (["train", "word2vec", "--data", "corpus.txt", "--batch", "3"], "--batch is for networks"),
         (["train", "word2vec", "--data", "corpus.txt", "--set", "windw=3"], "Did you mean window"),
@@ -71,6 +74,29 @@ def test_each_mistake_is_a_sentence(typed, said, corpus, capsys):
     (run / "recipe.json").write_text("{}")
     assert main([str(run) if word == "RUN" else word for word in typed]) in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_word_vectors_are_judged_by_analogies_and_by_what_people_say(tmp_path, capsys):
+    words = ("man", "king", "woman", "queen", "cat")
+    directions = [[1, 0, 0], [1, 1, 0], [-1, 0, 0], [-1, 1, 0], [0, 0, 1]]
+    write_vectors(WordVectors(words, np.array(directions, dtype=np.float32)), tmp_path / "royal.txt")
+    (tmp_path / "asked.txt").write_text(
+        ": rank\nMan King Woman Queen\nman king woman cat\n: pets\ncat dog king lion\n", encoding="utf-8"
+    )
+    (tmp_path / "said.tsv").write_text(
+        "# people\nman\tking\t9\nman\twoman\t1\nman\tcat\t3\nman\tdog\t5\n", encoding="utf-8"
+    )
+    vectors = str(tmp_path / "royal.txt")
+
+    assert main(["evaluate", vectors, "--data", str(tmp_path / "asked.txt"), "--json"]) == 0
+    sections = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["name"], one["right"], one["asked"], one["unknown"]) for one in sections] == [
+        ("rank", 1, 2, 0), ("pets", 0, 0, 1), ("all", 1, 2, 1),
+    ]  # fmt: skip
+    assert main(["evaluate", vectors, "--data", str(tmp_path / "asked.txt")]) == 0
+    assert "50.0%" in capsys.readouterr().out
+    assert main(["evaluate", vectors, "--data", str(tmp_path / "said.tsv"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"spearman": pytest.approx(1.0), "pairs": 3, "unknown": 1}
 
 
 def test_an_analogy_is_for_word_vectors(tmp_path, capsys):

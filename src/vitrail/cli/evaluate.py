@@ -1,5 +1,6 @@
-"""`vitrail evaluate`: how good a model is on labelled pictures."""
+"""`vitrail evaluate`: how good a model is on labelled pictures, on texts, or on questions about words."""
 
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
@@ -21,9 +22,10 @@ def evaluate(
 
     Args:
         run: a run, a folder, a name from `vitrail models` or a hub id.
-        data: labelled pictures or texts, in one piece or with a part val or test.
+        data: labelled pictures or texts, in one piece or with a part val or test; for word vectors a file of analogies
+            (man king woman queen), or of pairs of words with what people gave them, separated by tabs.
         out: the folder of the report; evaluated-DATA in the run without it.
-        batch: pictures at once.
+        batch: pictures or texts at once.
         workers: processes that read pictures.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
         json: print scores and details as one JSON object.
@@ -31,7 +33,12 @@ def evaluate(
     from vitrail.cli.screen import print_json_lines, table
     from vitrail.evaluate.judge import judge
     from vitrail.tasks.scores import in_words
+    from vitrail.words.predictor import vectors_at
 
+    vectors = vectors_at(run)
+    if vectors is not None:
+        evaluate_words(vectors, data, out, json)
+        return
     report, page = judge(run, data, out=out, batch=batch, workers=workers, device=device)
     if json:
         print_json_lines([report.to_json()])
@@ -39,3 +46,32 @@ def evaluate(
         scores = [(name, in_words(name, value)) for name, value in report.telling.items()]
         table(("score", f"{report.seen:,} judged"), scores)
         print(f"The report is in {page}.")
+
+
+def evaluate_words(vectors: Path, data: str, out: Path | None, json: bool) -> None:
+    """Print how good word vectors are."""
+    from vitrail.cli.screen import print_json_lines, table
+    from vitrail.errors import UsageError
+    from vitrail.words.files import read_vectors
+    from vitrail.words.judging import Likeness, judge_words, together
+
+    if out is not None:
+        raise UsageError(
+            "Word vectors have no report, only the table that is printed. Leave out --out, or type --json."
+        )
+    found = judge_words(read_vectors(vectors), data)
+    if isinstance(found, Likeness):
+        if json:
+            print_json_lines([found._asdict()])
+        else:
+            rows = [("Spearman", f"{found.spearman:.3f}"), ("pairs with an unknown word", f"{found.unknown:,}")]
+            table(("score", f"{found.pairs:,} pairs"), rows)
+        return
+    sections = [*found, together(found)]
+    if json:
+        print_json_lines([{**section._asdict(), "accuracy": section.accuracy} for section in sections])
+        return
+    rows = [
+        (one.name, f"{one.accuracy:.1%}" if one.asked else "", f"{one.asked:,}", f"{one.unknown:,}") for one in sections
+    ]
+    table(("analogies", "right", "of", "with an unknown word"), rows)

@@ -2,7 +2,7 @@
 
 from vitrail.words.embedding import Filled, initialise
 from vitrail.words.files import read_vectors, write_vectors
-from vitrail.words.judging import Likeness, Section, judge_analogies, judge_likeness
+from vitrail.words.judging import Likeness, Section, judge_analogies, judge_likeness, judge_words
 from vitrail.words.map import draw_map, place_words
 from vitrail.words.training import split_words, train_word2vec
 from vitrail.words.vectors import Near, WordVectors
@@ -17,6 +17,7 @@ __all__ = [
     "initialise",
     "judge_analogies",
     "judge_likeness",
+    "judge_words",
     "place_words",
     "read_vectors",
     "split_words",

@@ -4,7 +4,7 @@ Files: `questions-words.txt` (Mikolov et al. 2013): a line `: section`, then lin
 SimLex-999: two words and what people gave them, separated by tabs, with `#` before remarks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,6 +128,21 @@ def answered(
     np.put_along_axis(scores, places[:, :3], -np.inf, axis=1)
     said = scores.argmax(axis=1)
     return sum(spelled[row] == question[3] for row, question in zip(said.tolist(), questions, strict=True))
+
+
+def together(sections: Sequence[Section]) -> Section:
+    """All kinds of analogies as one, which is the score that papers print."""
+    return Section("all", *(sum(counts) for counts in zip(*(section[1:] for section in sections), strict=True)))
+
+
+def judge_words(vectors: WordVectors, path: Path | str) -> list[Section] | Likeness:
+    """How good vectors are by a file: of analogies, or of pairs of words with what people gave them.
+
+    Raises:
+        DataError: it is neither.
+    """
+    first = next((line for line in lines_of(Path(path)) if line.strip() and not line.startswith("#")), "")
+    return judge_likeness(vectors, path) if "\t" in first else judge_analogies(vectors, path)
 
 
 def pairs_in(path: Path) -> Iterator[tuple[str, str, float]]:

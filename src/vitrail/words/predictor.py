@@ -69,14 +69,14 @@ class WordPredictor:
 
     @property
     def task(self) -> Any:
-        """Nothing that could be judged or drawn as the answers of a network are.
+        """Nothing that could be drawn as the answers of a network are.
 
         Raises:
             ConfigError: always.
         """
         raise ConfigError(
-            "These are word vectors and no network: there is nothing to evaluate or to explain. Type vitrail predict "
-            "RUN WORD for the nearest words, or vitrail predict RUN --analogy king man woman."
+            "These are word vectors and no network: there is nothing to explain. Type vitrail predict RUN WORD for the "
+            "nearest words, vitrail predict RUN --analogy king man woman, or vitrail evaluate RUN --data QUESTIONS.txt."
         )
 
     card = model = task
