@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from vitrail.data.dataset import Subset
 from vitrail.data.material import Texts as Material
+from vitrail.data.open import open_dataset
 from vitrail.data.text.answering import Questions
 from vitrail.data.text.batches import TextLoader, cut_by_tokens
 from vitrail.data.text.dataset import Labelled, Pair, Passage, Question, Tagged, Texts
-from vitrail.data.text.open import open_texts
 from vitrail.data.text.prepared import IGNORED
 from vitrail.data.text.uses import Causal, Classification, Masked, Tagging, Translation
 from vitrail.errors import ConfigError, DataError
@@ -265,8 +266,8 @@ def test_the_answer_stands_where_the_target_says_in_every_window_that_has_it(ber
 
 
 def test_real_questions_are_answered_by_their_windows(shared):
-    texts = open_texts(shared / "data" / "text" / "xquad").subset(range(120))
-    made = train_word_pieces({sample.context for sample in texts.samples}, size=2000)
+    texts = Subset(open_dataset(shared / "data" / "text" / "xquad"), range(120))
+    made = train_word_pieces({texts[index].context for index in range(len(texts))}, size=2000)
     use = Questions(texts, made, length=128, stride=64)
     answered = set()
     for row, window in enumerate(use.windows):
@@ -283,8 +284,8 @@ def test_real_questions_are_answered_by_their_windows(shared):
 
 @pytest.mark.parametrize("padding", ["right", "left"])
 def test_scores_that_point_at_the_truth_are_answers_that_are_right(shared, padding):
-    texts = open_texts(shared / "data" / "text" / "xquad").subset(range(0, 1190, 10))
-    made = train_word_pieces({sample.context for sample in texts.samples}, size=3000)
+    texts = Subset(open_dataset(shared / "data" / "text" / "xquad"), range(0, 1190, 10))
+    made = train_word_pieces({texts[index].context for index in range(len(texts))}, size=3000)
     loader = TextLoader(Questions(texts, replace(made, padding=padding), length=160, stride=64), 4096)
     metrics = AnswerMetrics()
     for batch in loader.epoch(0):

@@ -5,9 +5,10 @@ import json
 
 import pytest
 
+from vitrail.data.datasets import folder
+from vitrail.data.open import format_of, open_dataset, open_splits
 from vitrail.data.text import labelled, lines, pairs, questions, tagged
 from vitrail.data.text.dataset import Passage
-from vitrail.data.text.open import format_of, open_text_splits, open_texts, reader_of
 from vitrail.data.text.reading import LONGEST_LINE
 from vitrail.errors import DataError
 
@@ -20,6 +21,10 @@ def write(path, text):
     content = text.encode()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
+
+
+def all_of(texts):
+    return [texts[index] for index in range(len(texts))]
 
 
 @pytest.fixture
@@ -41,35 +46,35 @@ def captions(tmp_path):
 
 def test_pairs_stand_line_by_line_in_two_files(captions):
     (captions / "train.fr.gz").unlink()
-    splits = open_text_splits(captions)
-    assert format_of(captions) is pairs
-    assert [(pair.source, pair.target) for pair in splits.train.samples] == list(zip(GERMAN, ENGLISH, strict=True))
+    splits = open_splits(captions)
+    assert format_of(captions)[0] is pairs
+    assert [(pair.source, pair.target) for pair in all_of(splits.train)] == list(zip(GERMAN, ENGLISH, strict=True))
     assert splits.train.classes == splits.val.classes == ("de", "en")
     assert splits.train[1].name.endswith("train.de.gz:2")
     assert "the other way" in splits.notes[0]
-    assert open_texts(captions, "test")[0].target == "A tree."
+    assert open_dataset(captions, "test")[0].target == "A tree."
     assert pairs.parts(captions) == ("train", "val", "test")
 
 
 def test_three_languages_want_a_way_and_get_one(captions):
     with pytest.raises(DataError, match=r"has 3 languages: de, en, fr. Say which way: .*:de-en"):
-        open_text_splits(captions)
-    splits = open_text_splits(f"{captions}:en-de")
+        open_splits(captions)
+    splits = open_splits(f"{captions}:en-de")
     assert (splits.train[0].source, splits.train[0].target) == ("A dog is running.", "Ein Hund rennt.")
     assert (splits.val.classes, splits.notes) == (("en", "de"), [])
     with pytest.raises(DataError, match="no language called 'nl'"):
-        open_texts(f"{captions}:en-nl", "train")
+        open_dataset(f"{captions}:en-nl", "train")
 
 
 def test_files_of_different_lengths_are_no_pairs(captions):
     write(captions / "train.de.gz", "\n".join(GERMAN[:2]))
     with pytest.raises(DataError, match=r"train.de.gz has 2 lines and .*train.en 3: they are no pairs"):
-        open_texts(f"{captions}:de-en", "train")
+        open_dataset(f"{captions}:de-en", "train")
 
 
 def test_pairs_with_an_empty_side_are_left_out_and_said(captions):
     write(captions / "train.de.gz", "Ein Hund rennt.\n\n  \n")
-    texts = open_texts(f"{captions}:de-en", "train")
+    texts = open_dataset(f"{captions}:de-en", "train")
     assert len(texts) == 1
     assert texts.notes[-1].endswith("2 pairs with an empty side are left out.")
 
@@ -84,15 +89,15 @@ def test_pairs_with_an_empty_side_are_left_out_and_said(captions):
     ],
 )
 def test_pairs_stand_in_the_columns_of_a_table(tmp_path, name, text):
-    texts = open_texts(write(tmp_path / name, text))
-    assert [(pair.source, pair.target) for pair in texts.samples] == [("Ein Hund.", "A dog, brown."), ("Zwei.", "Two.")]
+    texts = open_dataset(write(tmp_path / name, text))
+    assert [(pair.source, pair.target) for pair in all_of(texts)] == [("Ein Hund.", "A dog, brown."), ("Zwei.", "Two.")]
 
 
 def test_a_table_says_in_which_part_a_pair_is(tmp_path):
     path = write(tmp_path / "p.tsv", "de\ten\tsplit\na\tb\ttrain\nc\td\tdev\ne\tf\ttrain\n")
-    splits = open_text_splits(path)
-    assert [pair.source for pair in splits.train.samples] == ["a", "e"]
-    assert [pair.source for pair in splits.val.samples] == ["c"]
+    splits = open_splits(path)
+    assert [pair.source for pair in all_of(splits.train)] == ["a", "e"]
+    assert [pair.source for pair in all_of(splits.val)] == ["c"]
 
 
 # running text
@@ -100,10 +105,10 @@ def test_a_table_says_in_which_part_a_pair_is(tmp_path):
 
 def test_running_text_is_kept_to_the_letter_in_passages_of_whole_lines(tmp_path):
     text = "\n".join(f"Line {n} of the play.\n" if n % 7 else "" for n in range(900)) + "end\n"
-    texts = open_texts(write(tmp_path / "play.txt", text))
-    assert "".join(passage.text for passage in texts.samples) == text
-    assert [passage.place for passage in texts.samples] == list(range(len(texts)))
-    assert all(lines.PASSAGE <= len(passage.text) <= 3 * lines.PASSAGE for passage in texts.samples[:-1])
+    texts = open_dataset(write(tmp_path / "play.txt", text))
+    assert "".join(passage.text for passage in all_of(texts)) == text
+    assert [passage.place for passage in all_of(texts)] == list(range(len(texts)))
+    assert all(lines.PASSAGE <= len(passage.text) <= 3 * lines.PASSAGE for passage in all_of(texts)[:-1])
     assert len(texts) > 2
 
 
@@ -111,46 +116,46 @@ def test_each_file_of_a_folder_is_a_document(tmp_path):
     write(tmp_path / "b.txt", "second\n")
     write(tmp_path / "a.txt.gz", "first\n")
     write(tmp_path / "README.txt", "about\n")
-    texts = open_texts(tmp_path)
-    assert [(passage.text, passage.document) for passage in texts.samples] == [("first\n", 0), ("second\n", 1)]
+    texts = open_dataset(tmp_path)
+    assert [(passage.text, passage.document) for passage in all_of(texts)] == [("first\n", 0), ("second\n", 1)]
     write(tmp_path / "train.txt", "to learn\n")
     write(tmp_path / "valid.txt", "to judge\n")
-    splits = open_text_splits(tmp_path)
+    splits = open_splits(tmp_path)
     assert [splits.train[0].text, splits.val[0].text] == ["to learn\n", "to judge\n"]
 
 
 def test_notes_beside_folders_of_pictures_are_no_text(tmp_path):
     write(tmp_path / "classes.txt", "daisy\nrose\n")
     (tmp_path / "daisy").mkdir()
-    assert format_of(tmp_path) is None
+    assert format_of(tmp_path)[0] is folder
 
 
 def test_text_without_a_validation_part_is_split_by_its_content(tmp_path):
     paragraphs = [f"{n} " + "word " * 1000 + "\n\n" for n in range(60)]
     path = write(tmp_path / "book.txt", "".join(paragraphs))
-    splits = open_text_splits(path)
-    kept = [passage.text for part in (splits.train, splits.val) for passage in part.samples]
-    assert sorted(kept) == sorted(passage.text for passage in open_texts(path).samples)
+    splits = open_splits(path)
+    kept = [passage.text for part in (splits.train, splits.val) for passage in all_of(part)]
+    assert sorted(kept) == sorted(passage.text for passage in all_of(open_dataset(path)))
     assert 1 <= len(splits.val) <= 15
     assert "set aside as one, chosen by a hash of their content" in splits.notes[-1]
-    aside = {passage.text for passage in splits.val.samples}
+    aside = {passage.text for passage in all_of(splits.val)}
     more = write(
         tmp_path / "more.txt", "".join([*paragraphs, *(f"new {n} " + "word " * 1000 + "\n\n" for n in range(9))])
     )
-    again = {passage.text for passage in open_text_splits(more).val.samples}
+    again = {passage.text for passage in all_of(open_splits(more).val)}
     assert aside <= again, "a text stays on its side when others come"
-    assert open_texts(path, "val").samples == splits.val.samples
+    assert all_of(open_dataset(path, "val")) == all_of(splits.val)
 
 
 def test_the_play_is_read_whole(shared):
     folder = shared / "data" / "text" / "tinyshakespeare"
-    texts = open_texts(folder)
-    assert "".join(passage.text for passage in texts.samples) == (folder / "input.txt").read_text()
+    texts = open_dataset(folder)
+    assert "".join(passage.text for passage in all_of(texts)) == (folder / "input.txt").read_text()
     assert isinstance(texts[0], Passage)
 
 
 def test_real_captions_are_pairs(shared):
-    splits = open_text_splits(f"{shared / 'data' / 'text' / 'multi30k'}:de-en")
+    splits = open_splits(f"{shared / 'data' / 'text' / 'multi30k'}:de-en")
     assert (len(splits.train), len(splits.val)) == (29_000, 1_014)
     assert splits.train[0].source == "Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche."
 
@@ -169,27 +174,27 @@ def test_real_captions_are_pairs(shared):
 )
 def test_labels_are_numbered_by_name(tmp_path, name, text):
     path = write(tmp_path / name, text)
-    assert format_of(path) is labelled
-    texts = open_texts(path)
-    assert [(sample.text, sample.label) for sample in texts.samples] == [("good, really", 1), ("bad", 0)]
+    assert format_of(path)[0] is labelled
+    texts = open_dataset(path)
+    assert [(sample.text, sample.label) for sample in all_of(texts)] == [("good, really", 1), ("bad", 0)]
     assert (texts.classes, texts.multi_label, texts.labels()) == (("neg", "pos"), False, [1, 0])
-    assert open_texts(path, classes=("pos", "neg")).labels() == [0, 1]
+    assert open_dataset(path, classes=("pos", "neg")).labels() == [0, 1]
     with pytest.raises(DataError, match="not among the 1 expected: neg"):
-        open_texts(path, classes=("pos",))
+        open_dataset(path, classes=("pos",))
 
 
 def test_texts_can_have_several_labels_and_a_second_text(tmp_path):
     path = write(tmp_path / "r.csv", "text,labels\nshort film,short|kind\nlong film,\n")
-    texts = open_texts(path)
+    texts = open_dataset(path)
     assert (texts.multi_label, texts.labels()) == (True, [(0, 1), ()])
     path = write(tmp_path / "n.tsv", "premise\thypothesis\tlabel\nA dog runs.\tAn animal moves.\tyes\n")
-    assert open_texts(path)[0].second == "An animal moves."
+    assert open_dataset(path)[0].second == "An animal moves."
 
 
 def test_a_folder_of_tables_has_parts(tmp_path):
     write(tmp_path / "train.csv", "text,label\na,x\nb,y\n")
     write(tmp_path / "val.csv", "text,label\nc,y\n")
-    splits = open_text_splits(tmp_path)
+    splits = open_splits(tmp_path)
     assert (splits.train.labels(), splits.val.labels(), splits.val.classes) == ([0, 1], [1], ("x", "y"))
 
 
@@ -210,16 +215,16 @@ Blackburn NNP I-NP I-PER
 @pytest.mark.parametrize("name", ["train.conll", "eng.txt", "words.tsv"])
 def test_tags_stand_behind_their_words(tmp_path, name):
     path = write(tmp_path / name, CONLL)
-    assert format_of(path) is tagged
-    texts = open_texts(path)
-    assert [sample.words for sample in texts.samples] == [("EU", "rejects", "#"), ("Peter", "Blackburn")]
+    assert format_of(path)[0] is tagged
+    texts = open_dataset(path)
+    assert [sample.words for sample in all_of(texts)] == [("EU", "rejects", "#"), ("Peter", "Blackburn")]
     assert texts.classes == ("B-ORG", "B-PER", "I-PER", "O")
     assert texts[1].tags == (1, 2)
     assert texts[1].name.endswith(":7")
 
 
 def test_a_play_is_not_taken_for_tags(tmp_path):
-    assert format_of(write(tmp_path / "a.txt", "To be or not to be O\nthat is the question\n")) is lines
+    assert format_of(write(tmp_path / "a.txt", "To be or not to be O\nthat is the question\n"))[0] is lines
 
 
 # questions
@@ -235,15 +240,15 @@ def squad(context="The dog barks.", answer="dog", start=4, **changes):
 def test_questions_know_where_their_answers_stand(tmp_path):
     write(tmp_path / "train-v1.1.json", squad())
     write(tmp_path / "dev-v1.1.json", squad("A cat sleeps.", "cat", 2))
-    splits = open_text_splits(tmp_path)
-    assert format_of(tmp_path) is questions
+    splits = open_splits(tmp_path)
+    assert format_of(tmp_path)[0] is questions
     assert (splits.train[0].answers, splits.train[0].starts, splits.train[0].id) == (("dog",), (4,), "q1")
     assert splits.val[0].context == "A cat sleeps."
 
 
 def test_questions_about_one_text_stay_on_one_side(shared):
-    splits = open_text_splits(shared / "data" / "text" / "xquad")
-    sides = [{sample.context for sample in part.samples} for part in (splits.train, splits.val)]
+    splits = open_splits(shared / "data" / "text" / "xquad")
+    sides = [{sample.context for sample in all_of(part)} for part in (splits.train, splits.val)]
     assert not sides[0] & sides[1]
     assert len(splits.train) + len(splits.val) == 1190
 
@@ -261,7 +266,7 @@ BAD = {
     "line.txt": (b"a" * (LONGEST_LINE + 1), r"line.txt:1: this line has more than 1,048,576 characters"),
     "empty.conll": (b"", "no tagged sentences|is empty"),
     "untagged.conll": (b"dog O\ncat\n", r"untagged.conll:2: 'cat' has no tag behind it"),
-    "no_label.csv": (b"text,score\na,1\n", "holds no text that is read"),
+    "no_label.csv": (b"text,score\na,1\n", "Texts have text and label"),
     "columns.csv": (b"text,label\na,b,c\n", r"columns.csv:2: 3 columns where the first line names 2"),
     "empty.csv": (b"text,label\n", "is empty"),
     "blank.csv": (b"text,label\n,x\n", r"blank.csv:2: the text is empty"),
@@ -289,22 +294,22 @@ def test_each_fault_is_one_sentence_that_names_its_place(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=words) as raised:
-        open_texts(path)
+        open_dataset(path)
     assert name in str(raised.value)
     assert len(str(raised.value)) < 600
 
 
 def test_what_is_no_text_and_what_is_not_there_are_said(tmp_path):
     with pytest.raises(DataError, match="There is no data set at"):
-        reader_of(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="holds no text that is read"):
-        reader_of(tmp_path)
+        format_of(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"no\.bin is not a data set.*or texts: sentence pairs"):
+        format_of(write(tmp_path / "no.bin", "bytes"))
     path = write(tmp_path / "one.txt", "only this\n")
     with pytest.raises(DataError, match="too few texts"):
-        open_text_splits(path)
+        open_splits(path)
     with pytest.raises(DataError, match="no part called 'test'"):
-        open_texts(path, "test")
+        open_dataset(path, "test")
     write(tmp_path / "parts" / "train.txt", "a\n")
     write(tmp_path / "parts" / "val.txt", "b\n")
     with pytest.raises(DataError, match=r"is in parts: train, val. Name one of them"):
-        open_texts(tmp_path / "parts")
+        open_dataset(tmp_path / "parts")

@@ -9,7 +9,7 @@ from pathlib import Path
 from vitrail.data.checks import folders, idxs, manifests, texts
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.datasets import folder, idx, manifest, scenes
-from vitrail.data.open import format_of, holds_texts, open_splits
+from vitrail.data.open import TEXTS, format_of, holds_texts, open_splits
 from vitrail.errors import DataError, ImageError, many
 
 __all__ = ["Fault", "check", "count_in_words"]
@@ -42,10 +42,10 @@ def count_in_words(path: Path | str) -> list[str]:
 
 
 def find(path: Path | str) -> Iterator[Fault]:
-    if holds_texts(path):
+    reader, place = format_of(path)
+    if reader in TEXTS:
         yield from texts.check(str(path))
         return
-    reader, place = format_of(path)
     if reader is scenes:
         scenes.read_spelling(path)  # which raises if it means nothing
         return

@@ -13,16 +13,23 @@ from vitrail.data.aside import choose_validation
 from vitrail.data.dataset import Dataset, Splits, Subset
 from vitrail.data.datasets import folder, idx, manifest, scenes
 from vitrail.data.files import pictures_below, shown
-from vitrail.data.text.open import format_of as text_format
-from vitrail.data.text.open import open_text_splits, open_texts
-from vitrail.data.text.pairs import spelling
+from vitrail.data.text import labelled, lines, pairs, questions, tagged
+from vitrail.data.text.dataset import Texts
 from vitrail.errors import DataError
 
-FORMATS = (manifest, idx, folder)  # asked in this order; any folder that is nothing else is a folder of classes
+PICTURES = (manifest, idx, folder)  # asked in this order; any folder that is nothing else is a folder of classes
+TEXTS = (pairs, questions, tagged, labelled, lines)  # asked in this order; any text file is running text at last
+KINDS = (
+    "Give pictures: a folder of class folders, a .csv or .jsonl file, a folder of idx files, or scenes: for generated "
+    "ones; or texts: sentence pairs (train.de and train.en, or a table with a column for each language), a table with "
+    "the columns text and label, words with tags (.conll), questions (.json as in SQuAD v1.1), or running text (.txt)."
+)
 
 
 def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     """The module that reads what stands at a path, and the path as it wants it.
+
+    A folder with pictures in it never holds texts.
 
     Raises:
         DataError: nothing is there, or nothing that is a data set.
@@ -30,34 +37,32 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     if scenes.recognises(path):
         return scenes, path
     if not str(path).strip():
-        raise DataError("No data set was named: the path is empty. Give a folder, a table, or scenes:.")
+        raise DataError(f"No data set was named: the path is empty. {KINDS}")
     path = Path(path).expanduser()
-    if not path.exists():
-        raise DataError(
-            f"There is no data set at {shown(path)}. Give a folder of class folders, a .csv or .jsonl file, a folder "
-            "of idx files, or scenes: for generated pictures."
-        )
-    for reader in FORMATS:
+    place, _ = pairs.spelling(path)
+    if not place.exists():
+        raise DataError(f"There is no data set at {shown(place)}. {KINDS}")
+    illustrated = place.is_dir() and next(iter(pictures_below(place)), None)
+    for reader in (*(() if illustrated else TEXTS), *PICTURES):
         if reader.recognises(path):
             return reader, path
-    raise DataError(f"{shown(path)} is not a data set. Give a folder of class folders, or a .csv or .jsonl file.")
+    raise DataError(f"{shown(path)} is not a data set. {KINDS}")
 
 
 def holds_texts(path: Path | str) -> bool:
-    """Whether a path leads to texts; a folder with pictures in it never does."""
-    if scenes.recognises(path) or not str(path).strip():
-        return False
-    place, _ = spelling(Path(path).expanduser())
-    if not place.exists() or (place.is_dir() and next(iter(pictures_below(place)), None)):
-        return False
-    return text_format(path) is not None
+    """Whether a path leads to texts.
+
+    Raises:
+        DataError: it leads nowhere, or to nothing that is a data set.
+    """
+    return format_of(path)[0] in TEXTS
 
 
 def name_of(data: str) -> str:
     """What to call a folder that comes of a data set."""
     if data.startswith("scenes:"):
         return data.replace(":", "-").strip("-")
-    folder, way = spelling(data)
+    folder, way = pairs.spelling(data)
     place = folder.resolve()
     name = place.name if place.is_dir() else place.stem
     return name if way is None else f"{name}-{'-'.join(way)}"
@@ -65,10 +70,6 @@ def name_of(data: str) -> str:
 
 def parts(path: Path | str) -> tuple[str, ...]:
     """The parts that a data set comes in, out of `train`, `val` and `test`; none where it is in one piece."""
-    if holds_texts(path):
-        reader = text_format(path)
-        assert reader is not None
-        return reader.parts(path)
     reader, path = format_of(path)
     return reader.parts(path)
 
@@ -85,8 +86,6 @@ def open_dataset(path: Path | str, split: str | None = None, classes: tuple[str,
     Raises:
         DataError: it cannot be read, has no such part, or is in parts and none was named.
     """
-    if holds_texts(path):
-        return open_texts(path, split, classes)
     reader, place = format_of(path)
     found = reader.parts(place)
     if split is None and found:
@@ -104,8 +103,8 @@ def open_splits(path: Path | str, seed: int = 0, validation: float = 0.1) -> Spl
 
     Args:
         path: see above.
-        seed: which pictures are set aside, where there is no validation part.
-        validation: the share of pictures to set aside then.
+        seed: which samples are set aside, where there is no validation part.
+        validation: the share to set aside then.
 
     Returns:
         Both, with the classes of the training part; what was decided is in `notes`.
@@ -113,28 +112,40 @@ def open_splits(path: Path | str, seed: int = 0, validation: float = 0.1) -> Spl
     Raises:
         DataError: it cannot be read, or there is nothing to learn from.
     """
-    if holds_texts(path):
-        return Splits(*open_text_splits(path, seed, validation))
     reader, place = format_of(path)
     found = reader.parts(place)
     if found and "train" not in found:
         raise DataError(f"{shown(path)} has no part called train to learn from, only {', '.join(found)}.")
     train = reader.open_part(place, "train" if found else None, None)
-    if "val" in found:
-        return Splits(train, reader.open_part(place, "val", train.classes), [])
-    return split_off(train, str(path), seed, validation)
+    if "val" not in found:
+        return split_off(train, str(path), seed, validation)
+    val = reader.open_part(place, "val", train.classes or None)
+    return Splits(train, val, list(dict.fromkeys((*notes_of(train), *notes_of(val)))))
+
+
+def notes_of(dataset: Dataset) -> tuple[str, ...]:
+    """What was guessed or left out while a data set was read; pictures are not guessed about."""
+    return getattr(dataset, "notes", ())
 
 
 def split_off(whole: Dataset, name: str, seed: int = 0, validation: float = 0.1) -> Splits:
-    """Set some pictures aside for validation."""
+    """Set some samples aside for validation, by a hash of their content.
+
+    Raises:
+        DataError: there are too few.
+    """
+    unit = "texts" if isinstance(whole, Texts) else "pictures"
     with ThreadPoolExecutor() as readers:
         contents = list(readers.map(whole.fingerprint, range(len(whole))))
     aside = choose_validation(contents, whole.labels(), seed, validation)
-    if not aside:
-        raise DataError(f"{shown(name)} has too few pictures to set some aside for validation. Two a class are needed.")
+    if not aside or len(aside) == len(whole):
+        raise DataError(
+            f"{shown(name)} has too few {unit} to set some aside for validation. Two that differ are needed, in each "
+            "class if there are classes."
+        )
     train = [index for index in range(len(whole)) if index not in aside]
     note = (
-        f"{shown(name)} has no validation part: {len(aside)} of its {len(whole)} pictures are set aside as one, "
+        f"{shown(name)} has no validation part: {len(aside):,} of its {len(whole):,} {unit} are set aside as one, "
         f"chosen by a hash of their content."
     )
-    return Splits(Subset(whole, train), Subset(whole, sorted(aside)), [note])
+    return Splits(Subset(whole, train), Subset(whole, sorted(aside)), [*notes_of(whole), note])

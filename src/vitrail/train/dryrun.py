@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from vitrail.data.dataset import Dataset, Splits, Subset
-from vitrail.data.text.dataset import Texts
 from vitrail.errors import UsageError
 from vitrail.train.fit import fit
 from vitrail.train.observers import Observer, Taken, span
@@ -47,8 +46,7 @@ class Stopwatch(Observer):
 
 def first(dataset: Dataset, count: int) -> Dataset:
     """The first samples of a data set."""
-    indices = range(min(count, len(dataset)))
-    return dataset.subset(indices) if isinstance(dataset, Texts) else Subset(dataset, indices)
+    return Subset(dataset, range(min(count, len(dataset))))
 
 
 def most_memory(device: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_type_hints
 
 from vitrail import catalog
-from vitrail.data.text.open import open_texts, reader_of
+from vitrail.data.open import open_dataset, parts
 from vitrail.errors import ConfigError, TrainingError, UsageError, many, unknown
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.train.checkpoint import replace_text
@@ -117,8 +117,7 @@ def running_text(data: str) -> list[str]:
         DataError: there are none.
         ConfigError: they are in two languages.
     """
-    part = "train" if "train" in reader_of(data).parts(data) else None
-    texts = open_texts(data, part)
+    texts = open_dataset(data, "train" if "train" in parts(data) else None)
     if texts.task == "translate":
         raise ConfigError(f"{data} is in two languages, and word2vec learns from one. Give running text (.txt).")
     return [text for index in range(len(texts)) for text in texts[index].texts]

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from vitrail.data.checks.faults import Fault, fault
-from vitrail.data.text.dataset import Pair, Texts
-from vitrail.data.text.open import open_text_splits
+from vitrail.data.dataset import Dataset
+from vitrail.data.open import open_splits
+from vitrail.data.text.dataset import Pair
 from vitrail.errors import DataError
 
 UNEVEN, LONG = 4, 12  # times as many words on one side of a pair as on the other, where that has so many
@@ -13,7 +14,7 @@ UNEVEN, LONG = 4, 12  # times as many words on one side of a pair as on the othe
 def check(path: str) -> Iterator[Fault]:
     """Everything that is wrong with texts, or good to know; the first thing only where they cannot be opened."""
     try:
-        splits = open_text_splits(path)
+        splits = open_splits(path)
     except DataError as error:
         yield fault("no-data", path, str(error))
         return
@@ -27,9 +28,9 @@ def check(path: str) -> Iterator[Fault]:
             yield fault("text-across-parts", splits.val[index].name, f"The same text is learned from in {first}.")
 
 
-def each(texts: Texts) -> Iterator[Fault]:
+def each(texts: Dataset) -> Iterator[Fault]:
     """What is wrong with single texts."""
-    for sample in texts.samples:
+    for sample in (texts[index] for index in range(len(texts))):
         if isinstance(sample, Pair):
             counts = [len(text.split()) for text in sample.texts]
             if sample.source == sample.target and min(counts) > 1:

@@ -35,7 +35,7 @@ COLUMNS = {
 }
 EXPECTED = (
     "Expected: path and label (1.jpg,cat), or path and labels where a picture can have several (1.jpg,cat;dog); "
-    "columns of 0 and 1 for each class are not read."
+    "columns of 0 and 1 for each class are not read. Texts have text and label."
 )
 BETWEEN_LABELS = re.compile(r"[|;]")
 

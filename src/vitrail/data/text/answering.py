@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from vitrail.data.text.dataset import Question, Texts
+from vitrail.data.dataset import Dataset
+from vitrail.data.text.dataset import Question
 from vitrail.data.text.prepared import Ragged, index_of, of_kind, words_of
 from vitrail.samples import Batch
 from vitrail.tokenizing import TextPreprocessing
@@ -31,7 +32,7 @@ class Questions:
 
     def __init__(
         self,
-        texts: Texts,
+        texts: Dataset,
         preprocessing: TextPreprocessing,
         *,
         length: int = LENGTH,

@@ -170,11 +170,6 @@ class Texts:
         """Sixteen bytes that are the same wherever the same is read."""
         return hashlib.blake2b(self.samples[index].content.encode(), digest_size=16).digest()
 
-    def subset(self, indices: Sequence[int]) -> "Texts":
-        """Some of the samples, in this order."""
-        chosen = [self.samples[index] for index in indices]
-        return Texts(chosen, self.task, self.classes, self.multi_label, self.notes)
-
 
 def some(samples: list, where: str, wanted: str) -> list:
     """The same samples, if there are any.

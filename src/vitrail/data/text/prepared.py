@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vitrail.data.text.dataset import Texts
+from vitrail.data.dataset import Dataset
 from vitrail.errors import DataError
 from vitrail.samples import Batch, Words
 from vitrail.tokenizing import TextPreprocessing
@@ -58,15 +58,16 @@ class Prepared(Protocol):
         ...
 
 
-def of_kind(texts: Texts, kind: type, use: str) -> list:
+def of_kind(texts: Dataset, kind: type, use: str) -> list:
     """The samples, if they are of the kind that a use wants.
 
     Raises:
         DataError: they are not.
     """
-    if not all(isinstance(sample, kind) for sample in texts.samples):
+    samples = [texts[index] for index in range(len(texts))]
+    if not all(isinstance(sample, kind) for sample in samples):
         raise DataError(f"This data set is for {texts.task!r}, and cannot be used for {use}.")
-    return list(texts.samples)
+    return samples
 
 
 def filled(rows: Sequence[np.ndarray], width: int, value: int, left: bool = False) -> Int[Tensor, "batch tokens"]:

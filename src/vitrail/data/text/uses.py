@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Int
 
 from vitrail.data.chance import Draw, chance
-from vitrail.data.dataset import classes_of
-from vitrail.data.text.dataset import Labelled, Pair, Passage, Tagged, Texts
+from vitrail.data.dataset import Dataset, classes_of
+from vitrail.data.text.dataset import Labelled, Pair, Passage, Tagged
 from vitrail.data.text.prepared import IGNORED, Ragged, filled, index_of, of_kind, words_of
 from vitrail.errors import ConfigError, DataError, many
 from vitrail.samples import Batch
@@ -41,7 +41,7 @@ class Translation:
     """
 
     def __init__(
-        self, texts: Texts, preprocessing: TextPreprocessing, start: str | None = None, uncased: float = 0.0
+        self, texts: Dataset, preprocessing: TextPreprocessing, start: str | None = None, uncased: float = 0.0
     ) -> None:
         pairs: list[Pair] = of_kind(texts, Pair, "translation")
         start = start or preprocessing.start_token
@@ -113,7 +113,7 @@ class Causal:
     """
 
     def __init__(
-        self, texts: Texts, preprocessing: TextPreprocessing, length: int | None = None, *, shift: bool = False
+        self, texts: Dataset, preprocessing: TextPreprocessing, length: int | None = None, *, shift: bool = False
     ) -> None:
         self.passages: list[Passage] = of_kind(texts, Passage, "a language model")
         self.preprocessing, self.length = (
@@ -166,7 +166,7 @@ class Masked:
         DataError: it is no running text.
     """
 
-    def __init__(self, texts: Texts, preprocessing: TextPreprocessing, length: int | None = None) -> None:
+    def __init__(self, texts: Dataset, preprocessing: TextPreprocessing, length: int | None = None) -> None:
         passages: list[Passage] = of_kind(texts, Passage, "guessing hidden words")
         if preprocessing.mask_token is None:
             raise ConfigError("This tokenizer has no mask token to hide words behind. `train_word_pieces` makes one.")
@@ -244,7 +244,7 @@ class Classification:
         DataError: they have no labels.
     """
 
-    def __init__(self, texts: Texts, preprocessing: TextPreprocessing) -> None:
+    def __init__(self, texts: Dataset, preprocessing: TextPreprocessing) -> None:
         self.samples: list[Labelled] = of_kind(texts, Labelled, "telling classes apart")
         self.preprocessing, self.classes, self.multi_label = preprocessing, texts.classes, texts.multi_label
         cutting = replace(preprocessing, overflow="cut")
@@ -289,7 +289,7 @@ class Tagging:
         DataError: they have no tags.
     """
 
-    def __init__(self, texts: Texts, preprocessing: TextPreprocessing) -> None:
+    def __init__(self, texts: Dataset, preprocessing: TextPreprocessing) -> None:
         self.samples: list[Tagged] = of_kind(texts, Tagged, "tagging words")
         self.preprocessing, self.classes, self.cut = preprocessing, texts.classes, 0
         before, after = (list(frame.ids) for frame in preprocessing.frame)
