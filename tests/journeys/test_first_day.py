@@ -86,7 +86,7 @@ def test_evaluate_scores_a_folder(typed, run):
     code, printed = typed("evaluate", str(run), "--data", "shapes/val", "--workers", "0", "--json")
     told = json.loads(printed)
     assert code == 0
-    assert told["pictures"] == 20
+    assert told["seen"] == 20
     assert 0 <= told["scores"]["top1"] <= 1
     assert (run / "evaluated-val" / "report.html").exists()
 

@@ -24,7 +24,8 @@ from vitrail.evaluate.background import Background, read_records
 from vitrail.evaluate.confusion import confusion, confusions, joined, printed, tinted
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.plots import Tile, curves, reliability, sheet
-from vitrail.evaluate.report import beside, label_in_words, write_report
+from vitrail.evaluate.readings import label_in_words
+from vitrail.evaluate.report import beside, write_report
 from vitrail.explain.drawing import png
 from vitrail.models.vit import ViT, ViTConfig
 from vitrail.preprocessing import Preprocessing
@@ -174,7 +175,7 @@ def test_the_model_is_judged_in_eval_mode_and_each_part_is_left_in_its_own():
 
 
 def test_no_pictures_is_a_sentence():
-    with pytest.raises(DataError, match="There are no pictures to judge the model by"):
+    with pytest.raises(DataError, match="There is nothing to judge the model by"):
         judge(Written([], [], [], ("a", "b")))
 
 
@@ -214,7 +215,7 @@ def test_scores_and_tables_are_written_for_other_programs(tmp_path):
     assert [path.name for path in paths] == ["scores.json", "per_class.csv"]
     read = json.loads(paths[0].read_text())
     assert read["scores"] == report.scores
-    assert read["pictures"] == 60
+    assert read["seen"] == 60
     with open(paths[1], newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == list(data.classes)
@@ -377,7 +378,7 @@ def test_every_score_is_said_in_a_sentence(tmp_path):
     assert "How far scores lie from how often they are right" in said
     several = Written([(0,), (0, 1), (1,)], [0, 1, 1], [50] * 3, ("cat", "dog"), multi_label=True)
     said, _ = words_of(several, tmp_path / "several")
-    assert "How well pictures with a label rank above those without" in said
+    assert "How well what has a label ranks above what has not" in said
     assert "A label holds from 50 % on" in said
 
 

@@ -24,13 +24,13 @@ class Meaning(NamedTuple):
 
 
 MEANINGS = {
-    "top1": Meaning("top-1 accuracy", "Share of pictures whose class is the first guess."),
-    "top5": Meaning("top-5 accuracy", "Share of pictures whose class is among the first five guesses."),
-    "precision": Meaning("precision", "Of the pictures called a class, the share that are; the mean over the classes."),
-    "recall": Meaning("recall", "Of the pictures of a class, the share called so; the mean over the classes."),
+    "top1": Meaning("top-1 accuracy", "How often the first guess is the right class."),
+    "top5": Meaning("top-5 accuracy", "How often the right class is among the first five guesses."),
+    "precision": Meaning("precision", "Of what is called a class, the share that is; the mean over the classes."),
+    "recall": Meaning("recall", "Of what is of a class, the share called so; the mean over the classes."),
     "f1": Meaning("macro F1", "Precision and recall as one; rare classes count as much as frequent ones."),
     "ece": Meaning("calibration error (ECE)", "How far scores lie from how often they are right; 0 is honest."),
-    "map": Meaning("mean average precision (mAP)", "How well pictures with a label rank above those without."),
+    "map": Meaning("mean average precision (mAP)", "How well what has a label ranks above what has not."),
     "map_micro": Meaning("mAP, all labels together", "The same, with all labels in one ranking."),
     "bleu": Meaning("BLEU", "How much of the wording of people's translations is met, from 0 to 100."),
     "chrf": Meaning("chrF", "The same by letters, from 0 to 100; kinder to languages that inflect."),

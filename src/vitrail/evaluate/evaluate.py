@@ -1,4 +1,4 @@
-"""How good a model is on labelled pictures: one loop for any task."""
+"""How good a model is on data with the truth: one loop for any task."""
 
 import csv
 import heapq
@@ -39,10 +39,10 @@ class Judged(Protocol):
 
 
 class Case(NamedTuple):
-    """One picture and what the model said about it.
+    """One sample and what the model said about it.
 
     Attributes:
-        index: of the picture in its data set.
+        index: of the sample in its data set.
         result: as the task gives it.
         mistake: how wrong it is, 0 when right; `None` where the task's results do not say.
     """
@@ -75,7 +75,7 @@ class Report:
 
     Attributes:
         task: its name.
-        seen: how many pictures were judged.
+        seen: how many samples were judged.
         scores: one number for each name.
         best: the name of the one that decides.
         details: what the numbers are made of, ready for JSON.
@@ -98,7 +98,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Scores and details as plain values."""
-        return {"task": self.task, "pictures": self.seen, "scores": self.scores, "details": self.details}
+        return {"task": self.task, "seen": self.seen, "scores": self.scores, "details": self.details}
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """The details that are tables: rows with the same columns."""
@@ -142,18 +142,18 @@ def cases(results: list[Any], batch: Batch) -> Iterator[Case]:
 
 
 def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT) -> Report:
-    """Judge a model on all pictures of a loader.
+    """Judge a model on all that a loader gives.
 
     Memory does not grow with their number, except where a metric needs every score.
 
     Args:
         model: runs where its parameters are, in eval mode, and is left in the mode it was in.
         task: gives meaning to its answers.
-        loader: the pictures; its first epoch is taken.
+        loader: the samples; its first epoch is taken.
         kept: how many predictions and how many mistakes to keep.
 
     Raises:
-        DataError: there are no pictures.
+        DataError: there are none.
     """
     metrics, shown, worst, seen = task.metrics(), Kept(kept), Kept(kept), 0
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -171,7 +171,7 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT)
                     worst.offer(case.mistake, case)
                 seen += 1
     if not seen:
-        raise DataError("There are no pictures to judge the model by. `vitrail check --data PATH` says what is there.")
+        raise DataError("There is nothing to judge the model by. `vitrail check --data PATH` says what is there.")
     return Report(
         task=task.name,
         seen=seen,

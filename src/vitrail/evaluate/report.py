@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image, ImageOps
 from torch import nn
 
-from vitrail.data.dataset import Dataset, Label
-from vitrail.errors import ExplanationError
+from vitrail.data.dataset import Dataset
+from vitrail.errors import ExplanationError, many
 from vitrail.evaluate import page
 from vitrail.evaluate.background import Background, meaning
 from vitrail.evaluate.confusion import confusion
 from vitrail.evaluate.evaluate import Case, Report
 from vitrail.evaluate.plots import Tile, curves, reliability, sheet
+from vitrail.evaluate.readings import label_in_words, readings
 from vitrail.explain.attention import explain
 from vitrail.explain.drawing import HeatMap, overlay, png
 from vitrail.pixels import to_channels
 from vitrail.preprocessing import Preprocessing
 from vitrail.samples import Picture
 from vitrail.tasks.scores import in_words
-from vitrail.tasks.task import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ FIGURES = {
     ),
 }
 TABLES = {
-    "per_class": "Support: how many pictures there are of a class. Precision: of those called so, the share that are. "
+    "per_class": "Support: how many there are of a class. Precision: of those called so, the share that are. "
     "Recall (the accuracy of the class): of those that are, the share called so. F1: the two as one.",
 }
 CAPTIONS = (
@@ -67,15 +67,6 @@ LOOKED = (
     "is below four times an even share is as bright as that: attention that is spread evenly stays dark. Faded parts "
     "were not read."
 )
-
-
-def label_in_words(label: Label | None, classes: Sequence[str]) -> str:
-    """The truth about a picture, as a person would say it."""
-    if label is None:
-        return "unknown"
-    if isinstance(label, int):
-        return classes[label] if classes else str(label)
-    return ", ".join(classes[one] for one in label) or "none"
 
 
 def small(picture: Picture) -> Image.Image:
@@ -157,21 +148,11 @@ def in_pictures(
     ]
 
 
-def in_texts(report: Report, dataset: Dataset) -> list[str]:
-    """Some texts with what was made of them, where that is something to read."""
-    rows = [told(case, dataset) for case in report.shown if isinstance(case.result, Result)]
-    if not rows:
-        return []
-    return [page.section(f"{len(rows)} predictions", page.table(rows), "Spread evenly over the data.")]
-
-
-def told(case: Case, dataset: Dataset) -> dict[str, str]:
-    """A text, what was said about it, and the truth where that is another text or a label."""
-    sample = dataset[case.index]
-    read, *truths = sample.texts
-    label = getattr(sample, "label", None)
-    truth = "; ".join(truths) if label is None else label_in_words(label, dataset.classes)
-    return {"text": read, "answer": case.result.summary(), "truth": truth}
+def in_texts(report: Report, dataset: Dataset, model: nn.Module) -> list[str]:
+    """Some texts with what the model says of them."""
+    rows = readings(report, dataset, model)
+    title = f"{many(len(rows), 'text')} and what the model says"
+    return [page.section(title, page.table(rows), "Spread evenly over the data.")] if rows else []
 
 
 def headline(report: Report) -> str:
@@ -215,7 +196,7 @@ def write_report(
         headline(report),
     ]
     if source is None and background.records:
-        words = f"Judged on the pictures set aside by {meaning(report.best).name}."
+        words = f"Judged on what was set aside, by {meaning(report.best).name}."
         content.append(drawn(folder, "curves", "How training went", words, curves(background.records, report.best)))
     for name, figure in FIGURES.items():
         if name in report.details:
@@ -227,7 +208,7 @@ def write_report(
         names = [dataset[case.index].name for case in report.shown]
         example = next((name for name in names if Path(name).is_file()), "PICTURE")
     else:
-        content += in_texts(report, dataset)
+        content += in_texts(report, dataset, model)
         example = " ".join(dataset[0].texts[0].split()[:EXAMPLE])
     content.append(page.section("What to type next", page.commands(background.commands(example))))
     path = folder / "report.html"
