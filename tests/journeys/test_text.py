@@ -168,6 +168,10 @@ def test_from_a_corpus_to_a_model_that_others_read(name, tmp_path, monkeypatch, 
     assert ("and what the model says" in page) == (name != "masked-lm")
     assert name not in ("tag", "answer") or any(f"<td>{place}" in page or f"{place}/B-LOC" in page for place in PLACES)
 
+    typed("info", "whole", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert "word pieces; special: " in told["card"]["preprocessing"]["tokenizer"]
+
     typed("predict", "whole", *journey.asked)
     answer = capsys.readouterr().out
     assert any(word in answer for word in journey.said)

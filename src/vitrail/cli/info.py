@@ -46,7 +46,10 @@ def info(
         return
     found = describe(source, **changes(set))
     if json:
-        print_json_lines([dataclasses.asdict(found)])
+        told = dataclasses.asdict(found)
+        if found.text:  # the whole vocabulary stands in the folder's tokenizer.json
+            told["card"]["preprocessing"]["tokenizer"] = tokenizer(found.card.preprocessing)
+        print_json_lines([told])
     else:
         rows = [*costs(found), *uses(found), *origins(found, changed=bool(set))]
         table((found.card.model, ""), [row for row in rows if row[1]])
