@@ -9,6 +9,7 @@ from vitrail.tasks.language import CausalLanguage, MaskedLanguage
 from vitrail.tasks.tag import Tag
 from vitrail.tasks.task import weight_of
 from vitrail.tasks.translate import Translate
+from vitrail.tasks.translate_parallel import TranslateParallel
 
 LENGTHS = (9, 2, 5, 3)  # so uneven that rows would be another measure
 VALID = torch.arange(9)[None] < torch.tensor(LENGTHS)[:, None]
@@ -42,3 +43,7 @@ def test_parts_of_a_batch_teach_what_the_whole_teaches(task, name, changes, targ
     assert weights[0] / sum(weights) != 1 / 4
     shared = sum(task.loss(model, one).total * weight for one, weight in zip(parts, weights, strict=True))
     torch.testing.assert_close(shared / sum(weights), whole, rtol=1e-6, atol=0)
+
+
+def test_what_is_written_all_at_once_counts_by_its_words_without_the_symbols_around_them():
+    assert weight_of(TranslateParallel(), part(slice(None), None)) == sum(max(length - 2, 0) for length in LENGTHS)

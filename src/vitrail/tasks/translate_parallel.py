@@ -77,6 +77,10 @@ class TranslateParallel:
         length = F.cross_entropy(guessed.lengths.float(), true)
         return Loss(words + self.length_weight * length, {"words": words.detach(), "length": length.detach()})
 
+    def weight(self, batch: Batch) -> int:
+        """The words to be written, of which chance hides half on average."""
+        return int(inner(batch.target).valid.sum())
+
     def predict(self, model: Any, inputs: Words) -> list[Sentence]:
         """The translation of each sentence."""
         padding = model.card.preprocessing.pad_id
