@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
+from vitrail.decoding.parallel import mask_predict
 from vitrail.decoding.write import translate
 from vitrail.errors import ConfigError
 from vitrail.tokenizing import TextPreprocessing
@@ -100,6 +101,10 @@ def flow_of_text(model: Any, text: str) -> Flow:
         raise ConfigError(f"This {model.card.model} reads no text: its card has no tokenizer.")
     words = preprocessing([text])
     read = tuple(preprocessing.tokens(words.ids[0]))
+    if model.card.task == "translate-parallel":  # all places are hidden at first
+        answer = mask_predict(model, words.ids, words.valid, steps=1, padding=preprocessing.pad_id)
+        inputs = [words.ids, answer.ids, answer.valid, words.valid, answer.valid]
+        return Flow(read, tuple(preprocessing.tokens(answer.ids[0])), stages(model, *inputs))
     if generation is None or generation.start is None:
         inputs = [words.ids, words.valid, *([] if words.segments is None else [words.segments])]
         return Flow(read, (), stages(model, *inputs))

@@ -35,7 +35,7 @@ from vitrail.predict_texts import TextPredictor
 from vitrail.samples import Picture
 from vitrail.tasks.task import Task
 from vitrail.tokenizing import TextPreprocessing
-from vitrail.weights.card import Card
+from vitrail.weights.card import Card, classes_of
 from vitrail.weights.hub import is_id
 from vitrail.weights.nearby import is_place, nothing_at
 from vitrail.words.predictor import WordPredictor, vectors_at
@@ -123,18 +123,6 @@ def in_groups(items: Iterable[Shown], size: int) -> Iterator[list[Shown]]:
         yield group
 
 
-def numbered(model: nn.Module) -> tuple[str, ...]:
-    """Names for the classes of a model whose card does not know them: their numbers.
-
-    Raises:
-        ConfigError: it has none.
-    """
-    classes = getattr(getattr(model, "config", None), "classes", 0)
-    if not classes:
-        raise ConfigError(f"This {type(model).__name__} tells no classes apart. Ask it for features instead.")
-    return tuple(map(str, range(classes)))
-
-
 class Predictor:
     """A model that is shown pictures. Several threads may use one.
 
@@ -169,7 +157,7 @@ class Predictor:
         asked = {field.name for field in fields(task)}  # of a task, what a card can tell
         told: dict[str, Any] = {"multi_label": self.card.multi_label} if "multi_label" in asked else {}
         if "classes" in asked:
-            told["classes"] = self.card.labels or numbered(self.model)
+            told["classes"] = classes_of(self.model)
         return task(**told)
 
     def __call__(self, images: Images, batch: int = 32, on_error: OnError = "raise") -> list[Any]:
@@ -252,7 +240,7 @@ class Predictor:
             self.card.preprocessing,
             picture,
             method=method,
-            target=None if target is None else find_class(target, labels or numbered(self.model)),
+            target=None if target is None else find_class(target, classes_of(self.model)),
             labels=labels,
             faithful=faithful,
         )
@@ -344,6 +332,10 @@ def refuse_no_model(source: Path) -> None:
         what = "is a picture"
     elif not source.is_dir() or (source / "config.json").exists():
         return
+    elif vectors_at(source) is not None:
+        raise CheckpointError(
+            f"{source} holds word vectors and no network. vitrail predict {source} WORD names the nearest words."
+        )
     elif (source / "recipe.json").exists():
         raise CheckpointError(
             f"{source} is a run that was stopped before it had weights to keep. `vitrail resume {source}` goes on with "

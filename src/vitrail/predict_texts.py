@@ -1,7 +1,7 @@
 """Texts in, answers out: translations, words behind masks, classes, tags, answers, and how a text goes on."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from vitrail import catalog
 from vitrail.core.devices import usable_device
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
+from vitrail.data.text.reading import text_lines
 from vitrail.errors import ConfigError, DataError, unknown
 from vitrail.explain.attention import Head
 from vitrail.explain.recording import Layers
@@ -22,9 +23,11 @@ from vitrail.generation import Generation
 from vitrail.samples import Words
 from vitrail.tasks.task import Task
 from vitrail.tokenizing import TextPreprocessing
-from vitrail.weights.card import Card
+from vitrail.weights.card import Card, classes_of
 
 LINES = ".txt"  # a file of this kind means its lines
+LONGEST_NAME = 4096  # characters of a path
+AS_TYPED = {"beams": "--beam (beams)", "max_tokens": "--tokens (max_tokens)", "sample": "drawing words (sample)"}
 
 
 @runtime_checkable
@@ -54,23 +57,39 @@ class ReadsContext(Protocol):
         ...
 
 
-def texts_of(given: str | Path | Sequence[str]) -> list[str]:
-    """The texts that somebody means: one, several, or the lines of a .txt file.
+def file_of(given: str | Path) -> Path | None:
+    """The text file that somebody means; `None` where it is a text.
 
     Raises:
-        DataError: a file that is not text, or has no lines.
+        DataError: it is a folder, or a file that is not there.
+    """
+    name = str(given)
+    if not isinstance(given, Path) and "\n" in name:
+        return None
+    if os.path.isdir(name):
+        raise DataError(f"{name} is a folder. Give a text, or a .txt file.")
+    called_so = name.endswith(LINES) and not any(map(str.isspace, name))
+    if not (isinstance(given, Path) or called_so or (name.endswith(LINES) and os.path.isfile(name))):
+        return None
+    if not os.path.isfile(name):
+        raise DataError(f"There is no file {name}.")
+    return Path(name)
+
+
+def texts_of(given: str | Path | Sequence[str]) -> list[str]:
+    """The texts that somebody means: one, several, or the lines of a .txt file, without empty ones.
+
+    Raises:
+        DataError: a file that is not there, is not text, or has no lines.
     """
     if not isinstance(given, str | Path):
         return [text for one in given for text in texts_of(one)]
-    text = str(given)
-    if not (isinstance(given, Path) or (text.endswith(LINES) and Path(text).is_file())):
-        return [text]
-    try:
-        lines = [line for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{text} cannot be read as text ({error}).") from error
+    file = file_of(given)
+    if file is None:
+        return [str(given)]
+    lines = [line for line in text_lines(file) if line.strip()]
     if not lines:
-        raise DataError(f"{text} holds no text.")
+        raise DataError(f"{given} holds no text.")
     return lines
 
 
@@ -78,14 +97,10 @@ def content_of(context: str | Path) -> str:
     """A text to look for answers in: itself, or what a file holds.
 
     Raises:
-        DataError: a file that is not text.
+        DataError: a file that is not there, or not text.
     """
-    if not (isinstance(context, Path) or os.path.isfile(context)):
-        return context
-    try:
-        return Path(context).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{context} cannot be read as text ({error}).") from error
+    file = Path(context) if len(str(context)) < LONGEST_NAME and os.path.isfile(context) else file_of(context)
+    return str(context) if file is None else "\n".join(text_lines(file))
 
 
 class TextPredictor:
@@ -130,18 +145,34 @@ class TextPredictor:
         known = {field.name for field in fields(kind)}
         told: dict[str, Any] = {"multi_label": self.card.multi_label} if "multi_label" in known else {}
         if "classes" in known:
-            told["classes"] = self.card.labels
-        if settings and ("generation" not in known or self.card.generation is None):
-            raise ConfigError(f"{', '.join(settings)} say how a model writes, and this {self.card.model} does not.")
-        if settings and self.card.generation is not None:
-            strange = next((name for name in settings if not hasattr(self.card.generation, name)), None)
-            if strange is not None:
-                names = [field.name for field in fields(Generation)]
-                raise ConfigError(unknown("setting of writing", strange, names))
-            told["generation"] = replace(self.card.generation, **settings)
+            told["classes"] = classes_of(self.model)
+        told |= {name: value for name, value in self.card.answering.items() if name in known}
+        told |= {name: settings[name] for name in settings.keys() & set(getattr(kind, "answering", ()))}
+        writing = {name: value for name, value in settings.items() if name not in told}
+        if writing:
+            told["generation"] = self.written_with(writing, known)
         if "seed" in known:
             told["seed"] = seed
+        elif seed is not None:
+            raise ConfigError(f"A seed is of chance, and this {self.card.model} draws nothing. Leave out seed.")
         return kind(**told)
+
+    def written_with(self, settings: Mapping[str, Any], known: Collection[str]) -> Generation:
+        """How the model writes by its card, with some settings changed.
+
+        Raises:
+            ConfigError: it does not write, or there is no such setting.
+        """
+        generation = self.card.generation
+        if generation is None or "generation" not in known:
+            given = ", ".join(AS_TYPED.get(name, name) for name in settings)
+            say = "says" if len(settings) == 1 else "say"
+            raise ConfigError(f"{given} {say} how a model writes, and this {self.card.model} does not.")
+        names = [field.name for field in fields(Generation)]
+        strange = next((name for name in settings if name not in names), None)
+        if strange is not None:
+            raise ConfigError(unknown("setting of writing", strange, names))
+        return replace(generation, **settings)
 
     def __call__(
         self,
@@ -159,7 +190,8 @@ class TextPredictor:
             seed: of chance, where words are drawn; another each time unless given.
             context: the text that answers all of them, or its file, for a model that answers questions; without it,
                 each question has its text behind it, after a tab.
-            settings: of a model that writes, as `Generation` has them: `beams=4`, `temperature=0.7`.
+            settings: of a model that writes, as `Generation` has them: `beams=4`, or `sample=True, temperature=0.7`; of
+                one that writes all words at once `steps=10` and `lengths=1`.
 
         Raises:
             ConfigError, DataError: a text that is empty or too long, a setting that there is not, a file without text.
@@ -182,8 +214,12 @@ class TextPredictor:
 
     def words(self, task: Task, texts: Sequence[str]) -> Movable:
         """Texts as the model reads them, for a task."""
+        if isinstance(task, ReadsPrompts):
+            return task.words(self.card.preprocessing, texts)
+        if not all(map(str.strip, texts)):
+            raise ConfigError("A text is empty, so there is nothing to read. Write something.")
         reads: Callable[[Sequence[str]], Words] = self.card.preprocessing
-        return task.words(self.card.preprocessing, texts) if isinstance(task, ReadsPrompts) else reads(texts)
+        return reads(texts)
 
     def explain(
         self,

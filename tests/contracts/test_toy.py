@@ -23,7 +23,7 @@ def registered():
             patch.setitem(catalog.MODELS, name, Entry("toy", "One attention."))
         patch.setitem(catalog.TASKS, "brightness", Entry("contracts.toy:Brightness", "How bright a picture is."))
         patch.setitem(catalog.RECIPES, "brightness", Entry("contracts.toy:recipe", "How bright a picture is."))
-        patch.setattr(open, "FORMATS", (toy_data, *open.FORMATS))
+        patch.setattr(open, "PICTURES", (toy_data, *open.PICTURES))
         patch.setitem(check.CHECKS, toy_data, toy_data.check)
         yield
 

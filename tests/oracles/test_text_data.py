@@ -259,7 +259,7 @@ def test_questions_about_one_text_stay_on_one_side(shared):
 BAD = {
     "empty.txt": (b"", "is empty"),
     "blank.txt": (b"\n \n\n", "is empty"),
-    "latin.txt": ("Stra\xdfe\n".encode("latin-1"), r"latin.txt:1: from about here on it is not UTF-8"),
+    "latin.txt": ("Stra\xdfe\n".encode("latin-1"), r"latin.txt:1: this line is not UTF-8"),
     "wide.txt": ("hello\n".encode("utf-16"), "is UTF-16. Save it as UTF-8"),
     "broken.txt.gz": (gzip.compress(b"hello world\n" * 50)[:-12], "damaged gzip"),
     "none.txt.gz": (b"hello\n", "damaged gzip"),

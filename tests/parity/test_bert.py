@@ -365,7 +365,7 @@ def test_a_folder_of_ours_comes_back_with_its_head(tmp_path):
         ("BertModel", "num_attention_heads", 5, "does not divide into heads=5"),
         ("BertModel", "num_attention_heads", "four", "heads='four' is not a whole number"),
         ("BertForMaskedLM", "tie_word_embeddings", False, "tie_word_embeddings=False is not supported"),
-        ("BertForSequenceClassification", "problem_type", "regression", "answers a number, and only classes are read"),
+        ("BertForSequenceClassification", "problem_type", "regression", "answer a number"),
         ("BertForQuestionAnswering", "id2label", {"0": "a"}, "num_labels=1, and an answer has 2"),
         ("BertForTokenClassification", "id2label", {"0": "a"}, "it says classes=1, and the weights have 3"),
     ],

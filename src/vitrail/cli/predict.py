@@ -88,6 +88,8 @@ def predict(
     elif isinstance(ask, TextPredictor):
         if features:
             raise UsageError("--features are of pictures, and this model reads texts.")
+        if prompt is not None and ask.card.task != "causal-lm":
+            raise UsageError(f"--prompt is for a model that goes on with texts, and this {ask.card.model} does not.")
         found = text_answers(ask, images, prompt, batch, seed=seed, context=context, **settings)
     elif prompt is not None or context is not None or settings or seed is not None:
         raise UsageError(

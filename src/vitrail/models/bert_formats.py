@@ -109,8 +109,13 @@ def read_head(config: Fields, shapes: Shapes, head: str) -> dict[str, Any]:
     """
     if head == "masked-lm":
         refuse_others(config, tie_word_embeddings=True)
-    if head in WITH_CLASSES and config.get("problem_type") == "regression":
-        raise ConfigError("problem_type='regression' answers a number, and only classes are read.")
+    problem = config.get("problem_type")
+    alone = read_classes(config) == 1 and tuple(shapes.get("classifier.weight", (1,)))[0] == 1
+    if head in WITH_CLASSES and (problem == "regression" or (alone and problem is None)):
+        raise ConfigError(
+            f"num_labels={read_classes(config)} and problem_type={problem!r} answer a number, as a cross-encoder or a "
+            "regression does, and only classes are read."
+        )
     if head == "answer" and read_classes(config) != 2:
         raise ConfigError(f"num_labels={read_classes(config)}, and an answer has 2: where it begins and where it ends.")
     return {

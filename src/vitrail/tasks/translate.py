@@ -50,11 +50,13 @@ class Translate:
         smoothing: label smoothing in training, 0 to 1.
         beams: sentences that are followed side by side when the model is judged; 1 takes the likeliest word each time.
         generation: how it writes for a person; as its card says unless given.
+        seed: of chance, where words are drawn; another each time unless given.
     """
 
     smoothing: float = 0.1
     beams: int = 1
     generation: Generation | None = field(default=None, compare=False)
+    seed: int | None = field(default=None, compare=False)
 
     name = "translate"
 
@@ -80,7 +82,8 @@ class Translate:
 
     def predict(self, model: Any, inputs: Words) -> list[Sentence]:
         """The translation of each sentence, written as the model's card says."""
-        return written(model, inputs, how(model, self.generation))
+        chance = None if self.seed is None else torch.Generator(inputs.ids.device).manual_seed(self.seed % 2**64)
+        return written(model, inputs, how(model, self.generation), chance)
 
     def judge(self, model: Any, batch: Batch) -> list[Sentence]:
         """The same with as many beams as this task says."""
@@ -105,9 +108,9 @@ def how(model: Any, wanted: Generation | None = None) -> Generation:
     return settings
 
 
-def written(model: Any, inputs: Words, settings: Generation) -> list[Sentence]:
+def written(model: Any, inputs: Words, settings: Generation, chance: torch.Generator | None = None) -> list[Sentence]:
     """What a model writes for sentences."""
-    return sentences(model, translate(model, inputs.ids, settings, inputs.valid))
+    return sentences(model, translate(model, inputs.ids, settings, inputs.valid, chance))
 
 
 def sentences(model: Any, answers: Written) -> list[Sentence]:

@@ -52,6 +52,7 @@ class TranslateParallel:
     lengths: int = 3
 
     name = "translate-parallel"
+    answering = ("steps", "lengths")  # what a card keeps of it
 
     @property
     def best(self) -> tuple[str, Literal["max", "min"]]:

@@ -74,9 +74,10 @@ class Window:
     @property
     def central(self) -> list[bool]:
         """Which of its tokens have more context here than in any other window of this question."""
-        mine = self.stretches.index((self.first, len(self.spans)))
         tokens = range(self.first, self.first + len(self.spans))
-        return [most_central(token, self.stretches) == mine for token in tokens]
+        near = [one for one in self.stretches if one.first < tokens.stop and one.first + one.count > tokens.start]
+        mine = near.index((self.first, len(self.spans)))
+        return [most_central(token, near) == mine for token in tokens]
 
 
 class Context(NamedTuple):
@@ -126,7 +127,8 @@ def context_of(preprocessing: TextPreprocessing, text: str, name: str = "The tex
 class Windows:
     """How questions are put in front of the windows of a text.
 
-    A text that does not fit is read in windows that overlap, each beginning `stride` tokens after the one before.
+    A text that does not fit is read in windows that overlap, each beginning `stride` tokens after the one before, or
+    half a window where that is less.
 
     Args:
         preprocessing: a tokenizer that puts two texts side by side.
@@ -182,7 +184,8 @@ class Windows:
         """
         question = question[: self.most_asked]
         truth = answer_tokens(context.spans, begins, begins + len(answers[0])) if answers else None
-        stretches = tuple(slices(len(context.ids), self.room(len(question)), self.stride))
+        room = self.room(len(question))
+        stretches = tuple(slices(len(context.ids), room, min(self.stride, max(1, room // 2))))
         offset = len(question) + sum(len(frame.ids) for frame in self.preprocessing.frames[:2])
         found = []
         for first, count in stretches:

@@ -70,7 +70,8 @@ def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
 def sketch(model: str, asked: Asked) -> Recipe:
     """As much of the recipe as is known before any picture is read, so that mistakes need not wait for the pictures.
 
-    The data decides the task, and the name of a recipe says nothing of its model: what is asked of these comes later.
+    The data decides the task, and of texts what is made of them; the name of a recipe says nothing of its model. What
+    is asked of these comes later.
 
     Raises:
         ConfigError, UsageError: there is no such model, or something is asked that no recipe can have.
@@ -80,7 +81,7 @@ def sketch(model: str, asked: Asked) -> Recipe:
     if model not in catalog.MODELS and model not in catalog.RECIPES:
         raise ConfigError(unknown("model", model, [*catalog.MODELS, *catalog.RECIPES]))
     reads_text = model in catalog.MODELS and catalog.family_of_model(model).reads is TextPreprocessing
-    open_parts = ("task", "schedule") if reads_text else ("task",)
+    open_parts = ("task", "data", "schedule") if reads_text else ("task",)
     if model in catalog.RECIPES:
         open_parts = ("task", "model", "data", "schedule")
     known = tuple(one for one in asked.set if one.partition("=")[0].split(".")[0] not in open_parts)

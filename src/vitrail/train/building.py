@@ -37,7 +37,10 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
         model = from_pretrained(source, **bare, missing=choice.missing, announce=say, **choice.changes)
         say_differences(model, choice, say)
     task, labels = recipe.data.meaning(data), data.classes
-    model.card = replace(model.card, labels=labels, task=task, multi_label=data.multi_label, scores={})
+    answering = {name: getattr(recipe.task, name) for name in getattr(recipe.task, "answering", ())}
+    model.card = replace(
+        model.card, labels=labels, task=task, multi_label=data.multi_label, answering=answering, scores={}
+    )
     return model
 
 

@@ -23,6 +23,7 @@ class Card:
         generation: how its sentences are written, of a model that writes.
         task: what an answer means.
         multi_label: whether several labels can hold at once.
+        answering: settings of its task that decide how it answers, where they are not the task's own.
         licence: of the weights; empty where it is not known.
         origin: where the weights come from.
         scores: published or measured numbers by name.
@@ -35,6 +36,7 @@ class Card:
     labels: tuple[str, ...] = ()
     task: str = "classify"
     multi_label: bool = False
+    answering: Mapping[str, float] = field(default_factory=dict)
     licence: str = ""
     origin: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -64,3 +66,24 @@ class Card:
         if not isinstance(scores, Mapping) or not all(isinstance(score, int | float) for score in scores.values()):
             raise ConfigError(f"{where}: scores should be numbers by name, and are {scores!r:.60}.")
         return build(cls, known, where)
+
+
+def classes_of(model: Any) -> tuple[str, ...]:
+    """The classes of a model by name; by number where its card does not know them.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    card = getattr(model, "card", None)
+    if card is not None and card.labels:
+        return card.labels
+    classes = getattr(getattr(model, "config", None), "classes", 0)
+    if not classes:
+        name = type(model).__name__ if card is None else card.model
+        instead = (
+            "Train a head for them: vitrail train MODEL --data DATA --init FOLDER."
+            if card is not None and isinstance(card.preprocessing, TextPreprocessing)
+            else "Ask it for features instead."
+        )
+        raise ConfigError(f"This {name} tells no classes apart. {instead}")
+    return tuple(map(str, range(classes)))

@@ -5,6 +5,7 @@ word2vec begins with a line that says how many words there are and how wide they
 without the first line; some of its words hold blanks.
 """
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -135,7 +136,8 @@ def read_vectors(path: Path | str, most: int | None = None) -> WordVectors:
     known: dict[str, np.ndarray] = {}
     seen, promised = 0, 0
     with opened(path) as file:
-        first = line_of(file, path)
+        line = line_of(file, path)
+        first = line.removeprefix(codecs.BOM_UTF8)
         header = header_in(first)
         if header is None:
             found = text_rows(file, path, None, first)
@@ -144,7 +146,7 @@ def read_vectors(path: Path | str, most: int | None = None) -> WordVectors:
             if not 0 < dim <= WIDEST or not 0 < promised <= MOST:
                 raise DataError(f"{path} promises {promised:,} words of {dim:,} numbers, which is not read.")
             text = is_text(file.read(SNIFFED))
-            file.seek(len(first))
+            file.seek(len(line))
             found = text_rows(file, path, dim) if text else binary_rows(file, path, promised, dim)
         for word, vector in found:
             seen += 1

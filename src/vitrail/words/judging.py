@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from vitrail.data.text.reading import text_lines
 from vitrail.errors import DataError
 from vitrail.words.vectors import WordVectors
 
@@ -62,9 +63,7 @@ def lines_of(path: Path) -> list[str]:
     try:
         if path.stat().st_size > LARGEST:
             raise DataError(f"{path} is larger than {LARGEST >> 20} MB.")
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+        return list(text_lines(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
 

@@ -71,12 +71,26 @@ def text_lines(path: Path) -> Iterator[str]:
                 yield line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{shown(path)}:{number + 1}: from about here on it is not UTF-8 ({error.reason}). Save it as UTF-8."
+            f"{shown(path)}:{unreadable_line(path)}: this line is not UTF-8 ({error.reason}). Save the file as UTF-8."
         ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{shown(path)} is a damaged gzip file ({error}). Fetch it anew.") from error
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be read ({error.strerror}).") from error
+
+
+def unreadable_line(path: Path) -> int:
+    """The number of the first line that is not UTF-8, of a file that has one."""
+    with open(path, "rb") as raw, gzip.open(raw) if path.name.lower().endswith(".gz") else raw as file:
+        return next(number for number, line in enumerate(file, start=1) if not is_text(line))
+
+
+def is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Counted(io.RawIOBase):
@@ -97,17 +111,6 @@ class Counted(io.RawIOBase):
             raise DataError(f"{self.name} holds more than {LARGEST >> 30} GB of text. Cut it into several files.")
         room[: len(content)] = content
         return len(content)
-
-
-def whole_text(path: Path, most: int) -> str:
-    """All of a file, if that is not more than so many characters."""
-    lines, length = [], 0
-    for line in text_lines(path):
-        lines.append(line)
-        length += len(line)
-        if length > most:
-            raise DataError(f"{shown(path)} has more than {most:,} characters.")
-    return "\n".join(lines)
 
 
 def header_of(path: Path) -> list[str]:
@@ -179,6 +182,8 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise DataError(f"{place}: this line is not JSON ({error}).") from error
         if not isinstance(record, dict):
             raise DataError(f"{place}: not an object with a value for each column.")
+        if "\\u" in line:
+            sound(json.dumps(record, ensure_ascii=False), place)
         some = True
         yield place, flattened(record)
     if not some:

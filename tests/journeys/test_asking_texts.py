@@ -1,0 +1,172 @@
+"""Asking models of texts: what is answered the same each time, and what a person is told who asks something odd."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import transformers
+
+import vitrail
+from vitrail.cli.main import main
+from vitrail.data.material import going_on, translating
+from vitrail.loading import create_model
+from vitrail.predict_texts import content_of
+from vitrail.tokenizing import train_byte_pairs, train_joint, train_word_pieces
+
+LINES = ["a dog runs on the bench", "a man sits and a woman runs", "ein hund rennt auf der bank"] * 20
+CODERS = {f"{stack}_{size}": 1 for stack in ("encoder", "decoder") for size in ("depth", "heads")}
+
+
+def saved(folder, model, **card):
+    torch.manual_seed(1)
+    model.card = replace(model.card, **card)
+    vitrail.save_pretrained(model, folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    reads = train_joint(LINES, size=300, max_tokens=32)
+    model = create_model(
+        "transformer-tiny", source_vocabulary=reads.size, target_vocabulary=reads.size, max_tokens=32, dim=16, **CODERS
+    )
+    card = {"preprocessing": reads, "generation": translating(reads), "task": "translate"}
+    return saved(tmp_path_factory.mktemp("models") / "translator", model, **card)
+
+
+@pytest.fixture(scope="module")
+def parallel(tmp_path_factory):
+    reads = train_joint(LINES, size=300, max_tokens=32)
+    model = create_model(
+        "parallel-transformer-tiny",
+        source_vocabulary=reads.size,
+        target_vocabulary=reads.size,
+        max_tokens=32,
+        dim=16,
+        **CODERS,
+    )
+    card = {"preprocessing": reads, "task": "translate-parallel", "answering": {"steps": 2, "lengths": 1}}
+    return saved(tmp_path_factory.mktemp("models") / "parallel", model, **card)
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    reads = train_byte_pairs(LINES, size=300, max_tokens=32)
+    model = create_model("gpt-mini", vocabulary=reads.size, max_tokens=32, dim=16, depth=1, heads=2, mlp_dim=32)
+    card = {"preprocessing": reads, "generation": going_on(reads), "task": "causal-lm"}
+    return saved(tmp_path_factory.mktemp("models") / "writer", model, **card)
+
+
+@pytest.fixture(scope="module")
+def nameless(tmp_path_factory):
+    """A classifier of transformers whose labels nobody has named."""
+    folder = tmp_path_factory.mktemp("models") / "nameless"
+    reads = train_word_pieces(LINES, size=120, max_tokens=32)
+    config = transformers.BertConfig(
+        vocab_size=reads.size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, num_labels=3,
+    )  # fmt: skip
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    pieces = sorted(reads.vocabulary, key=reads.vocabulary.__getitem__)
+    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    return str(folder)
+
+
+def said(capsys, *words):
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_seed_draws_the_same_translation_again(translator, capsys):
+    asked = ("predict", translator, "a dog runs", "--temperature", "1.5", "--seed")
+    assert said(capsys, *asked, "0") == said(capsys, *asked, "0")
+    assert len({said(capsys, *asked, seed) for seed in range(4)}) > 1
+    assert said(capsys, *asked, 2**70) == said(capsys, *asked, 0)
+
+
+def test_classes_of_texts_without_names_are_numbers(nameless, capsys):
+    [line] = said(capsys, "predict", nameless, "a dog", "--json").splitlines()
+    assert {guess["label"] for guess in json.loads(line)["guesses"]} == {"0", "1", "2"}
+
+
+def test_a_model_that_writes_all_at_once_answers_as_its_card_says(parallel, capsys):
+    ask = vitrail.predictor(parallel)
+    assert (ask.task.steps, ask.task.lengths) == (2, 1)
+    assert ask.task_with({"steps": 7}).steps == 7
+    flow = said(capsys, "info", parallel, "--flow", "a dog")
+    assert "reads " in flow
+    assert "decoder.0.attention" in flow or "decoder.0" in flow
+
+
+@pytest.mark.parametrize(
+    ("model", "typed", "words"),
+    [
+        ("translator", ["   "], "A text is empty"),
+        ("parallel", ["a dog", " "], "A text is empty"),
+        ("nameless", [" "], "A text is empty"),
+        ("translator", ["nowhere.txt"], "There is no file nowhere.txt"),
+        ("nameless", ["--prompt", "a dog"], "--prompt is for a model that goes on with texts"),
+        ("nameless", ["a dog", "--seed", "3"], "draws nothing"),
+        ("nameless", ["a dog", "--beam", "3"], "--beam (beams)"),
+        ("parallel", ["a dog", "--beam", "3"], "does not"),
+    ],
+)
+def test_what_makes_no_sense_is_answered_in_a_sentence(model, typed, words, request, capsys):
+    assert main(["predict", request.getfixturevalue(model), *typed]) in (1, 2)
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+
+
+def test_a_method_is_no_setting(translator):
+    with pytest.raises(vitrail.VitrailError, match="no setting of writing called 'most'"):
+        vitrail.predictor(translator)("a dog", most=3)
+
+
+def test_a_folder_is_no_context(nameless, tmp_path):
+    with pytest.raises(vitrail.VitrailError, match="is a folder"):
+        content_of(str(tmp_path))
+    (tmp_path / "text").write_bytes("\ufeffOne.\r\nTwo.".encode())
+    assert content_of(str(tmp_path / "text")) == "One.\nTwo."
+    assert content_of("A long text.\n" * 2000) == "A long text.\n" * 2000
+
+
+def test_lines_of_a_file_end_where_lines_end(writer, tmp_path, capsys):
+    (tmp_path / "asked.txt").write_bytes("\ufeffa dog\u2028runs\r\n\r\na man\x0bsits\n".encode())
+    told = said(capsys, "predict", writer, tmp_path / "asked.txt", "--tokens", "2", "--seed", "0", "--json")
+    read = [json.loads(line)["input"] for line in told.strip("\n").split("\n")]
+    assert read == ["a dog\u2028runs", "a man\x0bsits"]
+
+
+@pytest.mark.parametrize(("model", "field"), [("gpt-mini", "length=16"), ("bert-mini-mlm", "tokens=64")])
+def test_settings_of_the_data_are_taken_for_every_model_of_texts(model, field, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus.txt").write_text("\n".join(LINES * 10))
+    sizes = [f"model.{size}" for size in ("dim=16", "depth=1", "heads=2", "mlp_dim=32", "max_tokens=32")]
+    settings = [word for one in (*sizes, f"data.{field}", "data.vocabulary=400") for word in ("--set", one)]
+    assert main(["train", model, "--data", "corpus.txt", "--dry-run", "--device", "cpu", *settings]) == 0
+    assert "all worked" in capsys.readouterr().out
+
+
+def test_half_a_character_in_a_label_is_a_fault_of_its_line(tmp_path, capsys):
+    rows = [json.dumps({"text": f"text {number}", "label": "ab"[number % 2]}) for number in range(8)]
+    (tmp_path / "labels.jsonl").write_text("\n".join([*rows, '{"text": "x", "label": "\\ud800"}']))
+    assert main(["check", "--data", str(tmp_path / "labels.jsonl")]) == 1
+    assert "labels.jsonl:9: half a character" in capsys.readouterr().out
+
+
+def test_a_bert_that_answers_one_number_is_refused(tmp_path):
+    config = transformers.BertConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, num_labels=1
+    )
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "number")
+    with pytest.raises(vitrail.VitrailError, match="answer a number"):
+        vitrail.from_pretrained(str(tmp_path / "number"))
+
+
+def test_a_run_of_word_vectors_is_called_so(tmp_path, capsys):
+    (tmp_path / "vectors.txt").write_text("\ufeffking 1 0\nqueen 0 1\n", encoding="utf-8")
+    assert json.loads(said(capsys, "predict", tmp_path, "king", "--json"))["near"][0]["word"] == "queen"
+    assert main(["info", str(tmp_path)]) == 1
+    assert "holds word vectors and no network" in capsys.readouterr().err
