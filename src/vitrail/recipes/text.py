@@ -62,10 +62,10 @@ def translation(
     """A Transformer that translates, on sentence pairs.
 
     Run:     vitrail train transformer-small-translation --data multi30k:de-en
-    Reached: not yet to the end. Stopped after 6 of 10 epochs (--epochs 10 --set precision=bfloat16, seed 0, commit
-             d6ffdb9, one thread of an AMD EPYC beside other work, 72 min): BLEU 28.1 and chrF 51.4 on the 1,014 pairs
-             of Multi30k's validation part, German to English, greedy, and still rising by 4 an epoch. The text has
-             capitals; without them it translates badly
+    Reached: on Multi30k, German to English, with --set precision=bfloat16 (seed 0, commit 5f54709, two threads of an
+             AMD EPYC beside other work): BLEU 37.6 on the 1,014 pairs of its validation part after an hour (epoch
+             13) and 39.7 at the end (90 min), greedy; chrF 59.7. On the 1,000 pairs of test_2016_flickr 38.3 greedily
+             and 39.3 with four beams; without capitals in the German, 37.8 and 38.8 (sacrebleu 2.6.0, 13a, mixed case)
 
     Args:
         data: where the pairs are.
