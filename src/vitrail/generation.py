@@ -4,7 +4,7 @@ The words of transformers' `generation_config.json` are read and written here; w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 from vitrail.errors import ConfigError
@@ -22,7 +22,11 @@ RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """Everything that decides which sentence is written, given a model. The defaults are greedy decoding."""
+    """Everything that decides which sentence is written, given a model. The defaults are greedy decoding.
+
+    Lengths count the words of one sentence. Padding beside a prompt counts nowhere, so that no answer depends on what
+    else is in the batch; transformers counts it in `max_length` and `min_length`.
+    """
 
     start: int | None = None  # what a decoder's sentence begins with; None where a sentence goes on from a prompt
     end: tuple[int, ...] = ()  # each of these ends a sentence
@@ -41,7 +45,7 @@ class Generation:
     max_tokens: int | None = 128  # new ones, the end included
     max_length: int | None = None  # the start or the prompt included; the smaller of the two holds
     min_tokens: int = 0  # new ones before the end may come
-    min_length: int = 0  # the start or the prompt included; the larger of the two holds
+    min_length: int = 0  # the start or the prompt included; where min_tokens is given, that one holds
 
     repetition_penalty: float = 1.0  # above 1 makes words that are there already less likely
     no_repeat: int = 0  # no run of so many words twice; 0 allows all
@@ -64,6 +68,10 @@ class Generation:
         ends = [None if self.max_tokens is None else prompt + self.max_tokens, self.max_length]
         return min(end for end in ends if end is not None)
 
+    def least(self, prompt: int) -> int:
+        """How long it must get before its end may come."""
+        return prompt + self.min_tokens if self.min_tokens else self.min_length
+
 
 SAME = {  # transformers' words for fields of ours, where the values are the same
     "num_beams": "beams", "length_penalty": "length_penalty", "early_stopping": "early_stopping",
@@ -75,12 +83,15 @@ SAME = {  # transformers' words for fields of ours, where the values are the sam
 IDS = {"eos_token_id": "end", "forced_eos_token_id": "forced_end"}  # one or several
 CHANCELESS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}  # where nothing is drawn, nobody looks at them
 DEFAULT_LENGTH, DEFAULT_TOP_K = 20, 50  # new tokens, and words to draw among, where a transformers folder does not say
+NEUTRAL = {field.name: field.default for field in fields(Generation)}  # there too, but for top_k and the lengths
 UNKNOWN = {  # settings that change answers and that we do not have, with the values at which they do not
     "num_beam_groups": (1,), "diversity_penalty": (0.0,), "encoder_no_repeat_ngram_size": (0,),
     "encoder_repetition_penalty": (1.0,), "typical_p": (1.0,), "epsilon_cutoff": (0.0,), "eta_cutoff": (0.0,),
-    "min_p": (), "top_h": (), "penalty_alpha": (0.0,), "sequence_bias": (), "suppress_tokens": ([],),
+    "min_p": (0.0,), "top_h": (), "penalty_alpha": (0.0,), "sequence_bias": (), "suppress_tokens": ([],),
     "begin_suppress_tokens": ([],), "exponential_decay_length_penalty": (), "guidance_scale": (1.0, 1),
     "renormalize_logits": (False,), "force_words_ids": (), "constraints": (), "watermarking_config": (),
+    "stop_strings": ([], ""), "dola_layers": (), "token_healing": (False,), "max_time": (),
+    "num_return_sequences": (1,),
 }  # fmt: skip
 
 
@@ -105,13 +116,13 @@ def from_transformers(config: Mapping[str, Any], settings: Mapping[str, Any] | N
     """The settings of a transformers folder.
 
     Args:
-        config: its `config.json`, which holds them in older folders, and the start symbol.
-        settings: its `generation_config.json`, which wins where there is one.
+        config: its `config.json`, which holds them in older folders.
+        settings: its `generation_config.json`; where there is one, nothing is taken from the config, as there.
 
     Raises:
         ConfigError: a value that makes no sense.
     """
-    said = {name: value for name, value in {**config, **(settings or {})}.items() if value is not None}
+    said = {name: value for name, value in (config if settings is None else settings).items() if value is not None}
     values: dict[str, Any] = {ours: said[theirs] for theirs, ours in SAME.items() if theirs in said}
     values |= {ours: as_ids(said[theirs]) for theirs, ours in IDS.items() if theirs in said}
     if config.get("is_encoder_decoder"):
@@ -121,6 +132,8 @@ def from_transformers(config: Mapping[str, Any], settings: Mapping[str, Any] | N
     values.setdefault("max_tokens", None if "max_length" in values else DEFAULT_LENGTH)
     if values["max_tokens"] is not None:
         values["max_length"] = None  # there too, the number of new tokens wins
+    if "min_tokens" in values:
+        values.pop("min_length", None)  # and here, be it 0
     lost = []
     if not values.get("sample"):
         values |= CHANCELESS
@@ -136,10 +149,37 @@ def from_transformers(config: Mapping[str, Any], settings: Mapping[str, Any] | N
     return ReadSettings(Generation(**values), lost)
 
 
-def to_transformers(generation: Generation) -> tuple[dict[str, Any], list[str]]:
-    """The `generation_config.json` for our settings, and what it cannot say, in words."""
-    needless = () if generation.sample else CHANCELESS
+def longest(generation: Generation, most: int | None) -> tuple[dict[str, int | None], list[str]]:
+    """How long a sentence may get, in transformers' words, and what of it they cannot say.
+
+    There, `max_new_tokens` makes `max_length` void, and nothing stops a model at its last position. So one of the two
+    is written: the one that says the same, or else the one that keeps within the model.
+
+    Args:
+        generation: the settings.
+        most: how many words the model has positions for, where that is known.
+    """
+    limit = min((one for one in (generation.max_length, most) if one is not None), default=None)
+    lost = []
+    if generation.max_tokens is not None and (limit is None or generation.max_tokens < limit):
+        if generation.start is not None or generation.max_length is None:  # a translation begins with one word
+            return {"max_new_tokens": generation.max_tokens}, []
+        lost = [f"max_tokens={generation.max_tokens} beside max_length"]
+    return {"max_length": limit}, lost
+
+
+def to_transformers(generation: Generation, most: int | None = None) -> tuple[dict[str, Any], list[str]]:
+    """The `generation_config.json` for our settings, and what it cannot say, in words.
+
+    Args:
+        generation: the settings. Those that change nothing are not written: a `min_new_tokens` of 0 would make
+            `min_length` void there.
+        most: how many words the model has positions for, where that is known.
+    """
+    needless = {"max_tokens", "max_length"} | (set() if generation.sample else CHANCELESS.keys())
+    needless |= {"min_length"} if generation.min_tokens else set()
     values = {theirs: getattr(generation, ours) for theirs, ours in SAME.items() if ours not in needless}
+    values = {name: value for name, value in values.items() if name == "top_k" or value != NEUTRAL[SAME[name]]}
     values |= {theirs: list(getattr(generation, ours)) or None for theirs, ours in IDS.items()}
     values |= {
         "decoder_start_token_id": generation.start,
@@ -148,8 +188,9 @@ def to_transformers(generation: Generation) -> tuple[dict[str, Any], list[str]]:
     for name, ids in values.items():
         if name in IDS and ids is not None and len(ids) == 1:
             values[name] = ids[0]
-    lost = [f"penalty={generation.penalty!r}"] * (generation.penalty != "power")
-    return {name: value for name, value in values.items() if value is not None}, lost
+    lengths, lost = longest(generation, most)
+    lost += [f"penalty={generation.penalty!r}"] * (generation.penalty != "power")
+    return {name: value for name, value in (values | lengths).items() if value is not None}, lost
 
 
 def numbers(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 
 from parity.translators import annotated, torchs
 from vitrail.decoding.beam import beam_search
-from vitrail.decoding.rules import NOTHING
 from vitrail.decoding.write import Written, complete, translate
-from vitrail.decoding.writers import Translation, aligned
+from vitrail.decoding.writers import NOTHING, Translation, aligned
 from vitrail.errors import ConfigError
 from vitrail.generation import Generation, from_transformers
 from vitrail.models import gpt_formats, transformer_formats
@@ -87,7 +86,7 @@ def settings(chance: random.Random) -> dict:
 def ours_of(said: dict, **more) -> Generation:
     """The same settings in our words."""
     config = {"is_encoder_decoder": True, "decoder_start_token_id": PAD, "pad_token_id": PAD}
-    return replace(from_transformers(config, said).generation, **more)
+    return replace(from_transformers(config, {**config, **said}).generation, **more)
 
 
 def same(ours: Written, theirs: torch.Tensor, ends: tuple[int, ...]) -> bool:
@@ -219,6 +218,63 @@ def test_whatever_stands_beside_a_sentence_its_translation_is_the_same():
                 assert together.ids[row][together.valid[row]].tolist() == one.ids[0][one.valid[0]].tolist()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"beams": 1, "max_tokens": 40},  # more than the longest leaves room for
+        {"beams": 1, "max_tokens": 40, "max_length": 20, "forced_end": (END,)},
+        {"beams": 1, "max_tokens": 40, "min_length": 16, "forced_start": 5},
+        {"beams": 3, "max_tokens": 40, "early_stopping": True, "forced_end": (END,)},
+        {"beams": 3, "max_tokens": 40, "min_length": 16, "early_stopping": "never", "length_penalty": 2.0},
+        {"beams": 3, "max_tokens": 40, "max_length": 20, "penalty": "gnmt", "end": ()},
+        {"beams": 2, "max_tokens": 40, "penalty": "gnmt", "early_stopping": "never", "no_repeat": 2},
+    ],
+)
+def test_whatever_stands_beside_a_text_it_goes_on_the_same(said):
+    """And as far: what a text has room for is its own affair, also where its neighbour has filled the model."""
+    for seed in range(6):
+        _, model = gpt2(seed)
+        chance = random.Random(seed)
+        texts = [[chance.randint(1, 31) for _ in range(length)] for length in (2, 15, 1, 7)]
+        texts += [] if "max_length" in said else [[chance.randint(1, 31) for _ in range(46)]]
+        generation = Generation(**{"end": (END,), "padding": PAD, **said})
+        alone = [complete(model, torch.tensor([one]), generation) for one in texts]
+        most = max(map(len, texts))
+        for side in ("left", "right"):
+            ids, valid = torch.full((len(texts), most), 17), torch.zeros(len(texts), most, dtype=torch.bool)
+            for row, one in enumerate(texts):
+                where = slice(0, len(one)) if side == "right" else slice(most - len(one), most)
+                ids[row, where], valid[row, where] = torch.tensor(one), True
+            together = complete(model, ids, generation, valid)
+            for row, one in enumerate(alone):
+                assert together.ids[row][together.valid[row]].tolist() == one.ids[0][one.valid[0]].tolist(), seed
+
+
+def test_a_text_in_company_is_as_long_as_it_may_be():
+    _, model = gpt2(0)
+    prompt, valid = torch.ones(2, 46, dtype=torch.long), torch.arange(46) < torch.tensor([[2], [46]])
+    for beams in (1, 2):
+        written = complete(model, prompt, Generation(max_tokens=30, beams=beams), valid)
+        assert written.valid.sum(dim=1).tolist() == [30, 2]  # the model has 48 places
+        written = complete(model, prompt, Generation(max_tokens=100, beams=beams), valid)
+        assert written.valid.sum(dim=1).tolist() == [46, 2]
+        written = complete(model, prompt[:1, :9], Generation(max_tokens=100, max_length=12, beams=beams), valid[:1, :9])
+        assert written.valid.sum(dim=1).tolist() == [10]
+
+
+def test_of_two_least_lengths_the_one_of_new_words_holds_as_there():
+    QUIET()
+    for seed in range(8):
+        theirs, ours = marian(seed)
+        source = torch.randint(1, 32, (2, 5), generator=torch.Generator().manual_seed(seed))
+        for new in (0, 2):
+            said = {"max_length": 12, "min_length": 9, "min_new_tokens": new}
+            expected = theirs.generate(input_ids=source, attention_mask=torch.ones_like(source), **said)[:, 1:]
+            generation = ours_of({**said, "eos_token_id": END})
+            assert same(translate(ours, source, generation), expected, (END,)), (seed, new)
+    assert Generation(min_length=9, min_tokens=2).least(1) == 3
+
+
 def test_a_source_of_padding_alone_is_translated_to_something():
     _, model = marian(0)
     written = translate(
@@ -249,3 +305,29 @@ def test_what_cannot_be_written_is_refused():
         Generation(max_tokens=None)
     with pytest.raises(ConfigError, match="The prompt is empty"):
         complete(model, source[:, :0], Generation())
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("forbidden", {"forbidden": ((9999,),)}),
+        ("forbidden", {"forbidden": ((3, 33),)}),
+        ("forced_start", {"forced_start": 9999}),
+        ("forced_end", {"forced_end": (33,)}),
+        ("end", {"end": (5000,), "min_tokens": 3}),
+    ],
+)
+def test_words_that_the_model_does_not_have_are_refused(name, said, beams):
+    _, model = marian(0)
+    with pytest.raises(ConfigError, match=f"^{name} in the generation settings speaks of word piece .* model has 33, "):
+        translate(model, torch.ones(1, 3, dtype=torch.long), Generation(start=PAD, beams=beams, **said))
+
+
+@pytest.mark.parametrize("said", [{}, {"beams": 2}, {"sample": True}])
+def test_no_sentences_are_written_for_none(said):
+    (_, translator), (_, gpt) = marian(0), gpt2(0)
+    none = torch.ones(0, 3, dtype=torch.long)
+    translated = translate(translator, none, Generation(start=PAD, **said))
+    for written in (translated, complete(gpt, none, Generation(**said))):
+        assert written.ids.shape == written.valid.shape == (0, 0)

@@ -243,8 +243,9 @@ def test_what_a_gpt_cannot_read_is_a_sentence():
     with pytest.raises(ConfigError, match="There is no word piece 50: this model has 50, numbered from 0"):
         model(torch.tensor([[1, 50]]))
     with pytest.raises(ConfigError, match="The text has 9 word pieces"):
-        model.cache(batch=1, capacity=9)
-    past = model.cache(batch=1, capacity=8)
+        model(torch.zeros(1, 10, dtype=torch.long), torch.arange(10)[None] > 0)
+    model(torch.zeros(1, 10, dtype=torch.long), torch.arange(10)[None] > 1)  # padding takes no position
+    past = model.cache(batch=1, capacity=9)
     model(torch.zeros(1, 8, dtype=torch.long), past=past)
     with pytest.raises(ConfigError, match="The text has 9 word pieces"):
         model(torch.zeros(1, 1, dtype=torch.long), past=past)

@@ -41,6 +41,17 @@ def check_length(tokens: int | torch.SymInt, most: int) -> None:
         )
 
 
+def check_places(valid: Bool[Tensor, "batch tokens"], most: int) -> None:
+    """The same for texts with padding, which takes no position.
+
+    Raises:
+        ConfigError: says how long the longest is and the most the model reads.
+    """
+    if torch.compiler.is_compiling() or valid.is_meta or valid.shape[1] <= most:
+        return
+    check_length(int(valid.sum(dim=1).max()), most)
+
+
 def places(valid: Bool[Tensor, "batch tokens"]) -> Int[Tensor, "batch tokens"]:
     """Where each word piece stands in its sentence, counted from 0; padding before a sentence moves nothing."""
     return (valid.cumsum(dim=1) - 1).clamp(min=0)

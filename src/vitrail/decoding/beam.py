@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitrail.decoding.rules import NOTHING, Rules
-from vitrail.decoding.writers import Writer
+from vitrail.decoding.rules import Rules
+from vitrail.decoding.writers import NOTHING, Writer
 from vitrail.generation import Generation
 
 
@@ -60,6 +60,11 @@ def length_penalty(length: int, generation: Generation) -> float:
     return base**generation.length_penalty
 
 
+def nothing_more(scores: Float[Tensor, "batch vocabulary"]) -> Float[Tensor, "batch vocabulary"]:
+    """Log probabilities by which a beam stays as it is: one way to go on, at no cost."""
+    return torch.full_like(scores, -torch.inf).index_fill(1, torch.zeros(1, dtype=torch.long, device=scores.device), 0)
+
+
 def is_any(ids: Int[Tensor, "*batch"], wanted: tuple[int, ...]) -> Bool[Tensor, "*batch"]:
     """Where one of the wanted words stands."""
     return torch.isin(ids, torch.tensor(wanted, device=ids.device, dtype=ids.dtype))
@@ -74,13 +79,15 @@ def beam_search(writer: Writer, prompt: Int[Tensor, "batch prompt"], generation:
         generation: how they are written.
     """
     batch, first = prompt.shape
-    beams, most = generation.beams, generation.most(first)
-    rules, power = Rules(generation, first, most), generation.penalty == "power"
+    beams, power = generation.beams, generation.penalty == "power"
     looked_at = max(2, 1 + len(generation.end)) * beams
     each = torch.arange(batch, device=prompt.device)[:, None]
 
-    logits = writer.step(prompt.clamp(min=0))
-    ids = prompt.new_full((batch, beams, most), NOTHING)
+    logits = writer.step(prompt)
+    rules = Rules(generation, prompt.repeat_interleave(beams, dim=0), logits.shape[-1])
+    most, room = max(rules.rooms), rules.room.unflatten(0, (batch, beams))[:, :1]
+    whole = torch.tensor([[length_penalty(count, generation)] for count in room[:, 0].tolist()], device=prompt.device)
+    ids = prompt.new_full((batch, beams, first + most), NOTHING)
     ids[:, :, :first] = prompt[:, None]
     scores = torch.full((batch, beams), -torch.inf, device=prompt.device)
     finished = Beams(ids, scores)
@@ -90,40 +97,43 @@ def beam_search(writer: Writer, prompt: Int[Tensor, "batch prompt"], generation:
     writer.reorder(rows)
     logits = logits[rows]
 
-    for length in range(first + 1, most + 1):
-        log_probabilities = rules(alive.ids[:, :, : length - 1].flatten(0, 1), logits.float().log_softmax(dim=-1))
+    for length in range(1, most + 1):
+        place, over = first + length - 1, length > room
+        log_probabilities = rules(alive.ids[:, :, :place].flatten(0, 1), logits.float().log_softmax(dim=-1))
+        if len(rules.rooms) > 1:
+            log_probabilities = torch.where(over[rows // beams], nothing_more(log_probabilities), log_probabilities)
         vocabulary = log_probabilities.shape[-1]
         total = alive.scores[..., None] + log_probabilities.unflatten(0, (batch, beams))
         best = total.flatten(1).topk(min(looked_at, beams * vocabulary))
-        parents, words = best.indices // vocabulary, best.indices % vocabulary
+        parents, words = best.indices // vocabulary, (best.indices % vocabulary).masked_fill(over, NOTHING)
         longer = Beams(alive.at(parents).ids, best.values)
-        longer.ids[:, :, length - 1] = words
+        longer.ids[:, :, place] = words
 
         ends = is_any(words, generation.end)
-        if power and length == most:
-            ends = torch.ones_like(ends)
+        if power:
+            ends = ends | (length == room)
         survivors = best.values.masked_fill(ends, -torch.inf).topk(beams).indices
         alive = longer._replace(scores=best.values.masked_fill(ends, -torch.inf)).at(survivors)
 
-        full = (finished.scores > -torch.inf).all(dim=1, keepdim=True)
-        counts = ends & searching & ~(full & (generation.early_stopping is True))
+        counts = ends & searching
         if power:
             counts[:, beams:] = False
-        ended = best.values / length_penalty(length - first, generation)
+        ended = best.values / length_penalty(length, generation)
         finished = finished.beside(longer._replace(scores=ended.masked_fill(~counts, -torch.inf))).best(beams)
 
         unbounded = generation.early_stopping == "never" and generation.length_penalty > 0
-        hoped = alive.scores[:, :1] / length_penalty((most if unbounded else length) - first, generation)
-        searching = searching & (hoped > finished.scores.min(dim=1, keepdim=True).values)
-        full = (finished.scores > -torch.inf).all(dim=1)
-        if length == most or not searching.any() or (generation.early_stopping is True and full.all()):
+        hoped = alive.scores[:, :1] / (whole if unbounded else length_penalty(length, generation))
+        searching = searching & (hoped > finished.scores.min(dim=1, keepdim=True).values) & (length < room)
+        if generation.early_stopping is True:
+            searching = searching & (finished.scores == -torch.inf).any(dim=1, keepdim=True)
+        if not searching.any():
             break
         rows = (each * beams + parents.gather(1, survivors)).flatten()
         writer.reorder(rows)
-        logits = writer.step(alive.ids[:, :, length - 1].flatten()[:, None])
+        logits = writer.step(alive.ids[:, :, place].flatten()[:, None])
 
     none = (finished.scores == -torch.inf).all(dim=1)
-    left = alive.scores / length_penalty(most - first, generation)
     return Beams(
-        torch.where(none[:, None, None], alive.ids, finished.ids), torch.where(none[:, None], left, finished.scores)
+        torch.where(none[:, None, None], alive.ids, finished.ids),
+        torch.where(none[:, None], alive.scores / whole, finished.scores),
     )

@@ -1,16 +1,45 @@
 """What may not be written, and what must be: the settings of published checkpoints, applied to scores.
 
-They are applied in the order in which transformers applies them, to the logits when words are taken one by one and to
-log probabilities in a beam search, as there.
+Each sentence has limits of its own, by its own words: padding, and what stands beside a sentence, count nowhere. In
+transformers padding counts, so that a text may get less room in company there.
+
+Settings are applied in the order in which transformers applies them, to the logits when words are taken one by one and
+to log probabilities in a beam search, as there.
 """
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitrail.decoding.writers import NOTHING
+from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 
-NOTHING = -1  # stands in what has been written where there is padding: no word has this number
+
+def check_vocabulary(generation: Generation, vocabulary: int) -> None:
+    """Refuse settings that speak of words which a model does not have. `padding` may be any number: nobody reads it.
+
+    Raises:
+        ConfigError: says which, and how many words there are.
+    """
+    said = {
+        "end": generation.end,
+        "forced_start": () if generation.forced_start is None else (generation.forced_start,),
+        "forced_end": generation.forced_end,
+        "forbidden": tuple(word for run in generation.forbidden for word in run),
+    }
+    for name, ids in said.items():
+        wrong = next((one for one in ids if one >= vocabulary), None)
+        if wrong is not None:
+            raise ConfigError(
+                f"{name} in the generation settings speaks of word piece {wrong}, and this model has {vocabulary:,}, "
+                f"numbered from 0. Set {name} to what its tokenizer says, or leave it out."
+            )
+
+
+def lengths(prompt: Int[Tensor, "batch prompt"]) -> list[int]:
+    """How many words each of some prompts has; `NOTHING` is none."""
+    return (prompt != NOTHING).sum(dim=1).tolist()
 
 
 def marked(
@@ -46,17 +75,30 @@ def repeating(
 
 
 class Rules:
-    """The rules of a sentence, for each step.
+    """The rules of some sentences, for each step.
 
     Args:
         generation: the settings.
-        prompt: how many words stood before the first that is written, the start symbol included.
-        most: how long the sentence may get with them.
+        prompt: what each begins with, the start symbol included; `NOTHING` where there is padding.
+        vocabulary: how many words there are to choose from.
+
+    Attributes:
+        room: how many words may be written in each row.
+
+    Raises:
+        ConfigError: the settings speak of a word that there is not.
     """
 
-    def __init__(self, generation: Generation, prompt: int, most: int) -> None:
-        self.generation, self.most = generation, most
-        self.least = max(generation.min_length, prompt + generation.min_tokens if generation.min_tokens else 0)
+    def __init__(self, generation: Generation, prompt: Int[Tensor, "batch prompt"], vocabulary: int) -> None:
+        check_vocabulary(generation, vocabulary)
+        self.generation, self.first = generation, prompt.shape[1]
+        counts = lengths(prompt)
+        rooms = [generation.most(count) - count for count in counts]
+        waits = [generation.least(count) - count for count in counts]
+        self.room = torch.tensor(rooms, device=prompt.device)
+        self.wait = torch.tensor(waits, device=prompt.device)  # how many words come before the end may
+        self.bare = torch.tensor([count == 1 for count in counts], device=prompt.device)  # nothing but a first word
+        self.rooms, self.longest_wait, self.any_bare = set(rooms), max(waits), 1 in counts
         self.forbidden = [run for run in generation.forbidden if run not in {(end,) for end in generation.end}]
         self.words = [run[0] for run in self.forbidden if len(run) == 1]
         self.runs = [run for run in self.forbidden if len(run) > 1]
@@ -70,19 +112,20 @@ class Rules:
             written: all words so far; `NOTHING` where there is padding.
             scores: of each word that may come.
         """
-        settings, length = self.generation, written.shape[1]
+        settings, new = self.generation, written.shape[1] - self.first
         if settings.repetition_penalty != 1.0:
             scores = penalised(written, scores, settings.repetition_penalty)
         if settings.no_repeat:
             scores = scores.masked_fill(repeating(written, scores, settings.no_repeat), -torch.inf)
         if self.forbidden:
             scores = scores.masked_fill(self.completed(written, scores), -torch.inf)
-        if length < self.least and settings.end:
-            scores = scores.index_fill(1, self.ids(settings.end, scores), -torch.inf)
-        if length == 1 and settings.forced_start is not None:
-            scores = self.only((settings.forced_start,), scores)
-        if length == self.most - 1 and settings.forced_end:
-            scores = self.only(settings.forced_end, scores)
+        if new < self.longest_wait and settings.end:
+            endless = scores.index_fill(1, self.ids(settings.end, scores), -torch.inf)
+            scores = torch.where((new < self.wait)[:, None], endless, scores)
+        if new == 0 and self.any_bare and settings.forced_start is not None:
+            scores = torch.where(self.bare[:, None], self.only((settings.forced_start,), scores), scores)
+        if new + 1 in self.rooms and settings.forced_end:
+            scores = torch.where((new + 1 == self.room)[:, None], self.only(settings.forced_end, scores), scores)
         return scores
 
     def completed(

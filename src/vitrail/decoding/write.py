@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vitrail.core.words import check_length
 from vitrail.decoding.beam import beam_search, is_any
-from vitrail.decoding.rules import NOTHING, Rules
+from vitrail.decoding.rules import Rules, lengths
 from vitrail.decoding.sampling import draw
-from vitrail.decoding.writers import Continuation, Translation, Writer, aligned
+from vitrail.decoding.writers import NOTHING, Continuation, Translation, Writer, aligned
 from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 
@@ -34,7 +34,7 @@ def one_by_one(
     generation: Generation,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, "batch tokens"]:
-    """Take the likeliest word at each step, or draw one, until every sentence has ended.
+    """Take the likeliest word at each step, or draw one, until every sentence has ended or filled its room.
 
     Args:
         writer: has a row for each sentence, and has not been told the prompt.
@@ -45,21 +45,18 @@ def one_by_one(
     Returns:
         All words from the prompt on; `NOTHING` after the end.
     """
-    first = prompt.shape[1]
-    most = generation.most(first)
-    rules = Rules(generation, first, most)
-    ids = prompt.new_full((prompt.shape[0], most), NOTHING)
-    ids[:, :first] = prompt
+    logits = writer.step(prompt)
+    rules = Rules(generation, prompt, logits.shape[-1])
+    ids = torch.cat([prompt, prompt.new_full((prompt.shape[0], max(rules.rooms)), NOTHING)], dim=1)
     ended = torch.zeros(prompt.shape[0], dtype=torch.bool, device=prompt.device)
-    logits = writer.step(prompt.clamp(min=0))
-    for length in range(first, most):
-        scores = rules(ids[:, :length], logits.float())
+    for place in range(prompt.shape[1], ids.shape[1]):
+        scores = rules(ids[:, :place], logits.float())
         words = draw(scores, generation, generator) if generation.sample else scores.argmax(dim=-1)
-        ids[:, length] = words.masked_fill(ended, NOTHING)
-        ended |= is_any(words, generation.end)
-        if length == most - 1 or ended.all():
+        ids[:, place] = words.masked_fill(ended, NOTHING)
+        ended |= is_any(words, generation.end) | (rules.room == place + 1 - prompt.shape[1])
+        if ended.all():
             break
-        logits = writer.step(words[:, None])
+        logits = writer.step(ids[:, place : place + 1])
     return ids
 
 
@@ -74,17 +71,19 @@ def write(
     Raises:
         ConfigError: a prompt that leaves no room for a word.
     """
-    first = prompt.shape[1]
-    if generation.most(first) <= first:
+    if not prompt.shape[0]:
+        return Written(prompt[:, :0], prompt[:, :0] != NOTHING)
+    longest = max(lengths(prompt))
+    if generation.most(longest) <= longest:
         raise ConfigError(
-            f"The prompt has {first} tokens, and max_length={generation.max_length} leaves no room for a word. Set "
+            f"The prompt has {longest} tokens, and max_length={generation.max_length} leaves no room for a word. Set "
             f"max_tokens, or a larger max_length."
         )
     if generation.beams > 1:
         ids = beam_search(writer, prompt, generation).ids[:, 0]
     else:
         ids = one_by_one(writer, prompt, generation, generator)
-    new = ids[:, first:]
+    new = ids[:, prompt.shape[1] :]
     valid = new != NOTHING
     new, valid = new[:, : int(valid.sum(dim=1).max())], valid[:, : int(valid.sum(dim=1).max())]
     padding = generation.padding if generation.padding is not None else next(iter(generation.end), 0)
@@ -145,10 +144,12 @@ def complete(
         ConfigError: an empty prompt, or one that leaves no room for a word.
     """
     generation = fitting(generation, model.config.max_tokens)
-    check_length(prompt.shape[1], model.config.max_tokens)
     if not prompt.shape[1]:
         raise ConfigError("The prompt is empty. Give at least one token, such as the one that begins a text.")
     if valid is not None:
         prompt, valid = aligned(prompt, valid)
-    writer = Continuation(model, valid, prompt.shape[0], generation.most(prompt.shape[1]))
-    return write(writer, prompt if valid is None else prompt.masked_fill(~valid, NOTHING), generation, generator)
+        prompt = prompt.masked_fill(~valid, NOTHING)
+    counts = lengths(prompt)
+    check_length(max(counts, default=0), model.config.max_tokens)
+    room = max((generation.most(count) - count for count in counts), default=0)
+    return write(Continuation(model, valid, prompt.shape[0], prompt.shape[1] + room), prompt, generation, generator)

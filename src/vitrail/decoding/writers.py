@@ -14,13 +14,18 @@ from torch import Tensor
 
 from vitrail.core.cache import DecoderCache, KeyValueCache
 
+NOTHING = -1  # stands in what has been written where there is padding: no word has this number
+
 
 @runtime_checkable
 class Writer(Protocol):
     """Sentences being written side by side, one to a row."""
 
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
-        """Write these words after those that are there; logits of the word that comes next."""
+        """Write these words after those that are there; logits of the word that comes next.
+
+        `NOTHING` stands where there is padding, and where a sentence is over while others go on.
+        """
         ...
 
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
@@ -51,7 +56,7 @@ class Translation:
         self.sentences = torch.arange(source.shape[0], device=source.device)  # which of them each row translates
 
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
-        decoded = self.model.decode(ids, self.memory, self.valid, None, self.past)
+        decoded = self.model.decode(ids.clamp(min=0), self.memory, self.valid, None, self.past)
         return self.model.next(decoded[:, -1])
 
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
@@ -73,7 +78,7 @@ class Continuation:
         model: has `encode`, `next` and `cache` as `models.gpt.GPT` has them.
         valid: `True` where a word of the prompts is real; padding must stand before them (`aligned`).
         rows: how many texts.
-        capacity: how many words there may be at most, the prompts included.
+        capacity: how many words there may be at most, the prompts and their padding included.
     """
 
     def __init__(self, model: Any, valid: Bool[Tensor, "batch tokens"] | None, rows: int, capacity: int) -> None:
@@ -82,9 +87,9 @@ class Continuation:
 
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
         if self.valid is not None:
-            unseen = self.past[0].length + ids.shape[1] - self.valid.shape[1]
-            self.valid = torch.cat([self.valid, self.valid.new_ones(ids.shape[0], unseen)], dim=1)
-        return self.model.next(self.model.encode(ids, self.valid, self.past)[:, -1])
+            told = self.valid.shape[1] - self.past[0].length  # of the prompts, at the first step
+            self.valid = torch.cat([self.valid, ids[:, told:] != NOTHING], dim=1)
+        return self.model.next(self.model.encode(ids.clamp(min=0), self.valid, self.past)[:, -1])
 
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
         for kept in self.past:

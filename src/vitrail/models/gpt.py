@@ -22,7 +22,7 @@ from vitrail.core.cache import KeyValueCache
 from vitrail.core.init import init_transformer
 from vitrail.core.masks import causal_mask, join, padding_mask
 from vitrail.core.quick import quick
-from vitrail.core.words import check_ids, check_length, places
+from vitrail.core.words import check_ids, check_length, check_places, places
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 
@@ -131,8 +131,7 @@ class GPT(nn.Module):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.depth))
 
     def cache(self, batch: int, capacity: int) -> list[KeyValueCache]:
-        """Room for so many word pieces of so many texts, to be handed to `forward` as `past`."""
-        check_length(capacity, self.config.max_tokens)
+        """Room for so many word pieces of so many texts, padding included, to be handed to `forward` as `past`."""
         attentions = [part for part in self.blocks.modules() if isinstance(part, Attention)]
         return [attention.cache(batch, capacity) for attention in attentions]
 
@@ -141,9 +140,9 @@ class GPT(nn.Module):
     ) -> Float[Tensor, "batch new dim"]:
         """What is said and where, added up; `before` word pieces came earlier."""
         end = before + ids.shape[1]
-        check_length(end, self.config.max_tokens)
         check_ids(ids, self.config.vocabulary)
         if valid is None:
+            check_length(end, self.config.max_tokens)
             return self.dropout(
                 F.embedding(ids, self.words.weight) + self.positions(torch.arange(before, end, device=ids.device))
             )
@@ -152,6 +151,7 @@ class GPT(nn.Module):
                 f"valid is {valid.shape[1]} word pieces long, and there are {end}: {before} of the past and "
                 f"{ids.shape[1]} new ones. It says of all of them whether they are of the text."
             )
+        check_places(valid, self.config.max_tokens)
         return self.dropout(F.embedding(ids, self.words.weight) + self.positions(places(valid)[:, before:]))
 
     def encode(

@@ -180,7 +180,7 @@ def transformers_extras(card: Card, config: Any) -> Extras:
         files, lost = tokenizers.to_transformers(card.preprocessing)
         if card.generation is None:
             return Extras(told, files, lost)
-        settings, untold = generation.to_transformers(card.generation)
+        settings, untold = generation.to_transformers(card.generation, getattr(config, "max_tokens", None))
         return Extras(
             told | generation.numbers(settings), {**files, "generation_config.json": settings}, [*lost, *untold]
         )
