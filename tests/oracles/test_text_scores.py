@@ -21,6 +21,7 @@ from vitrail.tasks.answers import (
     read_answer,
     word_f1,
 )
+from vitrail.tasks.language import foretold_where_asked
 from vitrail.tasks.scores import in_words
 from vitrail.tasks.task import Metrics
 from vitrail.tasks.text_scores import (
@@ -31,7 +32,6 @@ from vitrail.tasks.text_scores import (
     bleu,
     chrf,
     entities,
-    foretold,
 )
 
 
@@ -204,7 +204,7 @@ def test_perplexity_is_how_many_tokens_the_model_wavers_among():
     target = torch.tensor([[1, 2, IGNORED], [0, IGNORED, IGNORED]])
     metrics = TokenMetrics()
     assert isinstance(metrics, Metrics)
-    metrics.update(foretold(torch.zeros(2, 3, 4), target), batch_of(target))
+    metrics.update(foretold_where_asked(torch.zeros(3, 4), target), batch_of(target))
     assert metrics.compute() == {
         "perplexity": pytest.approx(4), "loss": pytest.approx(math.log(4)), "accuracy": pytest.approx(1 / 3),
     }  # fmt: skip
@@ -219,7 +219,9 @@ def test_token_scores_are_torchs_cross_entropy():
     )
     metrics = TokenMetrics()
     for row in range(4):
-        metrics.update(foretold(logits[row : row + 1], target[row : row + 1]), batch_of(target[row : row + 1]))
+        asked = target[row] != IGNORED
+        one = target[row : row + 1]
+        metrics.update(foretold_where_asked(logits[row, asked], one), batch_of(one))
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
     assert metrics.compute()["loss"] == pytest.approx(float(expected), rel=1e-6)
     asked = target != IGNORED
@@ -231,7 +233,7 @@ def test_token_scores_are_torchs_cross_entropy():
 def test_a_hopeless_model_is_infinitely_perplexed_and_nothing_asked_is_no_error():
     target = torch.tensor([[0]])
     metrics = TokenMetrics()
-    metrics.update(foretold(torch.tensor([[[-1e5, 1e5]]]), target), batch_of(target))
+    metrics.update(foretold_where_asked(torch.tensor([[-1e5, 1e5]]), target), batch_of(target))
     assert metrics.compute()["perplexity"] == math.inf
     assert TokenMetrics().compute() == {"perplexity": 1.0, "loss": 0.0, "accuracy": 0.0}
 

@@ -12,7 +12,8 @@ from vitrail.errors import ConfigError
 class KeyValueCache:
     """Room for a fixed number of keys and values, filled in place.
 
-    The buffers never change shape, so that a compiled step can be used again and again.
+    Their memory is taken once and stays where it is. What `extend` gives is the part that is filled, so it grows with
+    each step and attention reads nothing that is empty; torch.compile would compile a step anew for each length.
 
     Args:
         batch, heads, capacity, width: the most that will ever be kept.

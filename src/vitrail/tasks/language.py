@@ -116,7 +116,7 @@ class CausalLanguage:
 
     def predict(self, model: Any, inputs: Words) -> list[Sentence]:
         """How each text goes on."""
-        chance = None if self.seed is None else torch.Generator(inputs.ids.device).manual_seed(self.seed)
+        chance = None if self.seed is None else torch.Generator(inputs.ids.device).manual_seed(self.seed % 2**64)
         settings = how(model, self.generation)
         return sentences(model, complete(model, inputs.ids, settings, inputs.valid, chance))
 
@@ -162,7 +162,11 @@ class MaskedLanguage:
             raise ConfigError("The tokenizer of this model has no mask token, so no word can be hidden.")
         hidden = inputs.ids == preprocessing.id_of(preprocessing.mask_token)
         hidden = hidden & inputs.valid
-        shares, ids = model.missing(model.encode(*inputs).x[hidden]).float().softmax(dim=-1).topk(SHOWN)
+        logits = model.missing(model.encode(*inputs).x[hidden]).float()
+        pieces = [piece for piece in sorted(preprocessing.pieces) if piece < logits.shape[1]]
+        known = torch.tensor(pieces, device=logits.device)  # a table of words may have more rows than there are pieces
+        shares, places = logits.softmax(dim=-1)[:, known].topk(min(SHOWN, len(known)))
+        ids = known[places]
         filled = inputs.ids.masked_scatter(hidden, ids[:, 0])
         guesses = [
             Guess(tuple(zip(preprocessing.tokens(row), chances.tolist(), strict=True)))

@@ -177,15 +177,6 @@ class Foretold(NamedTuple):
     surprise: Float[Tensor, " tokens"]
 
 
-def foretold(logits: Float[Tensor, "batch tokens classes"], target: Int[Tensor, "batch tokens"]) -> list[Foretold]:
-    """What logits say about the true tokens; where none is asked for, the surprise is 0."""
-    logits = logits.float()
-    truth = target.clamp(min=0)
-    believed = logits.log_softmax(dim=2).gather(2, truth[..., None])[..., 0]
-    surprise = (-believed).masked_fill(target == IGNORED, 0.0)
-    return [Foretold(*row) for row in zip(logits.argmax(dim=2).cpu(), surprise.cpu(), strict=True)]
-
-
 class TokenMetrics:
     """How well tokens are foretold, or guessed, where `target` is not -100.
 

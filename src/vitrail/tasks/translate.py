@@ -114,6 +114,10 @@ def written(model: Any, inputs: Words, settings: Generation, chance: torch.Gener
 
 
 def sentences(model: Any, answers: Written) -> list[Sentence]:
-    """What was written, as people read it."""
+    """What was written, as people read it.
+
+    A table of words may have more rows than its tokenizer has pieces. Such a word says nothing, as in transformers.
+    """
+    reads = model.card.preprocessing
     rows = [ids[valid].tolist() for ids, valid in zip(answers.ids, answers.valid, strict=True)]
-    return [Sentence(model.card.preprocessing.decode(row), len(row)) for row in rows]
+    return [Sentence(reads.decode([word for word in row if word in reads.pieces]), len(row)) for row in rows]
