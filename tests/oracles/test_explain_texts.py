@@ -1,89 +1,25 @@
 """What models of texts looked at: translations whose alignment is planted, and the attention others report."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 
+from oracles.planted import CORPUS, SENTENCE, of_texts, planted, planted_at_once, translating
 from parity.references import disturbed, load, saved
 from vitrail.cli.main import main
+from vitrail.decoding.parallel import mask_predict
 from vitrail.errors import ConfigError, ExplanationError
 from vitrail.explain.pieces import Piece, find_word, merged, pieces_read, pieces_written, words
 from vitrail.explain.recording import recording
 from vitrail.explain.text_drawing import LINES, ROWS, Layout, TextPanel, Window, darkest
-from vitrail.explain.texts import Alignment, Arcs, kinds
-from vitrail.generation import Generation
+from vitrail.explain.texts import Alignment, Arcs, Asking, SelfAttention, kinds, refined
 from vitrail.loading import save_pretrained
-from vitrail.models.bert import Bert, BertConfig
-from vitrail.models.gpt import GPT, GPTConfig
-from vitrail.models.parallel_transformer import ParallelTransformer, ParallelTransformerConfig
-from vitrail.models.transformer import Transformer, TransformerConfig, both, vocabulary
 from vitrail.predict import predictor
-from vitrail.tokenizing import TextPreprocessing, train_byte_pairs, train_joint, train_word_pieces
-from vitrail.weights.card import Card
-
-WORDS = ["<pad>", "<s>", "</s>", "hier", "schläft", "ein", "hund", "here", "sleeps", "a", "dog", "<unk>"]
-SAYS = {"hier": "here", "schläft": "sleeps", "ein": "a", "hund": "dog", "</s>": "</s>"}
-NEXT = {"<s>": "ein", "a": "hund", "dog": "schläft", "sleeps": "hier", "here": "</s>"}  # what is read after a word
-SENTENCE = "hier schläft ein hund"
-CORPUS = ["the animal did not cross the street, because it was too tired", "a café in the old town"] * 30
-
-
-def each_a_piece() -> TextPreprocessing:
-    """A tokenizer of which every word is one piece, and the end stands behind."""
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
-    tokenizer.add_special_tokens(["<pad>", "<s>", "</s>", "<unk>"])
-    tokens = {"pad_token": "<pad>", "start_token": "<s>", "end_token": "</s>", "unknown_token": "<unk>"}
-    return TextPreprocessing(tokenizer=tokenizer.to_str(), max_tokens=16, **tokens)
-
-
-def translating(depth: int = 1, heads: int = 1) -> Transformer:
-    torch.manual_seed(0)
-    sizes = {**both(depth=depth, heads=heads, mlp_dim=8), **vocabulary(len(WORDS)), "dim": len(WORDS)}
-    model = Transformer(TransformerConfig(**sizes, max_tokens=16, dropout=0.0)).eval()
-    writing = Generation(start=1, end=(2,), padding=0, max_tokens=10)
-    model.card = Card(model="planted", preprocessing=each_a_piece(), task="translate", generation=writing)
-    return model
-
-
-def planted() -> Transformer:
-    """A translator that writes word by word, and looks for each at the one word that `NEXT` says."""
-    model = translating()
-    model.positions.zero_()
-    for part in (model.encoder, model.decoder):
-        for name, weight in part.named_parameters():
-            if "norm" not in name:
-                nn.init.zeros_(weight)
-    nn.init.eye_(model.output.weight)
-    cross, number = model.decoder[0].cross_attention, WORDS.index
-    nn.init.eye_(cross.key.weight)
-    nn.init.eye_(cross.value.weight)
-    with torch.no_grad():
-        for before, read in NEXT.items():
-            cross.query.weight[number(read), number(before)] = 20.0
-        for read, said in SAYS.items():
-            cross.out.weight[number(said), number(read)] = 20.0
-    return model
-
-
-def of_texts(kind: str) -> nn.Module:
-    """A small random model that reads texts, with its card."""
-    torch.manual_seed(1)
-    if kind == "gpt":
-        preprocessing = train_byte_pairs(CORPUS, size=290, max_tokens=64)
-        model = GPT(GPTConfig(vocabulary=preprocessing.size, max_tokens=64, dim=16, depth=3, heads=4, mlp_dim=16))
-        card = Card(model=kind, preprocessing=preprocessing, task="causal-lm", generation=Generation(max_tokens=4))
-    else:
-        preprocessing = train_word_pieces(CORPUS, size=60, max_tokens=512)
-        sizes = {"vocabulary": preprocessing.size, "dim": 16, "depth": 3, "heads": 4, "mlp_dim": 16}
-        model = Bert(BertConfig(**sizes, head="classify", classes=2))
-        card = Card(model=kind, preprocessing=preprocessing, task="classify", labels=("bad", "good"))
-    disturbed(model).eval().card = card
-    return model
+from vitrail.tokenizing import train_byte_pairs, train_joint, train_word_pieces
 
 
 def ask(model: nn.Module, text: str = "The animal did not cross the street, because it was too tired", **how):
@@ -258,12 +194,74 @@ def test_what_a_model_does_not_have_is_one_sentence(how, sentence):
     assert str(caught.value).startswith(sentence)
 
 
-def test_a_translation_written_all_at_once_has_no_alignment():
-    sizes = {**both(depth=1, heads=1, mlp_dim=8), **vocabulary(len(WORDS)), "dim": len(WORDS)}
-    model = ParallelTransformer(ParallelTransformerConfig(**sizes, max_tokens=16)).eval()
-    model.card = translating().card
-    with pytest.raises(ExplanationError, match="writes all words at once"):
-        ask(model, SENTENCE)
+def test_an_alignment_of_what_is_written_at_once_is_what_was_planted():
+    found = ask(planted_at_once(), SENTENCE)
+    assert isinstance(found, Alignment)
+    assert found.asks == ("a", "dog", "sleeps", "here")
+    assert found.seen == ("hier", "schläft", "ein", "hund", "</s>")
+    assert found.map.argmax(dim=1).tolist() == [2, 3, 1, 0]
+    assert found.map.amax(dim=1).min() > 0.99
+    assert found.answer == "The model's answer: a dog sleeps here"
+    assert found.note in found.caption().notes
+
+
+def test_what_is_written_at_once_sees_all_its_places_and_its_encoder_the_token_of_the_length():
+    written, read = (ask(planted_at_once(), SENTENCE, of=of) for of in ("decoder", "encoder"))
+    assert isinstance(written, SelfAttention)
+    assert written.asks == written.seen == ("a", "dog", "sleeps", "here")
+    assert read.seen == ("[length]", "hier", "schläft", "ein", "hund", "</s>")
+    for found, places in ((written, 4), (read, 6)):  # nothing was planted there, so that all look evenly
+        torch.testing.assert_close(found.weights, torch.full((1, 1, places, places), 1 / places, dtype=torch.float64))
+    word = ask(planted_at_once(), SENTENCE, word="hund")
+    assert (word.of, word.asks, word.seen[round(word.at)]) == ("encoder", ("hund",), "hund")
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (1, "4 times in all: this is number 1, the last at which any was hidden: all were."),
+        (3, "this is number 3, the last at which any was hidden: \u201c"),
+        (4, "this is number 4, the last at which any was hidden: \u201c"),
+    ],
+)
+def test_it_is_said_which_refinement_is_shown_and_what_was_hidden(length, said):
+    assert said in ask(planted_at_once(length), SENTENCE).note
+
+
+def test_a_card_says_how_often_is_asked():
+    model = planted_at_once()
+    model.card = replace(model.card, answering={"steps": 2, "lengths": 1})
+    assert "2 times in all: this is number 2" in ask(model, SENTENCE).note
+
+
+def test_hidden_words_are_named_once_and_not_all():
+    pieces = [Piece(text, word) for word, text in enumerate("abcdefghij")]
+    said = refined(pieces, [True, False] * 5, 2, 4).translate({0x201C: "'", 0x201D: "'"})
+    assert said.endswith("number 2, the last at which any was hidden: 'a', 'c', 'e', 'g' and 'i'.")
+    assert refined(pieces, [True] * 9 + [False], 2, 4).endswith("\u201cf\u201d and 3 more.")
+    twice = (Piece("man", 0), Piece("on", 1), Piece("man", 2))
+    assert refined(twice, [False, False, True], 4, 4).endswith(": \u201cman:2\u201d.")
+    halves = (Piece("do", 0), Piece("g", 0), Piece("s", 1))
+    assert refined(halves, [True, True, False], 1, 1).endswith(": \u201cdog\u201d.")
+
+
+def test_the_attention_is_that_of_the_model_when_it_was_last_asked_while_it_wrote():
+    model = disturbed(planted_at_once())
+    inputs = model.card.preprocessing([SENTENCE])
+    twin, records = recording(model)
+    with torch.inference_mode():
+        answer = mask_predict(twin, inputs.ids, inputs.valid, steps=4, lengths=3)
+        asking = Asking(model)
+        mask_predict(asking, inputs.ids, inputs.valid, steps=4, lengths=3)
+    length = answer.ids.shape[1]
+    time, _ = asking.last(length)
+    row = asking.questions[0].valid.sum(dim=1).tolist().index(length)
+    for of, names in kinds(model).items():
+        maps = records[names[0]].maps
+        expected = maps[0][0] if of == "encoder" else maps[time - 1][row, :, :length]
+        expected = expected[:, :, :length] if of == "decoder" else expected
+        found = ask(model, SENTENCE, of=of, head="all")
+        torch.testing.assert_close(found.weights[0], expected.double(), rtol=1e-5, atol=1e-6)
 
 
 def test_an_empty_text_is_refused():
@@ -318,7 +316,7 @@ def test_the_verb_draws_a_text_and_refuses_what_is_for_pictures(tmp_path, capsys
     assert main(["explain", model, str(out)]) == 2
     assert "is a file, and one text is explained" in capsys.readouterr().err
     assert main(["explain", model, "--positions"]) == 2
-    assert "are for models of pictures" in capsys.readouterr().err
+    assert "--positions is for models of pictures" in capsys.readouterr().err
 
 
 def test_a_classifier_says_its_answer_on_the_drawing_and_a_gpt_none():
@@ -347,6 +345,13 @@ def test_even_attention_looks_even():
     panel = TextPanel("", torch.full((8, 8), 1 / 8))
     assert darkest([panel], 1 / 8) == 0.5
     assert darkest([TextPanel("", torch.eye(8))], 1 / 8) == 1
+
+
+def test_a_long_title_is_set_in_smaller_letters_before_it_is_cut():
+    found = ask(planted_at_once(), SENTENCE, of="decoder", head="all", word="dog")
+    [title] = [text for text in found.figure().texts if text.get_fontweight() == "bold"]
+    assert title.get_text() == "Self-attention of the decoder, layer 1 of 1, each head"
+    assert 10 <= title.get_fontsize() < 13
 
 
 @pytest.mark.parametrize("count", [5, 40])

@@ -13,8 +13,9 @@ from vitrail.core.attention import Attention
 from vitrail.core.kernels import plain
 from vitrail.core.tokens import Tokens
 from vitrail.errors import ExplanationError
-from vitrail.explain import heads as module
-from vitrail.explain.heads import AblatingKernel, Heads, Looks, Place, examine_heads, looking, without_heads
+from vitrail.explain import looks as module
+from vitrail.explain.heads import AblatingKernel, Heads, StackHeads, examine_heads, without_heads
+from vitrail.explain.looks import Line, Looks, Patches, looking, may_look
 from vitrail.explain.recording import recording
 from vitrail.models.vit import ViT, ViTConfig
 from vitrail.samples import Batch
@@ -38,15 +39,27 @@ def pictures(count: int = 4) -> Batch:
     return Batch(torch.rand(count, 3, 16, 32, generator=chance), torch.arange(count) % 3, torch.arange(count))
 
 
-def placed(rows: int, columns: int, prefix: int, size: tuple[int, int]) -> Place:
-    return Place.of(Tokens(torch.zeros(1, prefix + rows * columns, 4), (rows, columns), prefix), size)
+def placed(rows: int, columns: int, prefix: int, size: tuple[int, int]) -> Patches:
+    return Patches.of(Tokens(torch.zeros(1, prefix + rows * columns, 4), (rows, columns), prefix), size)
 
 
-def measured(weights: torch.Tensor, place: Place) -> list[float]:
+def both_measured(weights: torch.Tensor, place: Patches | Line, mask: torch.Tensor | None = None) -> list[list[float]]:
+    """Distance, entropy and diagonal of one head whose attention is given, and of one that looks evenly."""
+    looks, count = Looks(1), len(weights)
+    allowed = may_look(mask, 1, count, count)
+    looks.add(weights[None, None], allowed, allowed.diagonal(dim1=-2, dim2=-1), 0, place)
+    return torch.stack(looks.means()).T.tolist()
+
+
+def measured(weights: torch.Tensor, place: Patches) -> list[float]:
     """Distance, entropy and diagonal of one head whose attention is given."""
-    looks = Looks(1)
-    looks.add(weights[None, None], 0, place)
-    return looks.means(place.count)[:, 0].tolist()
+    return both_measured(weights, place)[0]
+
+
+def examined(model: nn.Module, batches: list[Batch]) -> StackHeads:
+    """What the heads of a model of pictures do."""
+    [stack] = examine_heads(model, TASK, batches).stacks
+    return stack
 
 
 @torch.no_grad()
@@ -60,10 +73,10 @@ def test_a_token_that_looks_at_itself_alone_looks_nowhere_else():
 
 def test_attention_that_is_spread_evenly_has_all_the_entropy_there_is():
     place = placed(3, 4, 2, (24, 64))
-    distance, entropy, diagonal = measured(torch.full((14, 14), 1 / 14), place)
+    (distance, entropy, diagonal), even = both_measured(torch.full((14, 14), 1 / 14), place)
     centres = [(8 * row, 16 * column) for row in range(3) for column in range(4)]
     assert distance == pytest.approx(np.mean([math.dist(one, other) for one in centres for other in centres]))
-    assert distance == pytest.approx(place.even)
+    assert even == pytest.approx([distance, entropy, diagonal])
     assert entropy == pytest.approx(1)
     assert diagonal == pytest.approx(1 / 14)
 
@@ -91,7 +104,7 @@ def test_a_model_that_asks_nothing_looks_evenly():
     for block in model.blocks:
         nn.init.zeros_(block.attention.query.weight)
         nn.init.zeros_(block.attention.query.bias)
-    found = examine_heads(model, TASK, [pictures()])
+    found = examined(model, [pictures()])
     np.testing.assert_allclose(found.entropy, np.ones((2, 3)), rtol=1e-6)
     np.testing.assert_allclose(found.diagonal, np.full((2, 3), 1 / 19), rtol=1e-6)
     np.testing.assert_allclose(found.distance, np.full((2, 3), found.even_distance), rtol=1e-6)
@@ -103,7 +116,7 @@ def test_a_model_whose_bias_forbids_all_but_itself_looks_at_itself():
         for block in model.blocks:
             block.bias.table.fill_(-1e4)
             block.bias.table[block.bias.places[0, 0]] = 0
-    found = examine_heads(model, TASK, [pictures()])
+    found = examined(model, [pictures()])
     np.testing.assert_allclose(found.distance, np.zeros((2, 3)), atol=1e-6)
     np.testing.assert_allclose(found.entropy, np.zeros((2, 3)), atol=1e-6)
     np.testing.assert_allclose(found.diagonal, np.ones((2, 3)), rtol=1e-6)
@@ -120,7 +133,7 @@ def test_measures_are_those_of_the_recorded_maps_however_many_queries_are_weighe
 ):
     monkeypatch.setattr(module, "WEIGHED", together)
     model, batch = tiny(**changes), pictures()
-    found = examine_heads(model, TASK, [batch])
+    found = examined(model, [batch])
 
     twin, records = recording(model)
     twin(batch.inputs)
@@ -140,7 +153,7 @@ def test_a_head_without_output_is_missed_by_nobody():
     model = tiny()
     with torch.no_grad():
         model.blocks[1].attention.out.weight[:, 4:8] = 0  # what the second head says is not heard
-    found = examine_heads(model, TASK, [pictures()])
+    found = examined(model, [pictures()])
     assert found.loss[1, 1] == 0
     assert (np.delete(found.loss.flatten(), 4) != 0).all()
 
@@ -153,7 +166,7 @@ def test_removing_a_head_costs_what_not_hearing_it_costs():
         deaf = copy.deepcopy(model)
         with torch.no_grad():
             deaf.blocks[layer].attention.out.weight[:, 4 * head : 4 * head + 4] = 0
-        assert found.loss[layer, head] == pytest.approx(task_loss(deaf, batch) - found.base_loss, abs=1e-6)
+        assert found.stacks[0].loss[layer, head] == pytest.approx(task_loss(deaf, batch) - found.base_loss, abs=1e-6)
 
 
 def test_each_picture_counts_alike_in_whatever_batches_they_come():
@@ -161,7 +174,7 @@ def test_each_picture_counts_alike_in_whatever_batches_they_come():
     parts = [Batch(whole.inputs[some], whole.target[some], whole.index[some]) for some in (slice(4), slice(4, None))]
     said = []
     one, two = examine_heads(model, TASK, [whole]), examine_heads(model, TASK, parts, said.append)
-    assert (one.pictures, two.pictures) == (5, 5)
+    assert (one.count, two.count) == (5, 5)
     assert said == ["4 pictures shown to 7 models.", "5 pictures shown to 7 models."]
     for name, values in one.arrays().items():
         np.testing.assert_allclose(two.arrays()[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
@@ -219,7 +232,7 @@ def test_windows_are_refused_with_a_sentence():
 
 def test_what_cannot_be_examined_is_refused_with_a_sentence():
     model = tiny()
-    with pytest.raises(ExplanationError, match="There are no pictures"):
+    with pytest.raises(ExplanationError, match="There are no pictures and no texts"):
         examine_heads(model, TASK, [])
     with pytest.raises(ExplanationError, match="no attention to show"):
         examine_heads(nn.Linear(2, 2), TASK, [pictures()])
@@ -232,21 +245,18 @@ def test_what_cannot_be_examined_is_refused_with_a_sentence():
         without_heads(model, [(0, 3)])
 
 
-def example(layers: int = 2, heads: int = 3, **changes) -> Heads:
+def example(layers: int = 2, heads: int = 3, base_loss: float = 0.5, **changes) -> Heads:
     values = np.arange(layers * heads, dtype=float).reshape(layers, heads)
     given = {
         "distance": 10 + values,
         "entropy": values / values.size,
         "diagonal": values / 100,
         "loss": values / 10 - 0.1,
-        "base_loss": 0.5,
-        "pictures": 64,
-        "grid": (4, 4),
-        "size": (16, 32),
-        "tokens": 17,
         "even_distance": 12.0,
+        "even_diagonal": 1 / 17,
     }
-    return Heads(**{**given, **changes})
+    stack = StackHeads(**{**given, **changes})
+    return Heads(stacks=(stack,), base_loss=base_loss, count=64, ground=placed(4, 4, 1, (16, 32)))
 
 
 def test_sentences_and_table_count_from_one():
@@ -271,7 +281,7 @@ def test_a_figure_of_any_model_is_drawn_with_its_numbers_beside(layers, heads, t
         assert image.width > 1000
     kept = np.load(path.with_suffix(".npz"))
     assert {*kept} == {"distance", "entropy", "diagonal", "loss", "base_loss", "pictures"}
-    np.testing.assert_array_equal(kept["loss"], found.loss)
+    np.testing.assert_array_equal(kept["loss"], found.stacks[0].loss)
 
 
 def test_a_figure_has_four_maps_and_loss_is_white_at_zero():
@@ -298,8 +308,8 @@ def test_a_head_that_changes_next_to_nothing_stays_pale():
     colours = lost.images[0].to_rgba(lost.images[0].get_array())[..., :3]
     assert colours.min() > 0.9
     large = example(loss=np.full((2, 3), 1.5), base_loss=2.5)
-    assert large.maps()[3].limits == (-1.5, 1.5)
-    assert "deepest: 60%" in large.maps()[3].unit
+    assert large.maps(large.stacks[0])[3].limits == (-1.5, 1.5)
+    assert "deepest: 60%" in large.maps(large.stacks[0])[3].unit
 
 
 def test_nothing_is_written_with_a_sign_before_zeros_alone():

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from vitrail.predict import Predictor
     from vitrail.predict_texts import TextPredictor
 
-OF_PICTURES = ("--at", "--method", "--target", "--faithful", "--data")
+OF_PICTURES = ("--at", "--method", "--target", "--faithful")
 OF_TEXTS = ("--word", "--of")
-EXAMINED = 64  # pictures on which it is measured what each head does
 
 
 def pixel(x: str, y: str) -> tuple[int, int]:
@@ -159,7 +158,7 @@ def look_in_text(
     from vitrail.explain.texts import Arcs, kinds
 
     if text is None:
-        raise UsageError("--heads alone and --positions are for models of pictures. Type a text for this one.")
+        raise UsageError("--positions is for models of pictures. Type a text for this one.")
     if isfile(text):  # which a long text may be asked too
         raise UsageError(f"{text} is a file, and one text is explained. Type the text itself, in quotes.")
     there = kinds(ask.model)
@@ -171,37 +170,41 @@ def look_in_text(
     layer, head = known_layers(names, layers) or None, None if heads is None else known_head(ask.model, heads)
     found = ask.explain(text, word, layer, head, of=of)
     print(f"{found.save(out)}: {found.caption().title}.")
-    for line in (found.answer, found.most if isinstance(found, Arcs) else ""):
+    for line in (found.answer, found.note, found.most if isinstance(found, Arcs) else ""):
         if line:
             print(line)
 
 
-def each_head(ask: "Predictor", run: str, data: str | None, out: Path) -> None:
+def each_head(ask: "Predictor | TextPredictor", run: str, data: str | None, out: Path) -> None:
     """Draw and say what each head does.
 
     Raises:
-        UsageError: nothing says on which pictures.
+        UsageError: nothing says on which pictures or texts.
     """
+    from math import isnan
+
     from vitrail.cli.screen import table
-    from vitrail.data.dataset import Subset
-    from vitrail.data.loader import Loader
-    from vitrail.data.transforms import eval_transform
     from vitrail.evaluate.background import learned_from
-    from vitrail.evaluate.judge import part_to_judge
+    from vitrail.evaluate.judge import material_for, part_to_judge
+    from vitrail.explain.few import few
     from vitrail.explain.heads import examine_heads, written
     from vitrail.loading import say
+    from vitrail.preprocessing import Preprocessing
 
-    shown = data or learned_from(run)
+    shown, reads = data or learned_from(run), ask.card.preprocessing
     if not shown:
-        raise UsageError(f"What each head does is measured on pictures: vitrail explain {run} --heads --data PATH.")
+        them = "pictures" if isinstance(reads, Preprocessing) else "texts"
+        raise UsageError(f"What each head does is measured on {them}: vitrail explain {run} --heads --data PATH.")
     dataset = part_to_judge(run, shown, ask.card.labels or None, print).dataset
-    step = max(len(dataset) // EXAMINED, 1)  # spread evenly, as their classes often stand in order
-    chosen = Subset(dataset, list(range(0, len(dataset), step))[:EXAMINED])
-    loader = Loader(chosen, eval_transform(ask.card.preprocessing), batch=16, workers=0)
-    found = examine_heads(ask.model, ask.task, loader.epoch(0), say)
+    chosen = few(material_for(shown, ask.card.task, reads, batch=16, workers=0), dataset, reads)
+    found = examine_heads(ask.model, ask.task, chosen.epoch(0), say)
+    away = f"{found.ground.unit}s away"
     forms = {"layer": ".0f", "head": ".0f", "distance": ".1f", "entropy": ".3f", "diagonal": ".3f", "loss": "+.4f"}
-    rows = [[written(row[name], form) for name, form in forms.items()] for row in found.table()]
-    table(("layer", "head", "pixels away", "entropy", "at itself", "loss without it"), rows)
+    rows = [
+        [row["of"], *("" if isnan(row[name]) else written(row[name], form) for name, form in forms.items())]
+        for row in found.table()
+    ]
+    table(("of", "layer", "head", away, "entropy", "at itself", "loss without it"), rows)
     print("\n".join([*found.sentences(), f"The drawing is in {found.save(out)}."]))
 
 
@@ -267,8 +270,8 @@ def explain(
         layers: which, counted from 1, or from the end (-1), or all; several are drawn in the model's order. The last
             without it; for the alignment of a translation the one before the last, and for a text without --word all.
         heads: which, counted from 1, or from the end (-1); the mean of all without it, or all to see each, which is
-            what is drawn of a text without it unless it is aligned. Alone, and without a picture, it says what each
-            head does: how far and how widely it looks, and the loss without it.
+            what is drawn of a text without it unless it is aligned. Alone, without a picture or a text, it says what
+            each head does: how far and how widely it looks, and the loss without it.
         word: the word of a text whose arcs are drawn to what it looks at; of one that stands there twice, the:2 is the
             second. Without it matrices are drawn: an alignment of a translation, or which pieces look at which.
         of: of a model that translates, whose attention: cross (without it) from what is written to what is read,
@@ -278,8 +281,8 @@ def explain(
             answer, whether it depends on what the model has learned, and, for generated scenes, whether it points at
             the object. That asks the model some 200 times: three minutes of processor time for vit-base-16.
         positions: draw how the model knows where its patches are.
-        data: labelled pictures for --heads alone. Without it those that `vitrail evaluate` judges the run by: the part
-            val of what it has learned from, or else test, or else what training has set aside.
+        data: labelled pictures, or texts, for --heads alone. Without it those that `vitrail evaluate` judges the run
+            by: the part val of what it has learned from, or else test, or else what training has set aside.
         out: where the drawing goes: a name that ends with .png, .jpg, .webp, .pdf or .svg; attention.png, heads.png or
             positions.png without it.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
@@ -291,7 +294,7 @@ def explain(
     about_model = positions or heads == "each"
     if about_model == (image is not None):
         raise UsageError(
-            "--positions and --heads alone are about the model: leave out the picture."
+            "--positions and --heads alone are about the model: leave out the picture, or the text."
             if image
             else f"Which picture? Type: vitrail explain {run} PICTURE; or --heads or --positions, about the model."
         )
@@ -319,14 +322,14 @@ def explain(
     ask = predictor(run, device=device)
     of_text = isinstance(ask, TextPredictor)
     refuse_foreign(typed, of_text=of_text)
-    if of_text:
-        look_in_text(ask, None if about_model else image, word, of, layers, heads, out)
-    elif positions:
+    if heads == "each":
+        each_head(ask, run, data, out)
+    elif of_text:
+        look_in_text(ask, image, word, of, layers, heads, out)
+    elif image is None:
         from vitrail.explain.positions import positions_of
 
         print(f"The drawing is in {positions_of(ask.model).save(out)}.")
-    elif image is None:
-        each_head(ask, run, data, out)
     elif whole:
         evidence(ask, run, image, method, target, faithful, out)
     else:

@@ -44,6 +44,7 @@ TITLED = 1.37  # inches that the title of a panel may take at least: 21 letters
 LONGEST, LOWEST = 60.0, 1.0  # inches: of the panels of a sheet together, down; and of one of very many
 LANDSCAPE = 1.6  # width to height that the panels together come near to
 SCALE = 3.0  # inches that the colour bar is wide
+SMALL = 10.0  # points of a title that is long; a longer one is cut
 LACKING = "\u25a1"  # drawn for a letter that the font lacks
 CURVE = "#b5367a"  # a colour out of the middle of the map's
 WIDEST_PLOT, HIGH_PLOT = 5.4, 1.35  # inches: of a plot with what is written beside it, and of its axes
@@ -450,8 +451,10 @@ class Words(NamedTuple):
         """What is shown, who asked and what was answered, at the head; the notes at the foot."""
         width, height = figure.get_size_inches()
         left = MARGIN / width
-        shown = drawable(title, max(int((width - 2 * MARGIN) * 72 / (BOLD * 13)), 12))
-        figure.text(left, 1 - 0.4 / height, shown, fontsize=13, fontweight="bold", color=INK, parse_math=False)
+        room = (width - 2 * MARGIN) * 72 / BOLD  # for letters of one point
+        size = min(max(room / len(title), SMALL), 13.0)
+        shown = drawable(title, max(int(room / size + 1e-6), 12))
+        figure.text(left, 1 - 0.4 / height, shown, fontsize=size, fontweight="bold", color=INK, parse_math=False)
         for line, said in enumerate(self.head, start=1):
             top = 1 - (0.4 + high(10) * line) / height
             figure.text(left, top, said, fontsize=10, color=INK, parse_math=False)

@@ -1,31 +1,31 @@
 """What each head does: how far it looks, how widely, how much at itself, and what is lost without it.
 
-Distance is Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, figure 7 and appendix D.7; what a head is
-worth is Michel, Levy and Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019, section 3.
+The first three are those of `looks`; what a head is worth is Michel, Levy and Neubig, "Are Sixteen Heads Really Better
+than One?", NeurIPS 2019, section 3.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
 from vitrail.core.kernels import Kernel
 from vitrail.core.precision import fast_float32
-from vitrail.core.tokens import Tokens
 from vitrail.errors import ExplanationError, many
 from vitrail.explain.attention import encode
 from vitrail.explain.drawing import COLOURS, INK, MARGIN, QUIET, high, new_figure, wrapped
 from vitrail.explain.explanation import Drawn
-from vitrail.explain.recording import choose
-from vitrail.explain.seam import Around, attentions, check_within, exact_weights, own_twin, with_kernels
-from vitrail.samples import Batch
-from vitrail.tasks.task import Task
+from vitrail.explain.looks import Ground, Looks, Patches, Pieces, looking
+from vitrail.explain.seam import Around, attentions, check_within, own_twin, with_kernels
+from vitrail.explain.texts import NAMES, Of, kinds
+from vitrail.samples import Batch, Words
+from vitrail.tasks.task import Task, weight_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,11 +34,28 @@ if TYPE_CHECKING:
 DIVERGING = "RdBu_r"  # white at 0, so that what changes nothing is not seen
 CELL = 0.24  # inches, down: of one head in a heat map
 LEAST_PANEL, WIDEST_PANEL = 2.1, 2.9  # inches
+ABOVE, BELOW, NAMED = 0.62, 0.62, 0.3  # inches around the maps of a stack, and above them for its name
 TELLING = 0.4  # inches that a cell is wide at least in which its number is written
 FEW = 16  # heads or layers that are all numbered
-WEIGHED = 2**24  # attention weights that are looked at together: 64 MiB in float32
 SPARED = 0.01  # share of the loss: a head whose removal raises it by less can go
 TELLS = 0.1  # share of the loss that the deepest colours mean at least, so that what changes nothing stays pale
+
+WHOSE: dict[Of, str] = {
+    "self": "the model",
+    "encoder": "the encoder",
+    "decoder": "the decoder",
+    "cross": "the cross-attention",
+}
+ELSEWHERE = "Another text is looked at than that which looks, so nothing in it is near, far or itself."
+LOSSES = {
+    "translate": "each piece of the true translation, from the text and the true pieces before it",
+    "translate-parallel": "hidden pieces of the true translation, and a tenth of that at its length",
+    "causal-lm": "each piece, from those before it",
+    "masked-lm": "each hidden piece",
+    "classify": "the label of each text",
+    "tag": "the tag of each word",
+    "answer": "where each answer begins and ends",
+}  # what the loss of a task is the mean of
 
 
 class AblatingKernel(Around):
@@ -78,101 +95,6 @@ def without_heads(model: nn.Module, removed: Iterable[tuple[int, int]]) -> nn.Mo
     return with_kernels(model, silenced, [names[layer] for layer in sorted({layer for layer, _ in removed})])
 
 
-class Place(NamedTuple):
-    """Where tokens stand.
-
-    Attributes:
-        prefix: how many have no place in the picture.
-        centres: of the patches, in pixels of the model's input; row, then column.
-    """
-
-    prefix: int
-    centres: Float[Tensor, "places 2"]
-
-    @classmethod
-    def of(cls, tokens: Tokens, size: tuple[int, int]) -> "Place":
-        """Of the tokens that a picture of so many rows and columns has become."""
-        (rows, columns), device = tokens.grid, tokens.x.device
-        down = (torch.arange(rows, device=device) + 0.5) * (size[0] / rows)
-        across = (torch.arange(columns, device=device) + 0.5) * (size[1] / columns)
-        return cls(tokens.prefix, torch.cartesian_prod(down, across))
-
-    @property
-    def count(self) -> int:
-        """How many tokens there are."""
-        return self.prefix + self.centres.shape[0]
-
-    @property
-    def even(self) -> float:
-        """How far attention looks that is spread evenly over the patches, pixels."""
-        return sum(float(self.apart(row, row + 1).mean()) for row in range(len(self.centres))) / len(self.centres)
-
-    def apart(self, first: int, stop: int) -> Float[Tensor, "query places"]:
-        """Pixels between the centres of some patches and those of all."""
-        return torch.cdist(self.centres[first:stop], self.centres, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-class Looks:
-    """What the heads of one layer do, summed over all queries so far."""
-
-    def __init__(self, heads: int) -> None:
-        self.sums = torch.zeros(4, heads, dtype=torch.float64)  # distance, queries that have one, entropy, diagonal
-        self.queries = 0
-
-    def add(self, weights: Float[Tensor, "batch heads rows key"], first: int, place: Place) -> None:
-        """Count the attention of the queries from `first` on."""
-        count = weights.shape[2]
-        start = min(max(place.prefix - first, 0), count)  # of the patches among them
-        apart = place.apart(first + start - place.prefix, first + count - place.prefix)
-        among = weights[:, :, start:, place.prefix :]
-        placed = among.sum(dim=-1)
-        far = torch.einsum("bhqk,qk->bhq", among, apart.to(among.dtype)) / placed
-        seen = placed > 0  # all of the attention of a query may go to tokens without a place
-        entropy, diagonal = torch.special.entr(weights).sum(dim=-1), weights.diagonal(first, dim1=-2, dim2=-1)
-        found = torch.stack([each.sum(dim=(0, 2)) for each in (far.where(seen, 0), seen, entropy, diagonal)])
-        self.sums = self.sums + found.cpu().double()
-        self.queries += weights.shape[0] * count
-
-    def means(self, tokens: int) -> Float[Tensor, "3 heads"]:
-        """Distance, entropy as a share of the largest there can be, and attention to itself."""
-        distance, near, entropy, diagonal = self.sums
-        most = math.log(tokens) or 1.0  # one token alone has no choice
-        return torch.stack([distance / near, entropy / self.queries / most, diagonal / self.queries])
-
-
-class LookingKernel(Around):
-    """Answers with the kernel it is given, and measures the attention beside it, some queries at a time."""
-
-    def __init__(self, name: str, kernel: Kernel, looks: Looks, place: Place) -> None:
-        super().__init__(kernel)
-        self.name, self.looks, self.place = name, looks, place
-
-    def after(
-        self, answer: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
-    ) -> Float[Tensor, "batch heads query value_width"]:
-        tokens = query.shape[2]
-        if (tokens, key.shape[2]) != (self.place.count, self.place.count):
-            raise ExplanationError(
-                f"{self.name} attends from {many(tokens, 'token')} to {key.shape[2]}, and the picture becomes "
-                f"{many(self.place.count, 'token')}: heads can only be compared where all layers attend over the same."
-            )
-        together = max(WEIGHED // (query.shape[0] * query.shape[1] * key.shape[2]), 1)
-        for first in range(0, tokens, together):
-            rows = range(first, min(first + together, tokens))
-            allowed = None if mask is None else choose(mask, -2, rows)
-            self.looks.add(exact_weights(choose(query, -2, rows), key, allowed, scale), first, self.place)
-        return answer
-
-
-def looking(model: nn.Module, place: Place, looks: Sequence[Looks]) -> nn.Module:
-    """A twin that measures its attention as it answers."""
-    layers = attentions(model)
-    found = dict(zip(layers, looks, strict=True))
-    return with_kernels(
-        model, lambda name, attention: LookingKernel(name, attention.kernel, found[name], place), layers
-    )
-
-
 class HeadMap(NamedTuple):
     """One measure of all heads, and how it is drawn.
 
@@ -194,143 +116,245 @@ class HeadMap(NamedTuple):
     written: str
 
 
+class HeadPlace(NamedTuple):
+    """A head: of which stack, of which of its layers, and which of theirs; all counted from 0."""
+
+    stack: int
+    layer: int
+    head: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Heads(Drawn):
-    """What each head of a model does, on average over some pictures. Layers and heads are counted from 0.
+class StackHeads:
+    """What each head does of the layers that look at the same. Layers and heads are counted from 0.
 
     Attributes:
-        distance: how far a patch looks on average, pixels of the model's input; attention to tokens without a place is
-            left out, and the rest taken as all.
+        of: whose attention: `self`, or of a model that translates `encoder`, `decoder` or `cross`.
+        distance: how far tokens look on average; attention to those without a place is left out, and the rest taken
+            as all. NaN in `cross`, where a text is looked at from another.
         entropy: how widely a token looks, as a share of the largest entropy there can be: 1 is evenly, 0 is at one
             token alone.
-        diagonal: how much a token looks at itself.
+        diagonal: how much a token looks at itself; NaN in `cross`.
         loss: how much the loss of the task rises when the head says nothing.
-        base_loss: what it is with all heads.
-        pictures: how many were shown.
-        grid: rows and columns of patches.
-        size: rows and columns of the model's input, pixels.
-        tokens: how many there are, with those without a place.
-        even_distance: how far attention looks that is spread evenly, pixels.
+        even_distance, even_diagonal: what both are where attention is spread evenly over all that may be looked at.
     """
 
+    of: Of = "self"
     distance: Float[np.ndarray, "layers heads"]
     entropy: Float[np.ndarray, "layers heads"]
     diagonal: Float[np.ndarray, "layers heads"]
     loss: Float[np.ndarray, "layers heads"]
-    base_loss: float
-    pictures: int
-    grid: tuple[int, int]
-    size: tuple[int, int]
-    tokens: int
     even_distance: float
+    even_diagonal: float
 
     @property
-    def spared(self) -> Bool[np.ndarray, "layers heads"]:
-        """Which heads can go, one at a time, without the loss rising by a hundredth of it."""
-        return self.loss < SPARED * self.base_loss
+    def placed(self) -> bool:
+        """Whether those who look stand among those that are looked at."""
+        return bool(np.isfinite(self.distance).any())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The four measures (layers x heads), the loss with all heads, and how many pictures were shown."""
+        """The measures that there are."""
+        measures = {"entropy": self.entropy, "loss": self.loss}
+        return {"distance": self.distance, "diagonal": self.diagonal, **measures} if self.placed else measures
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heads(Drawn):
+    """What each head of a model does, on average over some pictures or texts.
+
+    Attributes:
+        stacks: the heads, by what they look at.
+        base_loss: the loss of the task with all heads.
+        count: how many pictures or texts were shown.
+        ground: what they are, and what distance is counted in.
+        measured: what the loss is the mean of, in a sentence; empty where it need not be said.
+    """
+
+    stacks: tuple[StackHeads, ...]
+    base_loss: float
+    count: int
+    ground: Ground
+    measured: str = ""
+
+    @property
+    def losses(self) -> Float[np.ndarray, " heads"]:
+        """How much the loss rises without each head, stack by stack."""
+        return np.concatenate([stack.loss.flatten() for stack in self.stacks])
+
+    @property
+    def spared(self) -> int:
+        """How many heads can go, one at a time, without the loss rising by a hundredth of it."""
+        return int((self.losses < SPARED * self.base_loss).sum())
+
+    @property
+    def samples(self) -> str:
+        """How many pictures or texts were shown, in words."""
+        return many(self.count, self.ground.sample)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The four measures (layers x heads), the loss with all heads, and how many pictures or texts were shown.
+
+        Of a model that translates the measures are those of each stack, such as `cross_loss`; the cross-attention has
+        no distance and no diagonal.
+        """
+        measures = {
+            name if stack.of == "self" else f"{stack.of}_{name}": values
+            for stack in self.stacks
+            for name, values in stack.arrays().items()
+        }
         return {
-            "distance": self.distance,
-            "entropy": self.entropy,
-            "diagonal": self.diagonal,
-            "loss": self.loss,
+            **measures,
             "base_loss": np.array(self.base_loss),
-            "pictures": np.array(self.pictures),
+            f"{self.ground.sample}s": np.array(self.count),
         }
 
-    def table(self) -> list[dict[str, float]]:
-        """A row for each head, layers and heads counted from 1."""
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each head, layers and heads counted from 1; `of` is empty where there is but one stack."""
         return [
             {
+                "of": "" if stack.of == "self" else stack.of,
                 "layer": layer + 1,
                 "head": head + 1,
-                "distance": float(self.distance[layer, head]),
-                "entropy": float(self.entropy[layer, head]),
-                "diagonal": float(self.diagonal[layer, head]),
-                "loss": float(self.loss[layer, head]),
+                "distance": float(stack.distance[layer, head]),
+                "entropy": float(stack.entropy[layer, head]),
+                "diagonal": float(stack.diagonal[layer, head]),
+                "loss": float(stack.loss[layer, head]),
             }
-            for layer, head in np.ndindex(*self.loss.shape)
+            for stack in self.stacks
+            for layer, head in np.ndindex(*stack.loss.shape)
         ]
+
+    def extreme(self, which: Callable) -> HeadPlace:
+        """The head whose loss one of numpy's `argmin`, `argmax` finds."""
+        place = int(which(self.losses))
+        for number, stack in enumerate(self.stacks):
+            if place < stack.loss.size:
+                layer, head = np.unravel_index(place, stack.loss.shape)
+                return HeadPlace(number, int(layer), int(head))
+            place -= stack.loss.size
+        raise AssertionError("no such head")
+
+    def rise(self, place: HeadPlace) -> float:
+        """How much the loss rises without a head."""
+        return float(self.stacks[place.stack].loss[place.layer, place.head])
+
+    def called(self, place: HeadPlace) -> str:
+        """A head by its number, and its stack where there are several."""
+        named = f"head {place.head + 1} of layer {place.layer + 1}"
+        return f"{named} of {WHOSE[self.stacks[place.stack].of]}" if len(self.stacks) > 1 else named
+
+    def local(self, number: int) -> str:
+        """Which heads of a stack look nearest and furthest, in a sentence."""
+        stack = self.stacks[number]
+        among = f" in {WHOSE[stack.of]}" if len(self.stacks) > 1 else ""
+        near, far = place_of(stack.distance, np.nanargmin), place_of(stack.distance, np.nanargmax)
+        ground = self.ground
+        return (
+            f"Most local{among}: {called(near)}, whose {ground.tokens} look {stack.distance[near]:.3g} {ground.unit}s "
+            f"away on average; most global: {called(far)}, with {stack.distance[far]:.3g} (evenly spread: "
+            f"{stack.even_distance:.3g})."
+        )
 
     def sentences(self) -> tuple[str, ...]:
         """What stands out, layers and heads counted from 1."""
-        near, far = place_of(self.distance, np.nanargmin), place_of(self.distance, np.nanargmax)
-        most, least = place_of(self.loss, np.nanargmax), place_of(self.loss, np.nanargmin)
+        most, least = self.extreme(np.nanargmax), self.extreme(np.nanargmin)
+        after = self.base_loss + self.rise(most)
         return (
-            f"Most local: {called(near)}, whose patches look {self.distance[near]:.3g} pixels away on average; most "
-            f"global: {called(far)}, with {self.distance[far]:.3g} (evenly spread: {self.even_distance:.3g}).",
-            f"Removing {called(most)} costs most: {changed(self.loss[most])}, "
-            f"{both(self.base_loss, self.base_loss + self.loss[most])}over {many(self.pictures, 'picture')}.",
-            f"Removing {called(least)} costs least: {changed(self.loss[least])}.",
-            f"{int(self.spared.sum())} of {many(self.loss.size, 'head')} can go, one at a time, without the loss "
-            f"rising by {SPARED:.0%} of it.",
+            *(self.local(number) for number, stack in enumerate(self.stacks) if stack.placed),
+            f"Removing {self.called(most)} costs most: {changed(self.rise(most))}, {both(self.base_loss, after)}over "
+            f"{self.samples}.",
+            f"Removing {self.called(least)} costs least: {changed(self.rise(least))}.",
+            f"{self.spared} of {many(self.losses.size, 'head')} can go, one at a time, without the loss rising by "
+            f"{SPARED:.0%} of it.",
+            *([f"The loss is the mean surprise at {self.measured}, in nats."] if self.measured else []),
         )
 
-    def maps(self) -> list[HeadMap]:
-        """What is drawn, from left to right."""
-        furthest = max(float(np.nanmax(self.distance)), 1.1 * self.even_distance)
-        change = max(float(np.nanmax(np.abs(self.loss))), TELLS * self.base_loss, 1e-12)
-        itself = max(float(self.diagonal.max()), 4 / self.tokens)
-        return [
-            HeadMap(
-                "How far it looks",
-                "pixels; line: evenly spread",
-                self.distance,
-                COLOURS,
-                (0.0, furthest),
-                self.even_distance,
-                ".0f" if furthest >= 100 else ".1f",
-            ),
-            HeadMap(
-                "How widely it looks", "entropy, share of the largest", self.entropy, COLOURS, (0.0, 1.0), None, ".2f"
-            ),
-            HeadMap(
-                "How much at itself",
-                "attention to itself; line: evenly",
-                self.diagonal,
-                COLOURS,
-                (0.0, itself),
-                1 / self.tokens,
-                ".1%",
-            ),
-            HeadMap(
-                "What is lost without it",
-                f"rise from {self.base_loss:.3g}; deepest: {change / (self.base_loss or 1):.0%} of it",
-                self.loss,
-                DIVERGING,
-                (-change, change),
-                None,
-                f"+.{digits_of(self.loss)}f",
-            ),
-        ]
+    def maps(self, stack: StackHeads) -> list[HeadMap | None]:
+        """What is drawn of a stack, from left to right; `None` for what it does not have."""
+        change = max(float(np.nanmax(np.abs(self.losses))), TELLS * self.base_loss, 1e-12)
+        widely = HeadMap(
+            "How widely it looks", "entropy, share of the largest", stack.entropy, COLOURS, (0.0, 1.0), None, ".2f"
+        )
+        lost = HeadMap(
+            "What is lost without it",
+            f"rise from {self.base_loss:.3g}; deepest: {change / (self.base_loss or 1):.0%} of it",
+            stack.loss,
+            DIVERGING,
+            (-change, change),
+            None,
+            f"+.{digits_of(self.losses)}f",
+        )
+        if not stack.placed:
+            return [None, widely, None, lost]
+        furthest = max(float(np.nanmax(stack.distance)), 1.1 * stack.even_distance)
+        itself = max(float(stack.diagonal.max()), min(4 * stack.even_diagonal, 1.0))
+        far = HeadMap(
+            "How far it looks",
+            f"{self.ground.unit}s; line: evenly spread",
+            stack.distance,
+            COLOURS,
+            (0.0, furthest),
+            stack.even_distance,
+            ".0f" if furthest >= 100 else ".1f",
+        )
+        own = HeadMap(
+            "How much at itself",
+            "attention to itself; line: evenly",
+            stack.diagonal,
+            COLOURS,
+            (0.0, itself),
+            stack.even_diagonal,
+            ".1%",
+        )
+        return [far, widely, own, lost]
+
+    @property
+    def about(self) -> str:
+        """How large the model is, and what it was shown."""
+        heads, layers = self.losses.size, sum(len(stack.loss) for stack in self.stacks)
+        size = f"{many(heads, 'head')} in {many(layers, 'layer')}"
+        if len(self.stacks) == 1:
+            size = f"{many(layers, 'layer')} of {many(heads // layers, 'head')}"
+        return f"{size}, mean over {self.samples} {self.ground.size}".rstrip()
 
     def figure(self) -> "Figure":
-        """Four heat maps side by side: a row for each layer, a column for each head."""
-        layers, heads = self.loss.shape
-        panel = min(max(CELL * 1.1 * heads, LEAST_PANEL), WIDEST_PANEL), max(CELL * layers, 0.9)
-        left, gap, top, foot = MARGIN + 0.3, 0.35, 1.3, 0.9
-        width = left + 4 * (panel[0] + gap) - gap + MARGIN
+        """Four heat maps side by side, for each stack: a row for each layer, a column for each head."""
+        several = len(self.stacks) > 1
+        most = max(stack.loss.shape[1] for stack in self.stacks)
+        wide = min(max(CELL * 1.1 * most, LEAST_PANEL), WIDEST_PANEL)
+        high_panels = [max(CELL * stack.loss.shape[0], 0.9) for stack in self.stacks]
+        left, gap, above, below = MARGIN + 0.3, 0.35, ABOVE + NAMED * several, BELOW
+        width = left + 4 * (wide + gap) - gap + MARGIN
+        top = 0.4 + high(10)
         notes = [line for said in self.sentences() for line in wrapped(said, width - 2 * MARGIN, 8)]
-        foot += high(8) * len(notes)
-        height = top + panel[1] + foot
+        foot = 0.3 + high(8) * len(notes)
+        height = top + sum(high_panels) + (above + below) * len(self.stacks) + foot
         figure = new_figure(width, height)
         figure.text(MARGIN / width, 1 - 0.4 / height, "What each head does", fontsize=13, fontweight="bold", color=INK)
-        rows, columns = self.grid
-        about = (
-            f"{many(layers, 'layer')} of {many(heads, 'head')}, mean over {many(self.pictures, 'picture')} of "
-            f"{self.size[0]} x {self.size[1]} pixels in {rows} x {columns} patches"
-        )
-        figure.text(MARGIN / width, 1 - (0.4 + high(10)) / height, about, fontsize=10, color=INK)
-        for number, map in enumerate(self.maps()):
-            across = (left + number * (panel[0] + gap)) / width
-            axes = figure.add_axes((across, foot / height, panel[0] / width, panel[1] / height))
-            bar = figure.add_axes((across, (foot - 0.42) / height, panel[0] / width, 0.1 / height))
-            show_heads(axes, bar, map, first=number == 0)
+        figure.text(MARGIN / width, 1 - top / height, self.about, fontsize=10, color=INK)
+        bottom = height - top
+        for stack, tall in zip(self.stacks, high_panels, strict=True):
+            if several:
+                name = NAMES[stack.of]
+                up = (bottom - 0.3) / height
+                figure.text(MARGIN / width, up, name, fontsize=11, fontweight="bold", color=INK)
+            bottom -= above + tall
+            maps = self.maps(stack)
+            labelled = next(number for number, map in enumerate(maps) if map is not None)
+            for number, map in enumerate(maps):
+                across = (left + number * (wide + gap)) / width
+                if map is not None:
+                    axes = figure.add_axes((across, bottom / height, wide / width, tall / height))
+                    bar = figure.add_axes((across, (bottom - 0.42) / height, wide / width, 0.1 / height))
+                    show_heads(axes, bar, map, first=number == labelled)
+            if not stack.placed:
+                for line, words in enumerate(wrapped(ELSEWHERE, wide, 8)):
+                    up = (bottom + tall - 0.12 - high(8) * line) / height
+                    figure.text(left / width, up, words, fontsize=8, color=QUIET)
+            bottom -= below
         for line, note in enumerate(notes):
-            bottom = (0.22 + high(8) * (len(notes) - 1 - line)) / height
-            figure.text(MARGIN / width, bottom, note, fontsize=8, color=QUIET, parse_math=False)
+            down = (0.22 + high(8) * (len(notes) - 1 - line)) / height
+            figure.text(MARGIN / width, down, note, fontsize=8, color=QUIET, parse_math=False)
         return figure
 
 
@@ -411,8 +435,69 @@ def show_heads(axes: "Axes", bar: "Axes", map: HeadMap, *, first: bool) -> None:
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """A batch where the model is."""
-    target = batch.target.to(device) if isinstance(batch.target, Tensor) else batch.target
-    return batch._replace(inputs=batch.inputs.to(device), target=target)
+    return batch._replace(inputs=batch.inputs.to(device), target=batch.target.to(device))
+
+
+def cut(words: Words, row: int, stop: int) -> Words:
+    """One text of several, without what stands behind so many of its pieces."""
+    some = slice(row, row + 1), slice(stop)
+    return Words(words.ids[some], words.valid[some], None if words.segments is None else words.segments[some])
+
+
+def stop_of(words: Words, row: int) -> int:
+    """Behind which of its pieces a text has padding only."""
+    return max([1, *(words.valid[row].nonzero()[:, 0] + 1).tolist()])
+
+
+def one_by_one(batch: Batch) -> Iterator[Batch]:
+    """The texts of a batch without the padding behind them; pictures, which need none, stay together.
+
+    So nobody writes who has ended: where texts are of different lengths, a shorter one is handed its end too.
+    """
+    inputs, target = batch.inputs, batch.target
+    if not isinstance(inputs, Words):
+        yield batch
+        return
+    for row in range(inputs.ids.shape[0]):
+        stop = stop_of(inputs, row)
+        if isinstance(target, Words):
+            wanted = cut(target, row, stop_of(target, row))
+        else:
+            piece_by_piece = target.shape == inputs.ids.shape and not target.is_floating_point()  # which labels are
+            wanted = target[row : row + 1, :stop] if piece_by_piece else target[row : row + 1]
+        yield batch._replace(inputs=cut(inputs, row, stop), target=wanted, index=batch.index[row : row + 1])
+
+
+def unsmoothed(task: Task) -> Task:
+    """The task without label smoothing, so that its loss says how likely the truth is."""
+    if is_dataclass(task) and any(field.name == "smoothing" for field in fields(task)):
+        return replace(task, smoothing=0.0)  # pyright: ignore
+    return task
+
+
+def ground_of(model: nn.Module, batch: Batch) -> Ground:
+    """What a model is shown: texts, or pictures of the size of the first."""
+    if isinstance(batch.inputs, Words):
+        return Pieces()
+    rows, columns = batch.inputs.shape[2:]
+    return Patches.of(encode(own_twin(model).eval(), batch.inputs[:1]), (rows, columns))
+
+
+def stacked(model: nn.Module) -> dict[Of, list[str]]:
+    """The names of a model's attention layers by what looks at what; those that look at themselves come first.
+
+    Raises:
+        ExplanationError: nothing here attends, or the layers of one kind have different numbers of heads.
+    """
+    layers, there = attentions(model), kinds(model)
+    found: dict[Of, list[str]] = {of: there[of] for of in WHOSE if there.get(of)}
+    for names in found.values():
+        if len(numbers := {layers[name].heads for name in names}) > 1:
+            raise ExplanationError(
+                f"The layers of this model have different numbers of heads ({', '.join(map(str, sorted(numbers)))}), "
+                f"so they do not fit into one table."
+            )
+    return found
 
 
 @torch.inference_mode()
@@ -421,63 +506,70 @@ def examine_heads(
 ) -> Heads:
     """Measure what each head of a model does.
 
-    The model is not touched: twins that share its weights are run, in eval mode, once to measure attention and once
-    for each head to do without it.
+    The model is not touched: twins that share its weights are run, in eval mode, once to measure attention (texts one
+    by one), once as they are, and once for each head to do without it.
 
     Args:
-        model: turns images into `Tokens` by `encode(images)`; all of its attention is over them.
-        task: whose loss is asked.
-        batches: labelled pictures as a `Loader` gives them (`loader.epoch(0)`), prepared for the model, all of one
-            size.
+        model: reads texts; or turns images into `Tokens` by `encode(images)`, and all of its attention is over them.
+        task: whose loss is asked, without label smoothing.
+        batches: labelled pictures, all of one size, or texts, as a `Loader` or a `TextLoader` gives them
+            (`loader.epoch(0)`), prepared for the model.
         say: is told after each batch how far it is.
 
     Raises:
-        ExplanationError: nothing here attends, or not all layers over the same tokens with the same number of heads;
-            or there are no pictures.
+        ExplanationError: nothing here attends; not all layers over the same tokens, or of one kind not with the same
+            number of heads; or there are no pictures or texts.
 
     Sources: Dosovitskiy et al., ICLR 2021, figure 7 (distance); Michel et al., NeurIPS 2019, section 3.2 (loss).
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that it compiles
-    layers = attentions(model)
-    if len(numbers := {attention.heads for attention in layers.values()}) > 1:
-        raise ExplanationError(
-            f"The layers of this model have different numbers of heads ({', '.join(map(str, sorted(numbers)))}), so "
-            f"they do not fit into one table."
-        )
-    [heads] = numbers
+    layers, stacks, task = attentions(model), stacked(model), unsmoothed(task)
     device = next(model.parameters()).device
-    looks, lost = [Looks(heads) for _ in layers], torch.zeros(len(layers), heads, dtype=torch.float64)
-    base, pictures, place, tokens, size = 0.0, 0, None, None, (0, 0)
+    looks = {name: Looks(attention.heads) for name, attention in layers.items()}
+    heads = [(layer, head) for layer, attention in enumerate(layers.values()) for head in range(attention.heads)]
+    lost = dict.fromkeys(heads, 0.0)
+    base, weight, count, ground = 0.0, 0, 0, None
 
     def loss(twin: nn.Module, batch: Batch) -> float:
-        chance = torch.Generator().manual_seed(0)  # the same for each head, in whatever task draws any
-        return float(task.loss(twin.eval(), batch, chance).total) * batch.inputs.shape[0]
+        chance = torch.Generator(device).manual_seed(0)  # the same for each head, in whatever task draws any
+        return float(task.loss(twin.eval(), batch, chance).total) * weight_of(task, batch)
 
     with fast_float32():
         for batch in batches:
             batch = moved(batch, device)
-            if place is None or tokens is None:
-                size = (batch.inputs.shape[2], batch.inputs.shape[3])
-                tokens = encode(own_twin(model).eval(), batch.inputs[:1])
-                place = Place.of(tokens, size)
-            base += loss(looking(model, place, looks), batch)
-            for layer, head in np.ndindex(*lost.shape):
-                lost[layer, head] += loss(without_heads(model, [(layer, head)]), batch)
-            pictures += batch.inputs.shape[0]
+            ground = ground_of(model, batch) if ground is None else ground
+            twin = looking(model, ground, list(looks.values()), stacks.get("cross", ()))
+            for part in one_by_one(batch):
+                loss(twin, part)
+            base += loss(own_twin(model), batch)
+            for place in heads:
+                lost[place] += loss(without_heads(model, [place]), batch)
+            weight, count = weight + weight_of(task, batch), count + batch.index.shape[0]
             if say is not None:
-                say(f"{many(pictures, 'picture')} shown to {many(1 + lost.numel(), 'model')}.")
-    if place is None or tokens is None:
-        raise ExplanationError("There are no pictures to examine the heads by.")
-    distance, entropy, diagonal = torch.stack([found.means(place.count) for found in looks], dim=1).numpy()
+                say(f"{many(count, ground.sample)} shown to {many(1 + len(heads), 'model')}.")
+    if ground is None:
+        raise ExplanationError("There are no pictures and no texts to examine the heads by.")
+    numbers = {name: number for number, name in enumerate(layers)}
+
+    def measured(of: Of, names: list[str]) -> StackHeads:
+        distance, entropy, diagonal = (
+            torch.stack(values).numpy() for values in zip(*(looks[name].means() for name in names), strict=True)
+        )
+        rise = [[lost[numbers[name], head] - base for head in range(layers[name].heads)] for name in names]
+        return StackHeads(
+            of=of,
+            distance=distance[:, :-1],
+            entropy=entropy[:, :-1],
+            diagonal=diagonal[:, :-1],
+            loss=np.array(rise) / weight,
+            even_distance=float(distance[:, -1].mean()),
+            even_diagonal=float(diagonal[:, -1].mean()),
+        )
+
     return Heads(
-        distance=distance,
-        entropy=entropy,
-        diagonal=diagonal,
-        loss=((lost - base) / pictures).numpy(),
-        base_loss=base / pictures,
-        pictures=pictures,
-        grid=tokens.grid,
-        size=size,
-        tokens=place.count,
-        even_distance=place.even,
+        stacks=tuple(measured(of, names) for of, names in stacks.items()),
+        base_loss=base / weight,
+        count=count,
+        ground=ground,
+        measured=LOSSES.get(task.name, "") if isinstance(ground, Pieces) else "",
     )

@@ -1,7 +1,8 @@
 """What a model of texts looked at: which words it read while it wrote another, and which words look at which.
 
 A translation is written first, as its model writes; then the same model is handed its own words once more, all
-together, and what it looks at is kept. All other models read their text once.
+together, and what it looks at is kept. Where it writes all words at once and the least certain ones anew, that is asked
+again which it was asked last. All other models read their text once.
 The weights are those that the model used: same mask, same heads.
 """
 
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, 
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitrail.core.blocks import DecoderBlock
+from vitrail.decoding.parallel import mask_predict
 from vitrail.decoding.write import translate
-from vitrail.errors import ExplanationError
+from vitrail.errors import ExplanationError, many
 from vitrail.explain.attention import Head, check_head
 from vitrail.explain.drawing import Caption
 from vitrail.explain.explanation import Drawn
@@ -29,6 +31,8 @@ from vitrail.explain.seam import attentions
 from vitrail.explain.text_drawing import TextPanel, draw_arcs, draw_matrices
 from vitrail.samples import Words
 from vitrail.tasks.translate import how
+from vitrail.tasks.translate_parallel import TranslateParallel
+from vitrail.weights.card import Card
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +48,8 @@ FAINTEST = "a hundredth of the strongest"  # arc
 ALIGNED = -2  # the layer of cross-attention that is drawn unless another is asked for
 MOST = 5  # words that are told of those looked at
 QUOTED = 160  # letters of a text that are repeated on a drawing
+LENGTH = "[length]"  # how the token is called that says how many words an answer has
+NAMED = 6  # hidden words that are named on a drawing
 
 
 def kinds(model: nn.Module) -> dict[str, list[str]]:
@@ -80,6 +86,7 @@ class TextLook(Drawn):
         whole: whether they are words, and not pieces.
         even: the most that one of them would get if all pieces were looked at alike.
         weights: how much each looks at each. A row sums to one.
+        note: how the translation came about, where that must be said.
     """
 
     text: str
@@ -94,6 +101,7 @@ class TextLook(Drawn):
     whole: bool
     even: float
     weights: Float[Tensor, "layers heads query key"]
+    note: str = ""
 
     @property
     def map(self) -> Float[Tensor, "query key"]:
@@ -151,14 +159,13 @@ class TextLook(Drawn):
         return "word" if self.whole else "piece"
 
     @property
-    def made_of(self) -> tuple[str, ...]:
-        """How words were made of pieces, where they were."""
-        if not self.whole:
-            return ()
-        return (
+    def remarks(self) -> tuple[str, ...]:
+        """How words were made of pieces, where they were, and how the translation came about."""
+        made_of = (
             "Pieces are put together to words: the sum over those looked at, so that a word of several gets more of "
-            "what is spread evenly; the mean over those that look.",
+            "what is spread evenly; the mean over those that look."
         )
+        return (*([made_of] if self.whole else []), *([self.note] if self.note else []))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The weights (layers x heads x rows x columns), the numbers of layers and heads (from 0), and the words."""
@@ -196,7 +203,7 @@ class Alignment(Matrices):
             notes=(
                 f"Row: the {self.unit} that was being written; column: the {self.unit} that was read. A row sums to "
                 f"100%.",
-                *self.made_of,
+                *self.remarks,
             ),
             scale=f"share of the attention of the {self.unit} written",
             answer=self.said,
@@ -215,7 +222,7 @@ class SelfAttention(Matrices):
             question=f"Which {self.unit}s of {which} look at which",
             notes=(
                 f"Row: the {self.unit} that looks; column: the {self.unit} that is looked at. A row sums to 100%.",
-                *self.made_of,
+                *self.remarks,
             ),
             scale=f"share of the attention of the {self.unit} that looks",
             answer=self.said,
@@ -251,7 +258,7 @@ class Arcs(TextLook):
         return Caption(
             title=f"{NAMES[self.of]}, {self.where}",
             question=asked,
-            notes=(f"The arcs of a panel sum to 100%; those below {FAINTEST} are not drawn.", *self.made_of),
+            notes=(f"The arcs of a panel sum to 100%; those below {FAINTEST} are not drawn.", *self.remarks),
             scale=f"share of the attention of \u201c{word}\u201d",
             answer=self.said,
         )
@@ -268,6 +275,59 @@ class WritesInOrder(Protocol):
     def next(self, x: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class WritesAtOnce(Protocol):
+    """A model that writes all words at once, as many as a token before the text says."""
+
+    length_token: Tensor
+
+    def encode(self, source: Tensor, source_valid: Tensor | None = None) -> Any: ...
+
+    def decode(
+        self, target: Tensor, hidden: Tensor, memory: Tensor, source_valid: Tensor | None, target_valid: Tensor
+    ) -> Tensor: ...
+
+
+class Question(NamedTuple):
+    """What a model that writes all words at once is asked: which words stand where nothing is known.
+
+    Attributes:
+        words: those that are known.
+        hidden: `True` where a word is not.
+        valid: which places an answer has.
+    """
+
+    words: Int[Tensor, "batch target"]
+    hidden: Bool[Tensor, "batch target"]
+    valid: Bool[Tensor, "batch target"]
+
+
+class Asking:
+    """Stands for a model that writes all words at once, and keeps what it is asked."""
+
+    def __init__(self, model: WritesAtOnce) -> None:
+        self.model = model
+        self.questions: list[Question] = []
+
+    def encode(self, source: Tensor, source_valid: Tensor | None = None) -> Any:
+        return self.model.encode(source, source_valid)
+
+    def decode(
+        self, target: Tensor, hidden: Tensor, memory: Tensor, source_valid: Tensor | None, target_valid: Tensor
+    ) -> Tensor:
+        self.questions.append(Question(target, hidden, target_valid))
+        return self.model.decode(target, hidden, memory, source_valid, target_valid)
+
+    def last(self, length: int) -> tuple[int, Question]:
+        """The last question about the answer of a length in which something was hidden, and which it was, from 1.
+
+        All answers that are tried have different lengths.
+        """
+        row = self.questions[0].valid.sum(dim=1).tolist().index(length)
+        asked = [Question(*(part[row : row + 1, :length] for part in question)) for question in self.questions]
+        return [(time, question) for time, question in enumerate(asked, start=1) if question.hidden.any()][-1]
+
+
 class Read(NamedTuple):
     """A text as a model goes through it.
 
@@ -277,6 +337,8 @@ class Read(NamedTuple):
         before: the pieces that its decoder is handed, from the start symbol on; none without a decoder.
         written: the piece that it writes after each of those.
         answer: the translation; empty without one.
+        encoded: what its encoder is handed, where that is more than the pieces.
+        note: how the translation came about, where that must be said.
     """
 
     arguments: tuple[Tensor, ...]
@@ -284,12 +346,15 @@ class Read(NamedTuple):
     before: tuple[Piece, ...] = ()
     written: tuple[Piece, ...] = ()
     answer: str = ""
+    encoded: tuple[Piece, ...] = ()
+    note: str = ""
 
     def sides(self, of: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
         """Who looks and who is looked at."""
         if of == "cross":
             return self.written, self.source
-        return (self.before, self.before) if of == "decoder" else (self.source, self.source)
+        side = self.before if of == "decoder" else self.encoded or self.source
+        return side, side
 
 
 def read(model: Any, inputs: Words, text: str) -> Read:
@@ -302,18 +367,25 @@ def read(model: Any, inputs: Words, text: str) -> Read:
 
     Raises:
         ConfigError: a translation of which the card does not say how it is written.
-        ExplanationError: one that is not written word by word.
+        ExplanationError: one of which it is not known how it is written.
     """
     preprocessing = model.card.preprocessing
     source = pieces_read(preprocessing, text, inputs.ids[0].tolist())
     if "cross" not in kinds(model):
         return Read(tuple(part for part in inputs if part is not None), source)
-    if not isinstance(model, WritesInOrder):
-        raise ExplanationError(
-            f"{type(model).__name__} writes all words at once, so no word is written while others are looked at. Ask a "
-            f"model that writes one after the other."
-        )
-    generation = how(model)
+    if isinstance(model, WritesInOrder):
+        return read_in_order(model, inputs, source)
+    if isinstance(model, WritesAtOnce):
+        return read_at_once(model, inputs, source)
+    raise ExplanationError(
+        f"It is not known how this {type(model).__name__} writes, neither word by word nor all at once, so nothing can "
+        f"be looked at while it does."
+    )
+
+
+def read_in_order(model: Any, inputs: Words, source: tuple[Piece, ...]) -> Read:
+    """What is written word by word: each of its pieces from those before it."""
+    preprocessing, generation = model.card.preprocessing, how(model)
     answer = translate(model, inputs.ids, generation, inputs.valid)
     written: Int[Tensor, " tokens"] = answer.ids[0][answer.valid[0]]
     before = torch.cat([written.new_tensor([generation.start]), written[:-1]])
@@ -323,6 +395,52 @@ def read(model: Any, inputs: Words, text: str) -> Read:
         pieces_written(preprocessing, before.tolist()),
         pieces_written(preprocessing, written.tolist()),
         preprocessing.decode(written),
+    )
+
+
+def kept_by(card: Card) -> list[str]:
+    """Which settings of writing all words at once a card has."""
+    return [name for name in TranslateParallel.answering if name in card.answering]
+
+
+def read_at_once(model: Any, inputs: Words, source: tuple[Piece, ...]) -> Read:
+    """What is written at once, as it was when the model was last asked for a word of it that was hidden."""
+    preprocessing, asking = model.card.preprocessing, Asking(model)
+    task = TranslateParallel(**{name: model.card.answering[name] for name in kept_by(model.card)})
+    answer = mask_predict(
+        asking, inputs.ids, inputs.valid, steps=task.steps, lengths=task.lengths, padding=preprocessing.pad_id
+    )
+    written: Int[Tensor, " tokens"] = answer.ids[0][answer.valid[0]]
+    time, question = asking.last(len(written))
+    pieces = pieces_written(preprocessing, written.tolist())
+    first = Piece(LENGTH, 0, special=True)
+    return Read(
+        (inputs.ids, question.words, question.hidden, inputs.valid, question.valid),
+        source,
+        pieces,
+        pieces,
+        preprocessing.decode(written),
+        (first, *(piece._replace(word=piece.word + 1) for piece in source)),
+        refined(pieces, question.hidden[0].tolist(), time, task.steps),
+    )
+
+
+def which(every: Sequence[str], number: int) -> str:
+    """A word as it may be asked for; with its number where it stands several times."""
+    word = every[number]
+    return f"{word}:{every[: number + 1].count(word)}" if every.count(word) > 1 else word
+
+
+def refined(pieces: Sequence[Piece], hidden: Sequence[bool], time: int, times: int) -> str:
+    """Which of the times it was that a translation was asked for, and what was hidden then, in a sentence."""
+    every = words(pieces)
+    numbers = list(dict.fromkeys(piece.word for piece, unknown in zip(pieces, hidden, strict=True) if unknown))
+    named = [f"\u201c{which(every, number)}\u201d" for number in numbers[:NAMED]]
+    named += [f"{len(numbers) - NAMED} more"] if len(numbers) > NAMED else []
+    listed = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+    return (
+        f"All words are written at once, and the least certain ones anew, {many(times, 'time')} in all: this is number "
+        f"{time}, the last at which any was hidden: {'all were' if all(hidden) else listed}."
     )
 
 
@@ -421,6 +539,7 @@ def look_at_text(
         "head": head,
         "heads": records[names[0]].heads,
         "even": largest(seen, whole or word is not None),
+        "note": found.note,
     }
     if place is not None and rows is not None:
         together = merged(weights, [Piece("", 0)] * len(rows), seen)
