@@ -125,7 +125,7 @@ class Rules:
         if new == 0 and self.any_bare and settings.forced_start is not None:
             scores = torch.where(self.bare[:, None], self.only((settings.forced_start,), scores), scores)
         if new + 1 in self.rooms and settings.forced_end:
-            scores = torch.where((new + 1 == self.room)[:, None], self.only(settings.forced_end, scores), scores)
+            scores = torch.where((self.room == new + 1)[:, None], self.only(settings.forced_end, scores), scores)
         return scores
 
     def completed(
