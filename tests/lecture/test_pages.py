@@ -53,6 +53,7 @@ EXERCISES = {  # by page: what its last section asks for, as old and new text
         ('{"the": 0.6, "a": 0.4}', '{"the": 0.8, "a": 0.2}'),
         ("(1, 2, 4, 6, 8, 12, 16, 24)", "(1, 2, 3, 4)"),
         ("Translate(smoothing=0.1), 3e-3, 64", "Translate(smoothing=0.1), 1e-2, 64"),
+        ("fresh(norm, 0), Cosine", "fresh(norm, 1), Cosine"),
     ],
     "vit": [
         ("patch=8, dim=64", "patch=4, dim=64"),
@@ -73,7 +74,7 @@ QUICK = {  # by page: smaller numbers for its trainings, so that the ordinary te
     ],
     "transformer": [
         ("recall_steps = 300, 500, 300", "recall_steps = 12, 8, 8"),
-        ("rates = 60, (1e-3, 3e-3, 1e-2, 3e-2)", "rates = 3, (1e-3, 1e-2)"),
+        ("warmups = 80, (3e-3, 1e-2, 3e-2, 1e-1), (0.0, 1 / 3", "warmups = 3, (1e-2, 1e-1), (0.0"),
         ("list(drawn.values())[:300]", "list(drawn.values())[:60]"),
         ("(16, 64, 256, 1024)", "(16, 64)"),
         ("draws=8", "draws=2"),
@@ -250,11 +251,16 @@ def check_transformer(page: dict[str, Any]) -> None:
     by_name = {stage.name: stage for stage in page["flow"].stages}
     read, said = len(page["flow"].read), len(page["flow"].written)
     assert {(1, said, 64), (1, read, 64)} == set(by_name["decoder.0.cross_attention"].taken)
+    after, before = (torch.tensor(each) for each in page["gradients"].values())
+    assert (after[4:].diff() > 0).all()
+    assert after[7] > 2 * after[4]
+    assert (before[:4].diff() < 0).all()
+    assert before.max() < 2 * before.min()
 
 
 def test_the_transformer_says_what_it_computes():
     page, figures = run(changed(read("transformer"), QUICK["transformer"]))
-    assert figures == 7
+    assert figures == 8
     check_transformer(page)
 
 
@@ -272,9 +278,14 @@ def test_waiting_for_the_word_before_matters_where_two_translations_are_right():
     lstm, attention = page["remembered"].values()
     assert lstm[0] > 0.95 > 0.3 > lstm[-1]
     assert min(attention) > 0.95
-    warm, cold, before, _ = page["ends"].values()
-    assert cold[2] > 2.3 > warm[2]
-    assert min(before) < min(warm) - 0.3
+    after, before = page["shares"].values()
+    gone_after, gone_before = page["diverged"].values()
+    assert gone_after[:2, 2:].all(), "large steps from early on"
+    assert not gone_before.any()
+    assert (after[gone_after] < page["commonest"] + 0.01).all()
+    assert (before > after + 0.05).all()
+    assert before[:, 1:3].max() == before.max() > after.max() + 0.15
+    assert (before[2, 2:] > before[0, 2:] + 0.05).all()
 
 
 def check_language(page: dict[str, Any]) -> None:
