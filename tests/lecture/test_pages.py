@@ -47,6 +47,7 @@ EXERCISES = {  # by page: what its last section asks for, as old and new text
         ('"lamps", "children")', '"lamps", "sheep")'),
         ("the old [MASK] by the roses sings", "the old [MASK] by the roses sing"),
         ("(-2, -1, 1, 2)", "(-1, 1)"),
+        ('"crown throne palace jewels"', '"cart field hut plough"'),
     ],
     "transformer": [
         ("german(pairs, chance.choice(orders))", "german(pairs, orders[0])"),
@@ -300,11 +301,15 @@ def check_language(page: dict[str, Any]) -> None:
     assert page["probability"]("the bird sings in the night , the birds sing by the light .") > 0
     assert page["probability"]("the bird by the roses sing in the night , the birds sing by the light .") == 0
     assert page["probability"]("the bird sings in the night , the birds sing by the stone .") == 0
+    assert min(page["neighbours"]["skip-gram"], page["neighbours"]["counted and factorised"]) == 1
+    assert all(page["solved"])
+    assert page["plural"] == len(page["answers"]) == 12
+    assert sum(answer == wanted for answer, wanted in page["answers"]) < 8, "a guess is right in 4"
 
 
 def test_language_says_what_it_computes():
     page, figures = run(changed(read("language"), QUICK["language"]))
-    assert figures == 4
+    assert figures == 6
     check_language(page)
 
 
