@@ -186,7 +186,8 @@ class TextPredictor:
 
         Args:
             texts: one, several, or a path to a .txt file, which means its lines.
-            batch: how many are read together; it changes how long that takes and not what is answered.
+            batch: how many are read together; it changes how long that takes and not what is answered, but for words
+                that are drawn: rows share their chance.
             seed: of chance, where words are drawn; another each time unless given.
             context: the text that answers all of them, or its file, for a model that answers questions; without it,
                 each question has its text behind it, after a tab.
@@ -198,19 +199,27 @@ class TextPredictor:
         """
         if batch < 1:
             raise ConfigError(f"batch={batch} must be at least 1.")
-        task, found = self.task_with(settings, seed), texts_of(texts)
-        if context is not None:
-            if not isinstance(task, ReadsContext):
-                raise ConfigError(
-                    f"A context is for a model that answers questions, and this {self.card.model} does not."
-                )
-            found = task.within(found, content_of(context))
+        task = self.task_with(settings, seed)
+        found = self.within(task, texts_of(texts), context)
         device, results = next(self.model.parameters()).device, []
         with torch.inference_mode(), self.speed():
             for first in range(0, len(found), batch):
                 words = self.words(task, found[first : first + batch])
                 results += task.predict(self.quick, words.to(device))
         return results
+
+    def within(self, task: Task, texts: list[str], context: str | Path | None) -> list[str]:
+        """Texts together with the one that answers them, where that is given apart.
+
+        Raises:
+            ConfigError: it is, and the model answers no questions.
+            DataError: its file is not text.
+        """
+        if context is None:
+            return texts
+        if not isinstance(task, ReadsContext):
+            raise ConfigError(f"A context is for a model that answers questions, and this {self.card.model} does not.")
+        return task.within(texts, content_of(context))
 
     def words(self, task: Task, texts: Sequence[str]) -> Movable:
         """Texts as the model reads them, for a task."""
@@ -230,6 +239,7 @@ class TextPredictor:
         *,
         of: Of | None = None,
         whole: bool = False,
+        context: str | Path | None = None,
     ) -> Alignment | SelfAttention | Arcs:
         """What the model looked at in a text: an alignment, who looks at whom, or arcs from one word.
 
@@ -240,6 +250,7 @@ class TextPredictor:
             head: which head.
             of: of a model that translates: `cross`, `encoder` or `decoder`.
             whole: put pieces together to words.
+            context: the text that answers it, or its file, for a model that answers questions.
 
         Returns:
             Something with `.weights`, `.map`, `.figure()` and `.save(path)`.
@@ -250,6 +261,7 @@ class TextPredictor:
         """
         if not text.strip():
             raise ConfigError("The text is empty, so nothing in it looks at anything. Write something.")
+        [text] = self.within(self.task, [text], context)
         asked = self.words(self.task, [text])
         inputs = getattr(asked, "words", asked).to(next(self.model.parameters()).device)
         if inputs.ids.shape[0] > 1:

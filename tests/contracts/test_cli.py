@@ -25,7 +25,8 @@ FLAGS = {
     "evaluate": "--data --out --batch --workers --device --json",
     "predict": "--top --features --prompt --context --analogy --beam --tokens --temperature --top-p --top-k --seed"
     " --json --csv --batch --device",
-    "explain": "--method --at --layer --head --word --of --target --faithful --positions --data --out --device",
+    "explain": "--method --at --layer --head --word --of --context --target --faithful --positions --data --out"
+    " --device",
     "models": "--json",
     "info": "--set --flow --json",
     "convert": "--from --to --model --set",

@@ -170,3 +170,18 @@ def test_a_run_of_word_vectors_is_called_so(tmp_path, capsys):
     assert json.loads(said(capsys, "predict", tmp_path, "king", "--json"))["near"][0]["word"] == "queen"
     assert main(["info", str(tmp_path)]) == 1
     assert "holds word vectors and no network" in capsys.readouterr().err
+
+
+def test_pairs_that_are_too_long_to_be_judged_are_said(translator, tmp_path, capsys):
+    (tmp_path / "val.de").write_text("ein hund\n" + "ein hund " * 40 + "\n")
+    (tmp_path / "val.en").write_text("a dog\n" + "a dog " * 40 + "\n")
+    out = tmp_path / "page"
+    assert main(["evaluate", translator, "--data", f"{tmp_path}:de-en", "--out", str(out)]) == 0
+    sentence = "1 of 2 sentence pairs are left out: longer than the 32 tokens of this model."
+    assert sentence in "".join(capsys.readouterr())
+    assert sentence in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_context_is_for_questions(nameless, tmp_path, capsys):
+    assert main(["explain", nameless, "a dog", "--context", "a bench", "--out", str(tmp_path / "a.png")]) == 1
+    assert "A context is for a model that answers questions" in capsys.readouterr().err

@@ -172,6 +172,10 @@ def test_from_a_corpus_to_a_model_that_others_read(name, tmp_path, monkeypatch, 
     told = json.loads(capsys.readouterr().out)
     assert "word pieces; special: " in told["card"]["preprocessing"]["tokenizer"]
 
+    if name == "answer":
+        typed("explain", "whole", *journey.asked, "--out", "arcs.png")
+        assert (tmp_path / "arcs.png").stat().st_size > 1000
+
     typed("predict", "whole", *journey.asked)
     answer = capsys.readouterr().out
     assert any(word in answer for word in journey.said)

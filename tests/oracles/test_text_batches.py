@@ -125,6 +125,9 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(plain):
     long = " ".join("a" * 30)
     use = Translation(pairs((long, "a"), ("a", long), ("a", "b")), plain)
     assert (use.left_out, len(use.pairs), use.describe(0)) == (2, 1, "pair 2")
+    assert use.lost == "2 of 3 sentence pairs are left out: longer than the 16 tokens of this model."
+    assert TextLoader(use, 64).lost == use.lost
+    assert Translation(pairs(("a", "b")), plain).lost == ""
     assert use.references([0]) == ["b"]
     with pytest.raises(DataError, match="All 1 sentence pairs"):
         Translation(pairs((long, "a")), plain)
@@ -203,7 +206,7 @@ def test_labels_are_numbers_or_ones(bert):
     assert batch.inputs.ids[0, :4].tolist() == [2, 5, 6, 3]
     assert batch.inputs.ids.shape == (2, 16)
     assert batch.inputs.ids[1, -1] == 3
-    assert use.cut == 1
+    assert use.lost == "Of 1 of 2 texts only the beginning is read: longer than the 16 tokens of this model."
     texts = [Labelled("one", "a", (0, 2), "b"), Labelled("two", "a", ())]
     batch = Classification(Texts(texts, "classify-text", ("x", "y", "z"), True), bert).batch(np.array([0, 1]))
     assert batch.target.tolist() == [[1, 0, 1], [0, 0, 0]]
@@ -218,6 +221,7 @@ def test_a_words_tag_stands_at_its_first_piece(bert):
     assert batch.target.tolist() == [[IGNORED, 1, IGNORED, 0, 2, IGNORED]]
     long = Tagging(Texts([Tagged("one", tuple("a" * 30), (0,) * 30)], "tag", ("O",)), bert)
     assert (long.cut, len(long.rows[0])) == (1, 16)
+    assert long.lost.startswith("Of 1 of 1 text only the beginning")
 
 
 # questions
@@ -304,6 +308,8 @@ def test_scores_that_point_at_the_truth_are_answers_that_are_right(shared, paddi
 
 class Counted:
     """Items that are only as long as they say."""
+
+    lost = ""
 
     def __init__(self, lengths):
         self.lengths = np.array(lengths)

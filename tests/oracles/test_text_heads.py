@@ -276,6 +276,7 @@ def test_few_texts_are_spread_evenly_and_have_not_too_many_pieces():
 def test_some_of_what_is_prepared_are_those_that_were_chosen():
     class Counted:
         lengths = np.arange(10)
+        lost = "Two are cut."
 
         def batch(self, indices, seed, epoch):
             return Batch(None, None, torch.from_numpy(indices))
@@ -287,6 +288,7 @@ def test_some_of_what_is_prepared_are_those_that_were_chosen():
     assert some.lengths.tolist() == [2, 5, 9]
     assert some.batch(np.array([2, 0]), 0, 0).index.tolist() == [9, 2]
     assert some.describe(1) == "number 5"
+    assert some.lost == "Two are cut."
 
 
 def test_the_verb_measures_the_heads_of_a_translator_and_of_a_classifier(tmp_path, capsys):

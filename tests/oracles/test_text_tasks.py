@@ -78,7 +78,7 @@ class TestAnswer:
         model = Knows(2, {"Anna": [4, 0], "Smith": [0, 4], "Paris": [9, 9]})
         near, far = self.task.within(["Where is it?"], TEXT.replace("Paris", "it"))[0], f"Where is it?\t{TEXT}"
         asked = self.task.words(reads, [near, far])
-        assert len(asked.windows) == 4
+        assert len(asked.windows) == 6, "three for each, which overlap by half"
         who, where = self.task.predict(model, asked)
         assert (who.text, where.text) == ("Anna Smith", "Paris")
         assert TEXT[where.start : where.end] == "Paris"

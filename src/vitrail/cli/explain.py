@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vitrail.predict_texts import TextPredictor
 
 OF_PICTURES = ("--at", "--method", "--target", "--faithful")
-OF_TEXTS = ("--word", "--of")
+OF_TEXTS = ("--word", "--of", "--context")
 
 
 def pixel(x: str, y: str) -> tuple[int, int]:
@@ -146,7 +146,14 @@ def looks(ask: "Predictor", image: str, at: tuple, layers: tuple, heads: Any, ou
 
 
 def look_in_text(
-    ask: "TextPredictor", text: str | None, word: str | None, of: Any, layers: tuple, heads: Any, out: Path
+    ask: "TextPredictor",
+    text: str | None,
+    word: str | None,
+    of: Any,
+    layers: tuple,
+    heads: Any,
+    out: Path,
+    context: str | None,
 ) -> None:
     """Draw what the words of a text looked at.
 
@@ -168,7 +175,7 @@ def look_in_text(
         )
     names = there[of] if of else next(iter(there.values())) if word is None else max(there.values(), key=len)
     layer, head = known_layers(names, layers) or None, None if heads is None else known_head(ask.model, heads)
-    found = ask.explain(text, word, layer, head, of=of)
+    found = ask.explain(text, word, layer, head, of=of, context=context)
     print(f"{found.save(out)}: {found.caption().title}.")
     for line in (found.answer, found.note, found.most if isinstance(found, Arcs) else ""):
         if line:
@@ -247,6 +254,7 @@ def explain(
     heads: Heads = None,
     word: Word = None,
     of: Whose = None,
+    context: Annotated[str | None, shown("FILE|TEXT")] = None,
     target: Word = None,
     faithful: Switch = False,
     positions: Switch = False,
@@ -276,6 +284,7 @@ def explain(
             second. Without it matrices are drawn: an alignment of a translation, or which pieces look at which.
         of: of a model that translates, whose attention: cross (without it) from what is written to what is read,
             encoder among what is read (without it where --word is of the text), or decoder among what is written.
+        context: the text, or the file, in which a model that answers questions looks for the answer.
         target: the class that relevance, attribution and gradient explain; the model's answer without it.
         faithful: say on the drawing how far it can be trusted: what hiding and showing its strongest parts does to the
             answer, whether it depends on what the model has learned, and, for generated scenes, whether it points at
@@ -309,6 +318,7 @@ def explain(
         "--data": data is not None,
         "--word": word is not None,
         "--of": of is not None,
+        "--context": context is not None,
     }
     typed = [flag for flag, there in given.items() if there]
     if about_model:
@@ -325,7 +335,7 @@ def explain(
     if heads == "each":
         each_head(ask, run, data, out)
     elif of_text:
-        look_in_text(ask, image, word, of, layers, heads, out)
+        look_in_text(ask, image, word, of, layers, heads, out, context)
     elif image is None:
         from vitrail.explain.positions import positions_of
 

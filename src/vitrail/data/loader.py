@@ -123,6 +123,8 @@ class Loader:
         self.read = Reader(dataset, transform, seed, mixing)
         self.idle: Workers | None = None  # processes that have finished an epoch and wait for the next
 
+    lost = ""  # every picture is read as a whole
+
     def __len__(self) -> int:
         """Batches in an epoch."""
         together = self.batch * self.world

@@ -29,6 +29,11 @@ Say = Callable[[str], None]
 class Batches(Protocol):
     """Batches epoch by epoch, from wherever one wants to begin."""
 
+    @property
+    def lost(self) -> str:
+        """A sentence about what is too long to be read as a whole; empty where nothing is."""
+        ...
+
     def __len__(self) -> int: ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...

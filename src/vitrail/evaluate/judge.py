@@ -92,7 +92,11 @@ def judge(
     task, preprocessing = ask.task, ask.card.preprocessing
     dataset, part = part_to_judge(source, str(data), getattr(task, "classes", None), announce)
     material = material_for(str(data), ask.card.task, preprocessing, batch, workers)
-    report = evaluate(ask.model, task, material.judging(dataset, preprocessing))
+    batches = material.judging(dataset, preprocessing)
+    if batches.lost:
+        announce(batches.lost)
+        part = f"{part}; {batches.lost}" if part else batches.lost
+    report = evaluate(ask.model, task, batches)
     beside = Path(source if Path(source).is_dir() else ".")
     folder = beside / f"evaluated-{name_of(str(data))}" if out is None else Path(out)
     title = f"{ask.card.model}, judged by {data}"

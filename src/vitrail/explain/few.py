@@ -42,6 +42,10 @@ class Some:
     def lengths(self) -> Int[np.ndarray, " samples"]:
         return self.whole.lengths[self.indices]
 
+    @property
+    def lost(self) -> str:
+        return self.whole.lost
+
     def batch(self, indices: Int[np.ndarray, " batch"], seed: int, epoch: int) -> Batch:
         return self.whole.batch(self.indices[indices], seed, epoch)
 

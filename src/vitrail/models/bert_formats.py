@@ -110,7 +110,8 @@ def read_head(config: Fields, shapes: Shapes, head: str) -> dict[str, Any]:
     if head == "masked-lm":
         refuse_others(config, tie_word_embeddings=True)
     problem = config.get("problem_type")
-    alone = read_classes(config) == 1 and tuple(shapes.get("classifier.weight", (1,)))[0] == 1
+    rows, *_ = shapes.get("classifier.weight", (1,))
+    alone = read_classes(config) == rows == 1
     if head in WITH_CLASSES and (problem == "regression" or (alone and problem is None)):
         raise ConfigError(
             f"num_labels={read_classes(config)} and problem_type={problem!r} answer a number, as a cross-encoder or a "

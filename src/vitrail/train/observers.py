@@ -299,6 +299,9 @@ class Screen(Observer):
         self.bar = None
 
     def begin(self, run: Run) -> None:
+        for what, batches in (("learn from", run.loader), ("be judged by", run.validation)):
+            if batches.lost:
+                self.say(f"To {what}: {batches.lost}")
         if not sys.stdout.isatty():
             return
         from rich.progress import BarColumn, Progress, TextColumn

@@ -51,6 +51,7 @@ class Questions:
             rows += windows.rows(number, question, contexts[sample.context], sample.answers, sample.starts[0])
         self.windows = [row.window for row in rows]
         self.rows, self.sides = Ragged(row.ids for row in rows), Ragged(row.segments for row in rows)
+        self.lost = ""  # a long text is read in several windows
 
     @property
     def lengths(self) -> Int[np.ndarray, " samples"]:

@@ -98,6 +98,11 @@ class TextLoader:
         """Batches in an epoch."""
         return len(self.runs)
 
+    @property
+    def lost(self) -> str:
+        """A sentence about texts that are too long to be read as a whole; empty where there are none."""
+        return self.prepared.lost
+
     def order(self, epoch: int) -> list[Int[np.ndarray, " batch"]]:
         """The items of each batch of an epoch, for all processes together."""
         if not self.shuffle:

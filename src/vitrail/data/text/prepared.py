@@ -49,6 +49,11 @@ class Prepared(Protocol):
         """How many tokens each item takes in a batch: of several rows that belong together, the longest."""
         ...
 
+    @property
+    def lost(self) -> str:
+        """A sentence about texts that are too long to be read as a whole; empty where there are none."""
+        ...
+
     def batch(self, indices: Int[np.ndarray, " batch"], seed: int, epoch: int) -> Batch:
         """Some items side by side; what chance does to them depends on nothing but the numbers."""
         ...

@@ -77,6 +77,14 @@ class Translation:
     def lengths(self) -> Int[np.ndarray, " samples"]:
         return np.maximum(np.maximum(self.sources.lengths, self.small.lengths), self.targets.lengths - 1)
 
+    @property
+    def lost(self) -> str:
+        if not self.left_out:
+            return ""
+        pairs = many(self.left_out + len(self.pairs), "sentence pair")
+        most = self.preprocessing.max_tokens
+        return f"{self.left_out:,} of {pairs} are left out: longer than the {most:,} tokens of this model."
+
     def source(self, index: int, seed: int, epoch: int) -> np.ndarray:
         """A sentence as it is read in one epoch, with its capitals or without."""
         if not self.uncased or chance(Draw.CASE, seed, epoch, index).random() >= self.uncased:
@@ -94,6 +102,14 @@ class Translation:
     def references(self, indices: Iterable[int]) -> list[str]:
         """The translations themselves, as people wrote them: what BLEU compares with."""
         return [self.pairs[index].target for index in indices]
+
+
+def beginnings(cut: int, whole: int, most: int) -> str:
+    """What is said of texts whose beginning alone is read."""
+    if not cut:
+        return ""
+    texts = many(whole, "text")
+    return f"Of {cut:,} of {texts} only the beginning is read: longer than the {most:,} tokens of this model."
 
 
 class Causal:
@@ -133,6 +149,7 @@ class Causal:
         if tokens < 2:
             raise DataError(f"There is too little text: {many(tokens, 'token')}, and a block needs two.")
         self.slack = self.length if shift and tokens > 2 * self.length else 1  # places where a block can begin
+        self.lost = ""
         self.firsts = np.arange(0, tokens - self.slack, self.length)
         self.lengths: Int[np.ndarray, " samples"] = np.minimum(self.length, tokens - self.slack - self.firsts)
 
@@ -184,7 +201,7 @@ class Masked:
             self.names.append(passage.name)
         if not rows:
             raise DataError("There is no text in which to hide words.")
-        self.rows = Ragged(rows)
+        self.rows, self.lost = Ragged(rows), ""
 
     @property
     def lengths(self) -> Int[np.ndarray, " samples"]:
@@ -260,6 +277,7 @@ class Classification:
             rows.append(encoded.ids)
             sides.append(encoded.segments)
         self.rows, self.sides = Ragged(rows), Ragged(sides)
+        self.lost = beginnings(self.cut, len(self.samples), preprocessing.max_tokens)
 
     @property
     def lengths(self) -> Int[np.ndarray, " samples"]:
@@ -309,6 +327,7 @@ class Tagging:
             rows.append([*before, *row, *after])
             tags.append([*[IGNORED] * len(before), *places, *[IGNORED] * len(after)])
         self.rows, self.tags = Ragged(rows), Ragged(tags)
+        self.lost = beginnings(self.cut, len(self.samples), preprocessing.max_tokens)
 
     @property
     def lengths(self) -> Int[np.ndarray, " samples"]:

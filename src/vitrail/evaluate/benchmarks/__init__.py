@@ -186,11 +186,12 @@ def run_on_texts(benchmark: Benchmark, data: str, ask: TextPredictor, batch: int
     """Score a model of texts; the source of the row says how it was counted."""
     preprocessing, task = ask.card.preprocessing, as_published(ask, benchmark)
     material = material_for(data, ask.card.task, preprocessing, batch, 0)
-    report = evaluate(ask.model, task, material.judging(open_texts_for(data, benchmark), preprocessing))
+    batches = material.judging(open_texts_for(data, benchmark), preprocessing)
+    report = evaluate(ask.model, task, batches)
     signature = report.details.get("signatures", {}).get(benchmark.metric)
     seen = report.details.get("questions", report.seen)
     how = f"sacrebleu {signature}" if signature else f"exact match {100 * report.scores['exact']:.2f}"
-    source = f"computed here on {seen:,} texts, {how}"
+    source = f"computed here on {seen:,} texts, {how}{'; ' * bool(batches.lost)}{batches.lost}"
     return Row(ask.card.model, benchmark.shown(report.scores[benchmark.metric]), source, here=True)
 
 
