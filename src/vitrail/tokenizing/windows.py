@@ -76,7 +76,7 @@ class Window:
         """Which of its tokens have more context here than in any other window of this question."""
         tokens = range(self.first, self.first + len(self.spans))
         near = [one for one in self.stretches if one.first < tokens.stop and one.first + one.count > tokens.start]
-        mine = near.index((self.first, len(self.spans)))
+        mine = near.index(Slice(self.first, len(self.spans)))
         return [most_central(token, near) == mine for token in tokens]
 
 
