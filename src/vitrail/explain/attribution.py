@@ -25,7 +25,7 @@ from vitrail.core.attention import Attention
 from vitrail.core.blocks import MLP, Residual, Sublayer
 from vitrail.core.kernels import Kernel, attention_weights
 from vitrail.errors import ExplanationError
-from vitrail.explain.relevance import Maps, Traced, traced
+from vitrail.explain.relevance import Maps, Traced, traced, way_back
 from vitrail.explain.seam import Around, attentions, with_kernels
 
 LEAST = 1e-9  # added to what is divided by
@@ -185,7 +185,5 @@ def attributed(
     twin = with_kernels(model, lambda _, attention: AttributedKernel(attention.kernel, maps), attentions(model))
     for part in twin.modules():
         part.__class__ = RULES.get(type(part), type(part))
-    with torch.inference_mode(False), torch.enable_grad():
-        images = images.clone().requires_grad_()  # so that there is a way back even where no parameter learns
-        value = answer(twin.eval()(images))
-        return Traced(value.detach(), list(torch.autograd.grad(value.sum(), maps)), gradients)
+    value, reached = way_back(twin, images, answer, maps)
+    return Traced(value, reached, gradients)

@@ -85,12 +85,22 @@ def traced(
     """
     maps = Maps()
     twin = with_kernels(model, lambda _, attention: TracedKernel(attention.kernel, maps), attentions(model))
+    value, gradients = way_back(twin, images, answer, maps)
+    check_one_stream(maps)
+    return Traced(value, [one.detach() for one in maps], gradients)
+
+
+def way_back(
+    twin: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    answer: Callable[[Tensor], Float[Tensor, " batch"]],
+    kept: Maps,
+) -> tuple[Float[Tensor, " batch"], Maps]:
+    """The answers of a twin, and the gradient of their sum with respect to what its kernels have kept on the way."""
     with torch.inference_mode(False), torch.enable_grad():
         images = images.clone().requires_grad_()  # so that there is a way back even where no parameter learns
         value = answer(twin.eval()(images))
-        check_one_stream(maps)
-        gradients = torch.autograd.grad(value.sum(), maps)
-    return Traced(value.detach(), [one.detach() for one in maps], list(gradients))
+        return value.detach(), Maps(torch.autograd.grad(value.sum(), kept))
 
 
 def check_one_stream(maps: Maps) -> None:
