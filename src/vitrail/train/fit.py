@@ -125,7 +125,7 @@ def fit(
             optimiser.step()  # step
             optimiser.zero_grad()
             task.after_step(model, run.step)  # after_step
-            taken = taken_step(run, batches, losses, norm, samples)
+            taken = taken_step(run, batches, losses, norm, samples, whole)
             run.advance()
             watch.stepped(run, taken)  # observe
     return RunResult(run.folder, run.step, run.kept_scores)

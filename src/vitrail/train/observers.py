@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vitrail.samples import Batch
 from vitrail.tasks.scores import in_words
-from vitrail.tasks.task import Loss
+from vitrail.tasks.task import Loss, weight_of
 from vitrail.train.checkpoint import Checkpoints, replace_text
 from vitrail.train.run import Run
 
@@ -34,11 +34,13 @@ class Taken(NamedTuple):
     samples: int
 
 
-def taken_step(run: Run, batches: Sequence[Batch], losses: Sequence[Loss], norm: float, samples: float) -> Taken:
-    """What there is to tell about a step, with the loss as a mean over all processes."""
-    counts = [batch.index.shape[0] for batch in batches]
+def taken_step(
+    run: Run, batches: Sequence[Batch], losses: Sequence[Loss], norm: float, samples: float, whole: float
+) -> Taken:
+    """What there is to tell about a step: the loss that all processes have stepped by, `whole` being their weight."""
+    shares = [weight_of(run.task, batch) / whole for batch in batches]
     totals = [float(loss.total.detach()) for loss in losses]
-    mean = run.team.sum(sum(total * count for total, count in zip(totals, counts, strict=True))) / samples
+    mean = run.team.sum(sum(total * share for total, share in zip(totals, shares, strict=True)))
     parts = {name: float(value) for loss in losses for name, value in loss.parts.items()}
     return Taken(mean, parts, norm, run.rate, round(samples))
 
