@@ -337,7 +337,7 @@ def test_the_page_tells_data_model_weights_and_recipe(tmp_path):
     assert "flowers/: 60 pictures judged; 240 other pictures to learn from" in said
     assert "3: cat, dog, bird" in said
     assert "Reader: 1 parameters, reads 16 by 16 pixels of 3 channels" in said
-    assert "kept from epoch 2 (step 20 of 30): the best on the pictures set aside" in said
+    assert "kept from epoch 2 (step 20 of 30): the best on what was set aside" in said
     assert "began with fresh weights, 3 epochs, seed 7" in said
     assert page.links == ["recipe.json"]
 

@@ -144,7 +144,7 @@ class Background:
         step, steps = self.run["step"], self.run["steps"]
         epoch = next((record["epoch"] for record in self.records if record.get("step") == step), None)
         reached = f"step {step:,} of {steps:,}" if epoch is None else f"epoch {epoch:g} (step {step:,} of {steps:,})"
-        why = "the best on the pictures set aside" if self.run["kept"] == "best" else "the last"
+        why = "the best on what was set aside" if self.run["kept"] == "best" else "the last"
         average = ", as a moving average over the steps" if self.run.get("average") else ""
         if last := self.run.get("average_last"):
             average = f", as the mean of the weights after each of the last {last} epochs"
@@ -162,12 +162,15 @@ class Background:
         """Of a file of the run, seen from the page."""
         return quote(Path(os.path.relpath(Path(self.source) / name, self.folder)).as_posix())
 
-    def commands(self, example: str) -> list[str]:
-        """What to type next, with a picture or a text as an example."""
+    def commands(self, example: str, foreign: str = "timm") -> list[str]:
+        """What to type next, with a picture or a text as an example; `foreign` is a format that holds the weights."""
         run, example, data = (shlex.quote(word) for word in (self.source, example, self.data or "DATA"))
-        return [
+        found = [
             f"vitrail predict {run} {example}",
             f"vitrail explain {run} {example}",
             f"vitrail evaluate {run} --data {data}",
-            f"vitrail convert {run} --to timm {shlex.quote(f'{Path(self.source).name}-timm')}",
         ]
+        if foreign:
+            place = shlex.quote(f"{Path(self.source).name}-{foreign}")
+            found.append(f"vitrail convert {run} --to {foreign} {place}")
+        return found

@@ -206,11 +206,14 @@ def write_report(
     if isinstance(preprocessing, Preprocessing):
         content += in_pictures(report, folder, dataset, model, preprocessing)
         names = [dataset[case.index].name for case in report.shown]
-        example = next((name for name in names if Path(name).is_file()), "PICTURE")
+        example, foreign = next((name for name in names if Path(name).is_file()), "PICTURE"), "timm"
     else:
         content += in_texts(report, dataset, model)
         example = " ".join(dataset[0].texts[0].split()[:EXAMPLE])
-    content.append(page.section("What to type next", page.commands(background.commands(example))))
+        foreign = (
+            "" if dataset.task == "translate" else "transformers"
+        )  # which has Marian's shape of a translator alone
+    content.append(page.section("What to type next", page.commands(background.commands(example, foreign))))
     path = folder / "report.html"
     path.write_text(page.page(title, content), encoding="utf-8", errors="backslashreplace")
     return path
