@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from typing_extensions import Protocol, runtime_checkable  # Python 3.11's own would ask a picture for its size
@@ -53,6 +53,41 @@ class Layered(Picture, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """The objects that somebody has marked in a picture; there may be none.
+
+    Attributes:
+        boxes_xyxy: left, top, right, bottom of each, in pixels of the picture as displayed.
+        labels: their classes, as places in the classes of the data set.
+        crowd: which are not one object but a crowd of them, which nobody has counted.
+        areas: pixels that each covers, as the data set says it; by these COCO tells small from large.
+        masks: where each is, of the picture's rows and columns; `None` where only boxes are known.
+        ids: by what number the data set calls each.
+    """
+
+    boxes_xyxy: Float[Tensor, "objects 4"]
+    labels: Int[Tensor, " objects"]
+    crowd: Bool[Tensor, " objects"]
+    areas: Float[Tensor, " objects"]
+    masks: Bool[Tensor, "objects rows columns"] | None = None
+    ids: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    def only(self, chosen: Bool[Tensor, " objects"]) -> "Objects":
+        """Some of them."""
+        return Objects(
+            self.boxes_xyxy[chosen],
+            self.labels[chosen],
+            self.crowd[chosen],
+            self.areas[chosen],
+            None if self.masks is None else self.masks[chosen],
+            tuple(number for number, stays in zip(self.ids, chosen.tolist(), strict=False) if stays),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What a data set holds at one index.
@@ -60,12 +95,16 @@ class Sample:
     Attributes:
         picture: the image, not yet decoded.
         label: its class, or all its classes where there can be several; `None` when unknown.
-        extras: whatever else is known, by name (masks, boxes, depth of generated scenes).
+        extras: whatever else is known, by name (masks of generated scenes).
+        objects: what is marked in it, of a data set for detection or segmentation.
+        number: by what number the data set calls the picture; `None` where it has none.
     """
 
     picture: Picture
     label: int | tuple[int, ...] | None = None
     extras: dict[str, Any] | None = None
+    objects: Objects | None = None
+    number: int | str | None = None
 
     @property
     def name(self) -> str:
@@ -95,15 +134,61 @@ class Words(NamedTuple):
         )
 
 
+class Images(NamedTuple):
+    """Pictures of different sizes side by side, each in the upper left corner of the same frame.
+
+    Attributes:
+        pixels: zero where there is no picture.
+        valid: `True` where there is one.
+    """
+
+    pixels: Float[Tensor, "batch channels height width"]
+    valid: Bool[Tensor, "batch height width"]
+
+    def to(self, *args: Any, non_blocking: bool = False) -> "Images":
+        """The same pictures on another device, or in another precision, as `Tensor.to` has it."""
+        pixels = self.pixels.to(*args, non_blocking=non_blocking)
+        return Images(pixels, self.valid.to(pixels.device, non_blocking=non_blocking))
+
+
+class Targets(NamedTuple):
+    """What a detector is to find in one picture; crowds are not among it.
+
+    Attributes:
+        labels: the class of each object.
+        boxes: centre x and y, width and height of each, where the picture is the unit square.
+        masks: where each is, of the rows and columns of the picture as the model reads it; `None` where only boxes
+            are known.
+    """
+
+    labels: Int[Tensor, " objects"]
+    boxes: Float[Tensor, "objects 4"]
+    masks: Bool[Tensor, "objects rows columns"] | None = None
+
+
+class Truth(NamedTuple):
+    """All that is known of a picture, for whoever judges: in pixels of the file as displayed.
+
+    Attributes:
+        objects: what is marked in it, crowds too.
+        size: rows and columns of the picture.
+        number: by what number the data set calls it, or where it stands there.
+    """
+
+    objects: Objects
+    size: tuple[int, int]
+    number: int | str
+
+
 class Batch(NamedTuple):
     """What one step of training or evaluation works on.
 
     Attributes:
-        inputs: what the model is called with: pictures as one tensor, or `Words`.
+        inputs: what the model is called with: pictures as one tensor, `Images` of different sizes, or `Words`.
         target: what the task compares with; classification takes `(batch,)` class numbers or
-            `(batch, classes)` shares.
+            `(batch, classes)` shares, detection a tuple of `Targets`.
         index: where each sample stands in its data set, so that an error can name it.
-        references: the truth as a person would write it, where the target does not hold it: sentences.
+        references: the truth as a person would have it, where the target does not hold it: sentences, or `Truth`.
     """
 
     inputs: Any

@@ -1,0 +1,61 @@
+"""Boxes: two ways to write one, how large they are, and how much they share.
+
+`xyxy` is left, top, right, bottom; `cxcywh` is centre x and y, width and height, as detectors answer; `xywh` is left,
+top, width, height, as COCO writes it. Any unit will do: pixels, or the picture as the unit square.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def to_xyxy(cxcywh: Float[Tensor, "*boxes 4"]) -> Float[Tensor, "*boxes 4"]:
+    """Corners, from centre and size."""
+    centre, half = cxcywh[..., :2], cxcywh[..., 2:] / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def to_cxcywh(xyxy: Float[Tensor, "*boxes 4"]) -> Float[Tensor, "*boxes 4"]:
+    """Centre and size, from corners."""
+    first, last = xyxy[..., :2], xyxy[..., 2:]
+    return torch.cat([(first + last) / 2, last - first], dim=-1)
+
+
+def area(xyxy: Float[Tensor, "*boxes 4"]) -> Float[Tensor, "*boxes"]:
+    """Width times height."""
+    sides = xyxy[..., 2:] - xyxy[..., :2]
+    return sides[..., 0] * sides[..., 1]
+
+
+def overlap(
+    first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]
+) -> tuple[Float[Tensor, "many others"], Float[Tensor, "many others"]]:
+    """Areas of intersection and of union, of each box with each other; corners."""
+    upper_left = torch.maximum(first[:, None, :2], second[None, :, :2])
+    lower_right = torch.minimum(first[:, None, 2:], second[None, :, 2:])
+    sides = (lower_right - upper_left).clamp(min=0)
+    shared = sides[..., 0] * sides[..., 1]
+    return shared, area(first)[:, None] + area(second)[None] - shared
+
+
+def share(part: Tensor, whole: Tensor) -> Tensor:
+    """One divided by the other, and 0 of nothing: two boxes without area share nothing."""
+    nothing = whole <= 0
+    return (part / whole.masked_fill(nothing, 1)).masked_fill(nothing, 0)
+
+
+def iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]) -> Float[Tensor, "many others"]:
+    """Intersection over union of each box with each other, 0 to 1; corners."""
+    return share(*overlap(first, second))
+
+
+def generalised_iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]) -> Float[Tensor, "many others"]:
+    """Intersection over union, less the share of empty space in the smallest box around both: -1 to 1; corners.
+
+    Source: Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, algorithm 1.
+    """
+    shared, union = overlap(first, second)
+    upper_left = torch.minimum(first[:, None, :2], second[None, :, :2])
+    lower_right = torch.maximum(first[:, None, 2:], second[None, :, 2:])
+    around = area(torch.cat([upper_left, lower_right], dim=-1))
+    return share(shared, union) - share(around - union, around)
