@@ -28,14 +28,14 @@ def area(xyxy: Float[Tensor, "*boxes 4"]) -> Float[Tensor, "*boxes"]:
 
 
 def overlap(
-    first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]
-) -> tuple[Float[Tensor, "many others"], Float[Tensor, "many others"]]:
-    """Areas of intersection and of union, of each box with each other; corners."""
-    upper_left = torch.maximum(first[:, None, :2], second[None, :, :2])
-    lower_right = torch.minimum(first[:, None, 2:], second[None, :, 2:])
+    first: Float[Tensor, "*#boxes 4"], second: Float[Tensor, "*#boxes 4"]
+) -> tuple[Float[Tensor, "*boxes"], Float[Tensor, "*boxes"]]:
+    """Areas of intersection and of union, of each box with the one at the same place; corners."""
+    upper_left = torch.maximum(first[..., :2], second[..., :2])
+    lower_right = torch.minimum(first[..., 2:], second[..., 2:])
     sides = (lower_right - upper_left).clamp(min=0)
     shared = sides[..., 0] * sides[..., 1]
-    return shared, area(first)[:, None] + area(second)[None] - shared
+    return shared, area(first) + area(second) - shared
 
 
 def share(part: Tensor, whole: Tensor) -> Tensor:
@@ -44,9 +44,20 @@ def share(part: Tensor, whole: Tensor) -> Tensor:
     return (part / whole.masked_fill(nothing, 1)).masked_fill(nothing, 0)
 
 
+def paired_generalised_iou(
+    first: Float[Tensor, "*#boxes 4"], second: Float[Tensor, "*#boxes 4"]
+) -> Float[Tensor, "*boxes"]:
+    """As `generalised_iou`, of each box with the one at the same place only."""
+    shared, union = overlap(first, second)
+    upper_left = torch.minimum(first[..., :2], second[..., :2])
+    lower_right = torch.maximum(first[..., 2:], second[..., 2:])
+    around = area(torch.cat([upper_left, lower_right], dim=-1))
+    return share(shared, union) - share(around - union, around)
+
+
 def iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]) -> Float[Tensor, "many others"]:
     """Intersection over union of each box with each other, 0 to 1; corners."""
-    return share(*overlap(first, second))
+    return share(*overlap(first[:, None], second[None]))
 
 
 def generalised_iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]) -> Float[Tensor, "many others"]:
@@ -54,8 +65,4 @@ def generalised_iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "other
 
     Source: Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, algorithm 1.
     """
-    shared, union = overlap(first, second)
-    upper_left = torch.minimum(first[:, None, :2], second[None, :, :2])
-    lower_right = torch.maximum(first[:, None, 2:], second[None, :, 2:])
-    around = area(torch.cat([upper_left, lower_right], dim=-1))
-    return share(shared, union) - share(around - union, around)
+    return paired_generalised_iou(first[:, None], second[None])
