@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +23,9 @@ from vitrail.tasks.distill import Distil
 from vitrail.tasks.task import Loss
 from vitrail.train.fit import fit
 from vitrail.train.guards import memory_in_words
-from vitrail.train.observers import Log, Observer, Taken
+from vitrail.train.observers import Log, Observer, Screen, Taken
 from vitrail.train.recipe import ModelChoice, Recipe
+from vitrail.train.signals import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +215,8 @@ def scripted(pictures: Path, scores: list[float], **changes) -> Recipe:
     return tiny_recipe(pictures, task=Scripted(classes=CLASSES), epochs=len(scores), **changes)
 
 
-@pytest.mark.parametrize(("keep", "epochs"), [("best", 2), ("last", 4)])
-def test_the_best_weights_are_kept_or_the_last(keep, epochs, pictures, tmp_path):
-    trained(scripted(pictures, [0.1, 0.9, 0.9, 0.2], keep=keep), tmp_path / "run")
+@pytest.mark.parametrize(("keep", "epochs"), [("best", 3), ("last", 4)])
+def test_the_best_weights_are_kept_and_of_equals_the_latest_or_the_last(keep, epochs, pictures, tmp_path):
     reference = scripted(pictures, [0.1] * epochs, keep="last", steps=epochs * 5)
     constant = replace(reference.schedule, warmup=0.0, floor=1.0)  # so that a shorter run takes the same steps
     trained(replace(reference, schedule=constant), tmp_path / "reference")
@@ -231,7 +233,30 @@ def test_a_score_that_is_no_number_is_never_the_best(pictures, tmp_path):
 def test_patience_ends_a_run_that_does_not_get_better(pictures, tmp_path):
     notes = trained(scripted(pictures, [0.5, 0.7, 0.6, 0.7, 0.9], patience=2), tmp_path / "run")
     assert len(notes.scores) == 4
-    assert notes.best == 10
+    assert notes.best == 20  # as good as at 10, and it has learned longer
+
+
+def test_a_run_that_is_resumed_knows_since_when_it_is_no_better(pictures, tmp_path):
+    class Interrupting(Observer):
+        def judged(self, run) -> None:
+            if run.step == 20:
+                run.stopping.asked = signal.SIGINT
+
+    recipe = scripted(pictures, [0.5, 0.7, 0.6, 0.7, 0.6, 0.9], patience=3)
+    with pytest.raises(Interrupted, match="Stopped after step 20"):
+        fit(recipe, tmp_path / "run", observers=[Interrupting()], say=lambda sentence: None)
+    notes = trained(recipe, tmp_path / "run", resume=True)
+    assert len(notes.scores) == 1  # the fifth judgement is the third without getting better
+    assert (notes.best, SCRIPT) == (20, [0.9])
+
+
+@pytest.mark.parametrize(("scores", "said"), [([0.5, 0.5], " (as good as the best so far)"), ([0.5, 0.4], "")])
+def test_the_screen_says_how_each_epoch_stands_and_what_the_loss_is(scores, said, pictures, tmp_path):
+    lines: list[str] = []
+    fit(scripted(pictures, scores), tmp_path / "run", observers=[Screen(lines.append)], say=lambda sentence: None)
+    first, second = (line for line in lines if "judged" in line)
+    assert re.fullmatch(r"epoch 1/2 judged: top1 50\.0%, loss in training \d\.\d+ \(best so far\)", first)
+    assert re.fullmatch(r"epoch 2/2 judged: top1 [45]0\.0%, loss in training \d\.\d+" + re.escape(said), second)
 
 
 def test_with_an_average_it_is_the_average_that_is_judged_and_kept(pictures, tmp_path):

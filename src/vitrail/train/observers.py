@@ -356,10 +356,17 @@ class Screen(Observer):
 
     def judged(self, run: Run) -> None:
         self.pace.judged()
-        best = " (best so far)" if run.best is not None and run.best.step == run.step else ""
         names = dict.fromkeys((run.task.best[0], "loss"))  # the rest is in the log
-        scores = ", ".join(f"{name} {in_words(name, run.scores[name])}" for name in names if name in run.scores)
-        self.say(f"{self.epoch(run)} judged: {scores}{best}")
+        scores = [f"{name} {in_words(name, run.scores[name])}" for name in names if name in run.scores]
+        if "loss" not in run.scores and self.loss is not None:
+            scores.append(f"loss in training {self.loss:.4g}")  # what is written by itself is not judged by a loss
+        self.say(f"{self.epoch(run)} judged: {', '.join(scores)}{self.rank(run)}")
+
+    def rank(self, run: Run) -> str:
+        """How the weights that were just judged stand beside those before."""
+        if run.best is None or run.best.step != run.step:
+            return ""
+        return " (best so far)" if run.best.since == run.step else " (as good as the best so far)"
 
     def close(self) -> None:
         if self.bar is not None:

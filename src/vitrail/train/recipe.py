@@ -46,7 +46,7 @@ class Recipe:
         epochs: how often every picture is seen.
         steps: ends the run earlier or later than `epochs` would.
         seed: of weights, order, augmentation and dropout.
-        keep: the weights that validation found `best`, or the `last`.
+        keep: the weights that validation found `best`, of equally good ones the latest; or the `last`.
         ema: decay of a moving average of the weights, which is then what is judged and kept; `None` for none.
         average_last: judge and keep the mean of the weights after each of so many epochs, the last ones; `None` for the
             weights as they are. Not both this and `ema`.

@@ -36,16 +36,18 @@ Say = Callable[[str], None]
 
 
 class Best(NamedTuple):
-    """The weights that validation liked most so far.
+    """The weights that validation liked most so far; of those it liked equally, the ones that learned longest.
 
     Attributes:
         step: after which they were judged.
+        since: the step after which a score was first as good as this one.
         score: the one that decides.
         scores: all of them.
         tensors: the weights.
     """
 
     step: int
+    since: int
     score: float
     scores: dict[str, float]
     tensors: dict[str, Tensor]
@@ -199,7 +201,7 @@ class Run:
         """Whether it has not become better for as long as patience lasts."""
         if self.recipe.patience is None or self.best is None:
             return False
-        return self.step - self.best.step >= self.recipe.patience * self.steps_per_epoch
+        return self.step - self.best.since >= self.recipe.patience * self.steps_per_epoch
 
     def goes_on(self) -> bool:
         """Whether there is more to do, and nobody in any process has asked to stop."""
@@ -249,7 +251,7 @@ class Run:
         return self.model if self.average is None else self.average.model
 
     def judge(self) -> bool:
-        """Score the model on the validation data, and remember its weights if it is the best so far.
+        """Score the model on the validation data, and remember its weights if none before them were better.
 
         The leader judges and the others are told. False when somebody asked to stop before it was done.
         """
@@ -269,10 +271,12 @@ class Run:
         if not complete:
             return False
         self.judged = self.step
-        if self.best is None or better(score, self.best.score, end):
+        best = self.best
+        if best is None or not better(best.score, score, end):
+            since = self.step if best is None or better(score, best.score, end) else best.since
             weights = self.candidate.state_dict() if self.recipe.keep == "best" else {}
             copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-            self.best = Best(self.step, score, self.scores, copies)
+            self.best = Best(self.step, since, score, self.scores, copies)
         return True
 
     # how it is kept
@@ -294,7 +298,9 @@ class Run:
         return {
             "model": tell_model(self.model),
             "judged": self.judged,
-            "best": None if best is None else {"step": best.step, "score": best.score, "scores": best.scores},
+            "best": None
+            if best is None
+            else {name: value for name, value in best._asdict().items() if name != "tensors"},
             "scores": self.scores,
             "seconds": self.seconds,
             "pictures": len(self.splits.train),
@@ -316,7 +322,8 @@ class Run:
             self.average.restore(below("average", tensors))
         if progress["best"] is not None:
             weights = {name: tensor.clone() for name, tensor in below("best", tensors).items()}
-            self.best = Best(**progress["best"], tensors=weights)
+            told = {"since": progress["best"]["step"], **progress["best"]}  # which older checkpoints do not say
+            self.best = Best(**told, tensors=weights)
         self.notice_changes(progress)
 
     def notice_changes(self, progress: Mapping[str, Any]) -> None:
