@@ -63,9 +63,10 @@ def translation(
 
     Run:     vitrail train transformer-small-translation --data multi30k:de-en
     Reached: on Multi30k, German to English, with --set precision=bfloat16 (seed 0, commit 5f54709, two threads of an
-             AMD EPYC beside other work): BLEU 37.6 on the 1,014 pairs of its validation part after an hour (epoch
-             13) and 39.7 at the end (90 min), greedy; chrF 59.7. On the 1,000 pairs of test_2016_flickr 38.3 greedily
-             and 39.3 with four beams; without capitals in the German, 37.8 and 38.8 (sacrebleu 2.6.0, 13a, mixed case)
+             AMD EPYC beside other work): BLEU 37.5 on the 1,014 pairs of its validation part within an hour (epoch
+             12, 58 min), 37.6 after 61 min and 39.7 at the end (90 min), greedy; chrF 59.7. On the 1,000 pairs of
+             test_2016_flickr 38.3 greedily and 39.3 with four beams; without capitals in the German, 37.8 and 38.8
+             (sacrebleu 2.6.0, 13a, mixed case)
 
     Args:
         data: where the pairs are.
