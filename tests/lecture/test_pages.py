@@ -260,12 +260,6 @@ def check_transformer(page: dict[str, Any]) -> None:
     assert before.max() < 2 * before.min()
 
 
-def test_the_transformer_says_what_it_computes():
-    page, figures = run(changed(read("transformer"), QUICK["transformer"]))
-    assert figures == 8
-    check_transformer(page)
-
-
 @pytest.mark.slow
 def test_waiting_for_the_word_before_matters_where_two_translations_are_right():
     page, _ = run(read("transformer"))
@@ -308,10 +302,13 @@ def check_language(page: dict[str, Any]) -> None:
     assert sum(answer == wanted for answer, wanted in page["answers"]) < 8, "a guess is right in 4"
 
 
-def test_language_says_what_it_computes():
-    page, figures = run(changed(read("language"), QUICK["language"]))
-    assert figures == 6
-    check_language(page)
+@pytest.mark.parametrize(
+    ("name", "figures", "check"), [("transformer", 8, check_transformer), ("language", 6, check_language)]
+)
+def test_a_page_about_texts_says_what_it_computes(name, figures, check):
+    page, drawn = run(changed(read(name), QUICK[name]))
+    assert drawn == figures
+    check(page)
 
 
 @pytest.mark.slow

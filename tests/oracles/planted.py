@@ -5,6 +5,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 
 from parity.references import disturbed
+from vitrail.core.attention import Attention
 from vitrail.generation import Generation
 from vitrail.models.bert import Bert, BertConfig
 from vitrail.models.gpt import GPT, GPTConfig
@@ -39,18 +40,23 @@ def translating(depth: int = 1, heads: int = 1) -> Transformer:
     return model
 
 
-def planted() -> Transformer:
-    """A translator that writes word by word, and looks for each at the one word that `NEXT` says."""
-    model = translating()
+def emptied(model: Transformer) -> Attention:
+    """The attention from decoder to encoder of a translator that is left with nothing to do but to pass words on."""
     model.positions.zero_()
     for part in (model.encoder, model.decoder):
         for name, weight in part.named_parameters():
             if "norm" not in name:
                 nn.init.zeros_(weight)
-    nn.init.eye_(model.output.weight)
-    cross, number = model.decoder[0].cross_attention, WORDS.index
-    nn.init.eye_(cross.key.weight)
-    nn.init.eye_(cross.value.weight)
+    cross = model.decoder[0].cross_attention
+    for passing in (model.output, cross.key, cross.value):
+        nn.init.eye_(passing.weight)
+    return cross
+
+
+def planted() -> Transformer:
+    """A translator that writes word by word, and looks for each at the one word that `NEXT` says."""
+    model, number = translating(), WORDS.index
+    cross = emptied(model)
     with torch.no_grad():
         for before, read in NEXT.items():
             cross.query.weight[number(read), number(before)] = 20.0
@@ -64,16 +70,7 @@ def planted_at_once(length: int = 4) -> ParallelTransformer:
     torch.manual_seed(0)
     sizes = {**both(depth=1, heads=1, mlp_dim=8), **vocabulary(len(WORDS)), "dim": len(WORDS)}
     model = ParallelTransformer(ParallelTransformerConfig(**sizes, max_tokens=16, dropout=0.0)).eval()
-    part, number = model.transformer, WORDS.index
-    part.positions.zero_()
-    for stack in (part.encoder, part.decoder):
-        for name, weight in stack.named_parameters():
-            if "norm" not in name:
-                nn.init.zeros_(weight)
-    nn.init.eye_(part.output.weight)
-    cross = part.decoder[0].cross_attention
-    nn.init.eye_(cross.key.weight)
-    nn.init.eye_(cross.value.weight)
+    cross, number = emptied(model.transformer), WORDS.index
     with torch.no_grad():
         model.length_head.bias[length - 1] = 100.0
         model.queries.zero_()

@@ -94,6 +94,8 @@ class Loader:
         ConfigError: there is not even one batch, or the arguments contradict each other.
     """
 
+    lost = ""  # every picture is read as a whole
+
     def __init__(
         self,
         dataset: Dataset,
@@ -122,8 +124,6 @@ class Loader:
         self.seed, self.shuffle, self.balanced, self.rank, self.world = seed, shuffle, balanced, rank, world
         self.read = Reader(dataset, transform, seed, mixing)
         self.idle: Workers | None = None  # processes that have finished an epoch and wait for the next
-
-    lost = ""  # every picture is read as a whole
 
     def __len__(self) -> int:
         """Batches in an epoch."""

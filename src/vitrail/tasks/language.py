@@ -17,7 +17,7 @@ from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 from vitrail.samples import Batch, Words
 from vitrail.tasks.task import Loss
-from vitrail.tasks.text_scores import IGNORED, Foretold, TokenMetrics
+from vitrail.tasks.text_scores import IGNORED, Foretold, TokenMetrics, asked_for
 from vitrail.tasks.translate import Sentence, how, sentences
 from vitrail.tokenizing import TextPreprocessing
 
@@ -99,7 +99,7 @@ class CausalLanguage:
 
     def weight(self, batch: Batch) -> int:
         """The pieces that are asked for."""
-        return int((batch.target != IGNORED).sum())
+        return asked_for(batch)
 
     def judge(self, model: nn.Module, batch: Batch) -> list[Foretold]:
         """How well each text of a batch was foretold."""
@@ -149,7 +149,7 @@ class MaskedLanguage:
 
     def weight(self, batch: Batch) -> int:
         """The pieces that are asked for."""
-        return int((batch.target != IGNORED).sum())
+        return asked_for(batch)
 
     def judge(self, model: nn.Module, batch: Batch) -> list[Foretold]:
         """How well the hidden pieces of each text were guessed."""

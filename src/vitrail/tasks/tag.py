@@ -17,7 +17,7 @@ from vitrail.errors import ConfigError, many
 from vitrail.fields import check_fields
 from vitrail.samples import Batch, Words
 from vitrail.tasks.task import Loss, ask
-from vitrail.tasks.text_scores import IGNORED, TagMetrics
+from vitrail.tasks.text_scores import IGNORED, TagMetrics, asked_for
 from vitrail.tokenizing import TextPreprocessing
 
 WORD = re.compile(r"\w(?:\S*\w)?|[^\w\s]")
@@ -120,7 +120,7 @@ class Tag:
 
     def weight(self, batch: Batch) -> int:
         """The words that have a tag."""
-        return int((batch.target != IGNORED).sum())
+        return asked_for(batch)
 
     def judge(self, model: nn.Module, batch: Batch) -> list[Int[Tensor, " tokens"]]:
         """The likeliest tag at each place."""

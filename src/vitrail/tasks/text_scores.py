@@ -25,6 +25,11 @@ BEGINS, ENDS = frozenset("BSU"), frozenset("ESLU")
 SHOWN = 10  # translations kept as examples
 
 
+def asked_for(batch: Batch) -> int:
+    """How many targets of a batch are asked for."""
+    return int((batch.target != IGNORED).sum())
+
+
 class Score(NamedTuple):
     """A score with what it takes to compare it.
 
