@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 
 from vitrail.core.positions import (
     DIALECTS,
+    CountedAxes,
+    CountedSinusoids,
     LearnedAxes,
     LearnedPositions,
     LogRelativeBias,
@@ -18,6 +20,7 @@ from vitrail.core.positions import (
     sinusoidal,
     sinusoidal_2d,
 )
+from vitrail.core.tokens import Feature
 from vitrail.errors import CheckpointError, ConfigError
 
 
@@ -206,3 +209,44 @@ def test_the_log_bias_is_its_formula():
             expected = bias.contract.weight @ hidden + bias.contract.bias
             torch.testing.assert_close(scores[0, :, 1 + query, 1 + key], expected, rtol=1e-6, atol=1e-6)
     assert scores[0, :, 0].abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("sine_normalized", {}),
+        ("sine_raw", {"length": None}),
+        ("sine_temp20_scale1", {"length": 1.0, "base": 20.0}),
+    ],
+)
+def test_counted_sinusoids_are_the_published_ones(shared, name, how):
+    tensors = load_file(shared / "golden/detr/position_encodings.safetensors")
+    theirs = tensors[f"output.{name}"].flatten(2).mT
+    seen = Feature(tensors["input.image"], (32, 32), ~tensors["input.mask"])
+    torch.testing.assert_close(CountedSinusoids(32, **how)(seen), theirs, rtol=1e-5, atol=2e-6)
+
+
+def test_counted_axes_are_the_published_ones(shared):
+    tensors = load_file(shared / "golden/detr/position_encodings.safetensors")
+    positions = CountedAxes(50, 32)
+    tables = {"rows": "row", "columns": "col"}
+    positions.load_state_dict(
+        {ours: tensors[f"weight.learned.{theirs}_embed.weight"] for ours, theirs in tables.items()}
+    )
+    ours = positions(Feature(tensors["input.image"], (32, 32))).expand(2, -1, -1)
+    assert torch.equal(ours, tensors["output.learned"].flatten(2).mT)
+
+
+def test_counted_sinusoids_do_not_see_the_padding_beside_a_picture():
+    valid = torch.zeros(1, 6, 9, dtype=torch.bool)
+    valid[:, :4, :5] = True
+    padded = CountedSinusoids(16)(Feature(torch.rand(1, 1, 6, 9), (32, 32), valid)).unflatten(1, (6, 9))
+    alone = CountedSinusoids(16)(Feature(torch.rand(1, 1, 4, 5), (32, 32))).unflatten(1, (4, 5))
+    assert torch.equal(padded[:, :4, :5], alone)
+
+
+def test_maps_that_learned_rows_do_not_reach_are_refused():
+    with pytest.raises(ConfigError, match=r"4 x 6 cells, and there are learned positions for 5 rows and 5 columns"):
+        CountedAxes(5, 8)(Feature(torch.rand(1, 1, 4, 6), (32, 32)))
+    with pytest.raises(ConfigError, match="divides by 4, and dim=10 does not"):
+        CountedSinusoids(10)

@@ -125,6 +125,11 @@ class GatedMLP(nn.Module):
         return self.contract(self.activation(self.gate(x)) * self.expand(x))
 
 
+def placed(x: Tensor, position: Tensor | None) -> Tensor:
+    """Tokens that say where they stand, if they have a place."""
+    return x if position is None else x + position
+
+
 class EncoderBlock(nn.Module):
     """Tokens look at each other, then each thinks alone.
 
@@ -166,8 +171,8 @@ class EncoderBlock(nn.Module):
             mask = join(mask, self.bias())
 
         def attend(h: Tensor) -> Tensor:
-            placed = h if position is None else h + position
-            return self.attention(placed, placed, h, mask, past)
+            there = placed(h, position)
+            return self.attention(there, there, h, mask, past)
 
         x = self.around_attention(x, attend)
         return self.around_mlp(x, self.mlp)
@@ -195,6 +200,8 @@ class DecoderBlock(nn.Module):
         x: Float[Tensor, "batch tokens dim"],
         memory: Float[Tensor, "batch memory memory_dim"],
         *,
+        position: Tensor | None = None,
+        memory_position: Tensor | None = None,
         mask: Tensor | None = None,
         memory_mask: Tensor | None = None,
         past: DecoderCache | None = None,
@@ -203,13 +210,24 @@ class DecoderBlock(nn.Module):
         Args:
             x: what has been written so far, or what has come since `past`.
             memory: what the encoder understood.
+            position: added to what tokens ask, and to how they answer each other, but not to what is passed on.
+            memory_position: added to how the memory answers, but not to what it passes on.
             mask: who may look at whom among `x`; `memory_mask`: who may look at what in the memory.
             past: what this block has kept of earlier tokens and of the memory, of which every part is projected once.
         """
         tokens, read = (None, None) if past is None else past
-        unread = memory if read is None else memory[:, read.length :]
-        x = self.around_attention(x, lambda h: self.attention(h, h, h, mask, tokens))
-        x = self.around_cross_attention(x, lambda h: self.cross_attention(h, unread, unread, memory_mask, read))
+        there = placed(memory, memory_position)
+        unread, places = (memory, there) if read is None else (memory[:, read.length :], there[:, read.length :])
+
+        def attend(h: Tensor) -> Tensor:
+            asking = placed(h, position)
+            return self.attention(asking, asking, h, mask, tokens)
+
+        def look(h: Tensor) -> Tensor:
+            return self.cross_attention(placed(h, position), places, unread, memory_mask, read)
+
+        x = self.around_attention(x, attend)
+        x = self.around_cross_attention(x, look)
         return self.around_mlp(x, self.mlp)
 
     def cache(self, batch: int, capacity: int, memory: int) -> DecoderCache:

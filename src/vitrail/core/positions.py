@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vitrail.core.tokens import Feature
 from vitrail.errors import CheckpointError, ConfigError, unknown
 
 # How each library stretches its tables. They differ by 0.05 to 0.17 on unit noise (14 x 14 to 24 x 24).
@@ -202,6 +203,84 @@ class SinusoidalPositions(nn.Module):
     def forward(self, grid: tuple[int, int]) -> Float[Tensor, "1 places dim"]:
         table = self.table if grid == self.grid else sinusoidal_2d(*grid, self.dim).to(self.table)[None]
         return F.pad(table, (0, 0, self.prefix, 0))
+
+
+class CountedSinusoids(nn.Module):
+    """Fixed sinusoids of how many rows and columns of a picture there are up to each cell; padding is not counted.
+
+    One half of the width tells the row, the other the column; in each, sines and cosines alternate.
+
+    Args:
+        dim: width of a position.
+        length: of the whole picture on the way down and across, whatever its cells; `None` counts cells, from 1.
+        base: the longest wavelength in units of 2 pi.
+
+    Raises:
+        ConfigError: the width does not divide by four.
+
+    Source: Parmar et al., "Image Transformer", ICML 2018; counted as in Carion et al., ECCV 2020, appendix A.4.
+    """
+
+    def __init__(self, dim: int, *, length: float | None = 2 * math.pi, base: float = 10_000.0) -> None:
+        super().__init__()
+        if dim % 4:
+            raise ConfigError(
+                f"Sinusoids for rows and columns need a width that divides by 4, and dim={dim} does not. "
+                f"The nearest that do: {dim // 4 * 4} and {dim // 4 * 4 + 4}."
+            )
+        self.dim, self.length, self.base = dim, length, base
+
+    def forward(self, feature: Feature) -> Float[Tensor, "#batch places dim"]:
+        """A position for each cell, row by row; where there is no padding, one table serves the whole batch."""
+        detailed = feature.map if feature.map.dtype == torch.float64 else feature.map.float()
+        shown = torch.ones_like(detailed[:1, 0]) if feature.valid is None else feature.valid.to(detailed)
+        halves = [self.waves(shown.cumsum(dim=1), last=-2), self.waves(shown.cumsum(dim=2), last=-1)]
+        return torch.cat(halves, dim=-1).flatten(1, 2).to(feature.map.dtype)
+
+    def waves(self, count: Float[Tensor, "batch rows columns"], last: int) -> Float[Tensor, "batch rows columns dim"]:
+        """Sines and cosines of a count, which is greatest at the end of the axis `last`."""
+        if self.length is not None:
+            count = count / (count.narrow(last, count.shape[last] - 1, 1) + 1e-6) * self.length  # as published
+        pairs = torch.arange(self.dim // 4, dtype=count.dtype, device=count.device)
+        angles = count[..., None] / self.base ** (2 * pairs / (self.dim // 2))
+        return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+class CountedAxes(nn.Module):
+    """A learned vector for each row and for each column, counted from the upper left corner and never stretched.
+
+    The first half of the width tells the column, the second the row.
+
+    Args:
+        most: how many rows, and how many columns, have one.
+        dim: width of a position.
+
+    Source: Carion et al., ECCV 2020, appendix A.4; first values as in the published code.
+    """
+
+    def __init__(self, most: int, dim: int) -> None:
+        super().__init__()
+        if dim % 2:
+            raise ConfigError(f"A row and a column share the width of a position, and dim={dim} does not halve.")
+        self.rows, self.columns = (nn.Parameter(torch.empty(most, dim // 2)) for _ in range(2))
+        for table in (self.rows, self.columns):
+            nn.init.uniform_(table)
+
+    def forward(self, feature: Feature) -> Float[Tensor, "1 places dim"]:
+        """A position for each cell, row by row.
+
+        Raises:
+            ConfigError: the map has more rows or columns than there are vectors.
+        """
+        rows, columns = feature.map.shape[2:]
+        if max(rows, columns) > (most := self.rows.shape[0]):
+            raise ConfigError(
+                f"The map has {rows} x {columns} cells, and there are learned positions for {most} rows and {most} "
+                f"columns. Use smaller pictures, or a model with position='sine'."
+            )
+        by_column = self.columns[:columns].expand(rows, -1, -1)
+        by_row = self.rows[:rows, None].expand(-1, columns, -1)
+        return torch.cat([by_column, by_row], dim=-1).flatten(0, 1)[None]
 
 
 def relative_places(rows: int, columns: int, device: torch.device | None = None) -> Int[Tensor, "query key"]:

@@ -21,11 +21,11 @@ class Stack(nn.ModuleList):
         super().__init__(blocks)
         self.checkpointing = False
 
-    def forward(self, tokens: Tokens) -> Tokens:
-        """The tokens after the last block."""
-        return self.at(tokens, [len(self) - 1])[0] if len(self) else tokens
+    def forward(self, tokens: Tokens, position: Tensor | None = None) -> Tokens:
+        """The tokens after the last block; `position` is told to each block, where one is given."""
+        return self.at(tokens, [len(self) - 1], position)[0] if len(self) else tokens
 
-    def at(self, tokens: Tokens, depths: Sequence[int]) -> list[Tokens]:
+    def at(self, tokens: Tokens, depths: Sequence[int], position: Tensor | None = None) -> list[Tokens]:
         """The tokens after each of the chosen blocks, counted from 0; later blocks are not run."""
         if not depths:
             raise ConfigError(f"No block was named. This model has blocks 0 to {len(self) - 1}.")
@@ -36,14 +36,16 @@ class Stack(nn.ModuleList):
         if tokens.valid is not None:
             x = x.masked_fill(~tokens.valid[..., None], 0.0)  # whatever stands in padding cannot leak, even NaN
             mask = padding_mask(tokens.valid)
+        told = {"mask": mask} if position is None else {"mask": mask, "position": position}
         seen: dict[int, Tokens] = {}
         for depth in range(max(depths) + 1):
-            x = self.run(self[depth], x, mask)
+            x = self.run(self[depth], x, **told)
             if depth in depths:
                 seen[depth] = tokens._replace(x=x)
         return [seen[depth] for depth in depths]
 
-    def run(self, block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+    def run(self, block: nn.Module, x: Tensor, **told: Tensor | None) -> Tensor:
+        """What a block makes of the tokens, given whatever it is told besides."""
         if self.checkpointing and self.training:
-            return checkpoint(block, x, mask=mask, use_reentrant=False)
-        return block(x, mask=mask)
+            return checkpoint(block, x, use_reentrant=False, **told)
+        return block(x, **told)

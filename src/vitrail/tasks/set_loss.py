@@ -243,11 +243,11 @@ def set_loss(
         **box_losses(boxes, wanted, matches, divisor),
     }
     shown = count_losses(logits, labels, present, matches)
-    total = sum(getattr(weights, name) * loss.sum() for name, loss in learned.items())
+    total = torch.stack([getattr(weights, name) * loss.sum() for name, loss in learned.items()]).sum()
     parts = [{name: loss[layer].detach() for name, loss in (learned | shown).items()} for layer in range(len(layers))]
     if isinstance(layers[-1], Segmentations):
         masks = mask_losses(layers[-1].masks, framed(targets, frame), matches, divisor)
-        total = total + sum(getattr(weights, name) * loss for name, loss in masks.items())
+        total = total + weights.focal * masks["focal"] + weights.dice * masks["dice"]
         parts[-1] |= {name: loss.detach() for name, loss in masks.items()}
     parts[-1]["unmatched"] = present.new_tensor(float(matches.unmatched))
     return SetLoss(total, parts[-1], tuple(parts[:-1]), matches)
