@@ -18,6 +18,7 @@ class Entry(NamedTuple):
 
 FAMILIES: dict[str, Entry] = {
     "vit": Entry("vitrail.models.vit_formats:FAMILY", "Vision Transformer, DeiT and DINOv2: an image read as patches."),
+    "resnet": Entry("vitrail.models.resnet_formats:FAMILY", "ResNet: convolutions that add to what they are given."),
     "bert": Entry("vitrail.models.bert_formats:FAMILY", "BERT: a text read in both directions."),
     "gpt": Entry("vitrail.models.gpt_formats:FAMILY", "GPT-2: a text written word by word."),
     "transformer": Entry(
@@ -65,6 +66,11 @@ MODELS: dict[str, Entry] = {
     "dinov2-base-registers-14": Entry("vit", "DINOv2 ViT-B/14 with four registers, 88.1 M parameters."),
     "dinov2-large-registers-14": Entry("vit", "DINOv2 ViT-L/14 with four registers, 306 M parameters."),
     "dinov2-giant-registers-14": Entry("vit", "DINOv2 ViT-g/14 with four registers, 1140 M parameters."),
+    "resnet-18": Entry("resnet", "ResNet-18: 8 pairs of convolutions, 11.7 M parameters."),
+    "resnet-34": Entry("resnet", "ResNet-34: 16 pairs of convolutions, 21.8 M parameters."),
+    "resnet-50": Entry("resnet", "ResNet-50: 16 bottlenecks, 25.6 M parameters."),
+    "resnet-101": Entry("resnet", "ResNet-101: 33 bottlenecks, 44.5 M parameters."),
+    "resnet-152": Entry("resnet", "ResNet-152: 50 bottlenecks, 60.2 M parameters."),
     "bert-tiny": Entry("bert", "BERT with 2 layers 128 wide, 4.39 M parameters."),
     "bert-mini": Entry("bert", "BERT with 4 layers 256 wide, 11.2 M parameters."),
     "bert-small": Entry("bert", "BERT with 4 layers 512 wide, 28.8 M parameters."),

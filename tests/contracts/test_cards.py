@@ -56,6 +56,10 @@ def published(name: str) -> Preprocessing:
                 "do_normalize": True, "image_mean": MEAN, "image_std": STD, "do_convert_rgb": True,
             }
         )  # fmt: skip
+    if checkpoint.source.startswith("timm/resnet"):
+        return from_timm(
+            {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.95, "mean": MEAN, "std": STD}
+        )
     imagenet = re.search(r"deit|dino", checkpoint.source)
     side = 518 if "dinov2" in checkpoint.source else 384 if name.endswith("384") else 224
     return from_timm(

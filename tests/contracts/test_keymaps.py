@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitrail import catalog
 from vitrail.errors import CheckpointError
+from vitrail.models.resnet import ResNet, ResNetConfig
 from vitrail.models.vit import VARIANTS, ViT, ViTConfig
 from vitrail.models.vit_formats import FAMILY
 from vitrail.weights.keymap import Again, Alias, Ignore, Join, KeyMap, Rearrange, Rename, Split, Tie, within
@@ -249,3 +250,26 @@ def test_shapes_tell_what_a_config_says():
             shapes, guess | {"dim": 1, "depth": 1, "mlp_dim": 1, "classes": 1, "patch": 1, "channels": 9}
         )
         assert {name: value for name, value in told.items() if getattr(config, name) != value} == {}
+
+
+RESNETS = [
+    ResNetConfig(block=block, layers=(2, 1, 1, 1), stem=stem, widths=(2, 3, 4, 5), classes=classes, norm=norm)
+    for block in ("basic", "bottleneck")
+    for stem, classes, norm in ((64, 3, "batch"), (8, 3, "frozen"), (64, 0, "batch"))
+]
+
+
+@pytest.mark.parametrize("config", RESNETS, ids=lambda config: f"{config.block}-{config.norm}-{config.classes}")
+def test_every_resnet_that_fits_a_format_is_written_and_read_back(config):
+    resnet = catalog.load(catalog.FAMILIES["resnet"])
+    tensors = dict(ResNet(config).state_dict())
+    told = resnet.infer({name: tuple(tensor.shape) for name, tensor in tensors.items()}, {})
+    assert {name: value for name, value in told.items() if getattr(config, name) != value} == {}
+    fitting = [one for one in resnet.formats if one.write_config is None or not one.misfits(config)]
+    assert fitting
+    for format in fitting:
+        assert same(format.keymap.read(format.keymap.write(tensors)), tensors)
+        if format.write_config is not None:
+            again = format.read_config(format.write_config(config) | {"num_labels": config.classes}, {})
+            assert replace(config, **{name: value for name, value in again.items() if name != "widths"}) == config
+            assert tuple(again["widths"]) == config.widths

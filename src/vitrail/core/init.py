@@ -37,6 +37,16 @@ def init_transformer(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def init_convolutions(module: nn.Module) -> None:
+    """Draw convolutions from a normal that keeps the size of gradients on the way back through rectifiers.
+
+    Source: He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 14.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+
 def depth_decay(rate: float, depth: int) -> list[float]:
     """Stochastic depth that grows along the stack: 0 at the first block, `rate` at the last."""
     return [rate * block / max(depth - 1, 1) for block in range(depth)]

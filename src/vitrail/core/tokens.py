@@ -42,3 +42,12 @@ def feature(tokens: Tokens, stride: tuple[int, int]) -> Feature:
     patches = tokens.x[:, tokens.prefix :]
     valid = None if tokens.valid is None else tokens.valid[:, tokens.prefix :].unflatten(1, (rows, columns))
     return Feature(patches.transpose(1, 2).unflatten(2, (rows, columns)), stride, valid)
+
+
+def mean_of_patches(tokens: Tokens) -> Float[Tensor, "batch dim"]:
+    """The average of the patch tokens; padding does not count."""
+    patches = tokens.x[:, tokens.prefix :]
+    if tokens.valid is None:
+        return patches.mean(dim=1)
+    valid = tokens.valid[:, tokens.prefix :, None]
+    return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1).clamp(min=1)

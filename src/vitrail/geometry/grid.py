@@ -3,10 +3,17 @@
 Patches stand row by row; `prefix` tokens without a place (class token, registers) come before them.
 """
 
+from collections.abc import Sequence
+
 from vitrail.errors import ConfigError
 
 Grid = tuple[int, int]  # rows and columns of patches
 Patch = tuple[int, int]  # rows and columns of pixels in a patch
+
+
+def pair(side: int | Sequence[int]) -> tuple[int, int]:
+    """Rows and columns, from one number for a square or from two."""
+    return (side, side) if isinstance(side, int) else (side[0], side[1])
 
 
 def token_at(x: int | float, y: int | float, grid: Grid, patch: Patch, prefix: int) -> int:

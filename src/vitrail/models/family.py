@@ -84,6 +84,28 @@ def as_they_are(tensors: Tensors, old: Any, new: Any) -> tuple[Tensors, list[str
     return tensors, []
 
 
+def resize_channels(tensors: Tensors, name: str, before: int, after: int) -> list[str]:
+    """Make a first convolution read another number of channels; gives a sentence if that changes anything.
+
+    One channel gets the sum over all of them, which answers as before to a grey picture. More get the old ones again
+    and again, scaled by before / after, so that activations keep their size (as in timm).
+
+    Args:
+        tensors: of a model; the weight in it is replaced.
+        name: of the weight, `(outputs, channels, rows, columns)`.
+        before, after: numbers of channels.
+    """
+    if before == after:
+        return []
+    weight = tensors[name]
+    if after == 1:
+        tensors[name] = weight.sum(dim=1, keepdim=True)
+        return [f"{name} now reads 1 channel: the sum over the {before} it had."]
+    order = [channel % before for channel in range(after)]
+    tensors[name] = weight[:, order] * (before / after)
+    return [f"{name} now reads {after} channels: the {before} it had, repeated and scaled to keep their sum."]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """One family of models.

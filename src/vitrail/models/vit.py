@@ -29,17 +29,13 @@ from vitrail.core.positions import (
     SinusoidalPositions,
 )
 from vitrail.core.stacks import Stack
-from vitrail.core.tokens import Feature, Tokens, feature
+from vitrail.core.tokens import Feature, Tokens, feature, mean_of_patches
 from vitrail.errors import ConfigError, unknown
 from vitrail.fields import LARGEST, Range, check_fields, check_ranges
+from vitrail.geometry.grid import pair
 from vitrail.outputs import DistilledLogits
 
 Position = Literal["learned", "axes", "sinusoidal", "relative", "relative-log", "none"]
-
-
-def pair(side: int | Sequence[int]) -> tuple[int, int]:
-    """Rows and columns, from one number for a square or from two."""
-    return (side, side) if isinstance(side, int) else (side[0], side[1])
 
 
 MOST_PATCHES = 2**24  # a picture of 65,536 x 65,536 pixels in patches of 16; no table of positions is longer
@@ -389,12 +385,3 @@ class ViT(nn.Module):
             opinions = self.opinions(images)
             return (opinions.logits + opinions.distilled) / 2
         return self.head(self.pool(self.encode(images)))
-
-
-def mean_of_patches(tokens: Tokens) -> Float[Tensor, "batch dim"]:
-    """The average of the patch tokens; padding does not count."""
-    patches = tokens.x[:, tokens.prefix :]
-    if tokens.valid is None:
-        return patches.mean(dim=1)
-    valid = tokens.valid[:, tokens.prefix :, None]
-    return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1).clamp(min=1)

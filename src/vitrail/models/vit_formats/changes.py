@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vitrail.core.positions import resize_positions
 from vitrail.errors import CheckpointError
-from vitrail.models.family import changed
+from vitrail.models.family import changed, resize_channels
 from vitrail.models.foreign import Fields
 from vitrail.models.vit import ViTConfig
 
@@ -26,23 +26,9 @@ def change(config: ViTConfig, changes: Fields) -> ViTConfig:
 
 
 def resize_stem(tensors: dict[str, Tensor], old: ViTConfig, new: ViTConfig) -> list[str]:
-    """Make the first convolution read another number of channels.
-
-    One channel gets the sum over all of them, which answers as before to a grey picture. More get the old ones again
-    and again, scaled by old / new, so that activations keep their size (as in timm).
-    """
-    if old.channels == new.channels:
-        return []
+    """Make the first convolution read another number of channels."""
     name = "patch_embed.convolutions.0.weight" if old.stem else "patch_embed.project.weight"
-    weight = tensors[name]
-    if new.channels == 1:
-        tensors[name] = weight.sum(dim=1, keepdim=True)
-        return [f"{name} now reads 1 channel: the sum over the {old.channels} it had."]
-    order = [channel % old.channels for channel in range(new.channels)]
-    tensors[name] = weight[:, order] * (old.channels / new.channels)
-    return [
-        f"{name} now reads {new.channels} channels: the {old.channels} it had, repeated and scaled to keep their sum."
-    ]
+    return resize_channels(tensors, name, old.channels, new.channels)
 
 
 def resize_places(tensors: dict[str, Tensor], old: ViTConfig, new: ViTConfig) -> list[str]:

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from vitrail.errors import CheckpointError
+from vitrail.geometry.grid import pair
 from vitrail.models.family import Shapes
 from vitrail.models.foreign import Fields
-from vitrail.models.vit import pair
 
 
 def square(places: int) -> int | None:

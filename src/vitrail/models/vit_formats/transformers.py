@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vitrail.errors import ConfigError
+from vitrail.geometry.grid import pair
 from vitrail.models.family import Format, Shapes
 from vitrail.models.foreign import TRANSFORMERS_ACTIVATIONS, Fields, foreign_word, one_of, read_classes
-from vitrail.models.vit import ViTConfig, pair
+from vitrail.models.vit import ViTConfig
 from vitrail.models.vit_formats.common import differs
 from vitrail.weights.keymap import Alias, Ignore, KeyMap, Rename, Split, within
 
