@@ -14,16 +14,28 @@ CALIBRATION_BINS = 15
 SHARES = frozenset(
     {"top1", "top5", "precision", "recall", "f1", "ece", "map", "map_micro", "accuracy", "exact"}
 )  # of 1
+DETECTION = (
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
+)  # the twelve numbers of COCO, in its order; of 1
+UNDEFINED = -1.0  # says COCO of a score where there is nothing to find
 
 
 def in_words(name: str, value: float) -> str:
-    """A score as people read it: a share in percent, anything else as a number."""
+    """A score as people read it: a share in percent, those of detectors from 0 to 100, anything else as a number."""
+    if name in DETECTION:
+        return "undefined" if value == UNDEFINED else f"{100 * value:.1f}"
     return f"{value:.1%}" if name in SHARES else f"{value:.4g}"
 
 
 def telling(scores: Mapping[str, float], classes: int) -> dict[str, float]:
-    """The scores that can be below one: with five classes the truth always is among five guesses."""
-    return {name: value for name, value in scores.items() if name != "top5" or classes > 5}
+    """The scores that say something.
+
+    With five classes the truth always is among five guesses; without small objects there is none to be found.
+    """
+    silent = {"top5"} if classes <= 5 else set()
+    silent |= {name for name in DETECTION if scores.get(name) == UNDEFINED}
+    return {name: value for name, value in scores.items() if name not in silent}
 
 
 def ratio(part: Tensor, whole: Tensor) -> Float[Tensor, "..."]:

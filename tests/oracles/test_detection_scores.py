@@ -1,0 +1,254 @@
+"""Scores of detectors: as pycocotools counts them, and where the answer is constructed."""
+
+import contextlib
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from vitrail.samples import Batch, Objects, Truth
+from vitrail.tasks.detected import Detected
+from vitrail.tasks.detection_scores import DetectionMetrics
+from vitrail.tasks.scores import DETECTION, UNDEFINED, in_words, telling
+from vitrail.tasks.task import Metrics
+
+coco = pytest.importorskip("pycocotools.coco")
+cocoeval = pytest.importorskip("pycocotools.cocoeval")
+cocomask = pytest.importorskip("pycocotools.mask")
+
+
+def decoded(segmentation, size):
+    """A mask of COCO, whichever way it is written, as pixels."""
+    if isinstance(segmentation, list):
+        segmentation = cocomask.merge(cocomask.frPyObjects(segmentation, *size))
+    elif isinstance(segmentation["counts"], list):
+        segmentation = cocomask.frPyObjects(segmentation, *size)
+    return torch.from_numpy(cocomask.decode(segmentation)).bool()
+
+
+def in_ours(truth, found, *, masks=False):
+    """Annotations and results of COCO as what `DetectionMetrics` is given, in batches of two."""
+    numbers = {category["id"]: place for place, category in enumerate(truth["categories"])}
+    classes = tuple(category["name"] for category in truth["categories"])
+    results, truths = [], []
+    for image in truth["images"]:
+        size = image["height"], image["width"]
+
+        def columns(rows, number=image["id"], size=size):
+            rows = [row for row in rows if row["image_id"] == number]
+            xywh = torch.tensor([row["bbox"] for row in rows], dtype=torch.float64).reshape(-1, 4)
+            layers = [decoded(row["segmentation"], size) for row in rows] if masks else []
+            return rows, SimpleNamespace(
+                boxes_xyxy=torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1),
+                labels=torch.tensor([numbers[row["category_id"]] for row in rows], dtype=torch.int64),
+                masks=torch.stack(layers) if layers else torch.zeros(0, *size, dtype=torch.bool) if masks else None,
+            )
+
+        rows, marked = columns(truth["annotations"])
+        crowd = torch.tensor([bool(row["iscrowd"]) for row in rows], dtype=torch.bool)
+        areas = torch.tensor([row["area"] for row in rows], dtype=torch.float64)
+        objects = Objects(marked.boxes_xyxy, marked.labels, crowd, areas, marked.masks)
+        truths.append(Truth(objects, size, image["id"]))
+        rows, said = columns(found)
+        scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
+        queries = torch.arange(len(rows))
+        results.append(
+            Detected(said.boxes_xyxy, scores, said.labels, queries, classes, tuple(numbers), size, said.masks)
+        )
+    metrics = DetectionMetrics(classes, masks=masks)
+    for first in range(0, len(truths), 2):
+        some = slice(first, first + 2)
+        metrics.update(results[some], Batch(None, None, torch.arange(len(truths))[some], truths[some]))
+    return metrics
+
+
+def by_pycocotools(truth, found, kind):
+    """The twelve numbers, and the engine that has them."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        true = coco.COCO()
+        true.dataset = json.loads(json.dumps(truth))
+        true.createIndex()
+        keys = ("image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation")
+        results = [{key: row[key] for key in keys} for row in found]
+        evaluation = cocoeval.COCOeval(true, true.loadRes(results) if results else coco.COCO(), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats
+
+
+def random_annotations(seed, *, pictures=12, classes=4, masks=False):
+    """Objects at random, and answers near some of them, with scores that tie, crowds and pictures without anything."""
+    chance = np.random.default_rng(seed)
+    images = [{"id": 7 + 3 * place, "height": 200, "width": 260} for place in range(pictures)]
+    truth, found = [], []
+    for image in images:
+        for _ in range(chance.integers(1, 7) if chance.random() > 0.2 else 0):
+            left, top = chance.uniform(0, 160, 2)
+            wide, high = chance.uniform(2, 110, 2) * chance.choice([0.2, 1])
+            box = [left, top, min(wide, 260 - left), min(high, 200 - top)]
+            label = int(chance.integers(classes)) * 10 + 1
+            crowd = int(chance.random() < 0.15)
+            row = {"image_id": image["id"], "category_id": label, "bbox": box, "iscrowd": crowd}
+            truth.append({**row, "id": len(truth) + 1, "area": box[2] * box[3] * chance.uniform(0.5, 1)})
+            for _ in range(chance.integers(0, 4)):
+                moved = chance.normal(0, 0.1, 4) * np.array([*box[2:], *box[2:]])
+                near = np.maximum(np.array(box) + moved, 1).tolist()
+                said = label if chance.random() < 0.8 else int(chance.integers(classes)) * 10 + 1
+                score = round(float(chance.random()), 1)
+                found.append({"image_id": image["id"], "category_id": said, "bbox": near, "score": score})
+    found = [found[place] for place in chance.permutation(len(found))]
+    if masks:
+        for row in (*truth, *found):
+            left, top, wide, high = row["bbox"]
+            corners = [left, top, left + wide, top, left + wide / 2, top + high]
+            rle = cocomask.merge(cocomask.frPyObjects([corners], 200, 260))
+            row["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode()}
+    categories = [{"id": place * 10 + 1, "name": f"class {place}"} for place in range(classes)]
+    return {"info": {}, "images": images, "categories": categories, "annotations": truth}, found
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_the_twelve_numbers_are_those_of_pycocotools(seed, kind):
+    truth, found = random_annotations(seed, masks=kind == "segm")
+    ours = in_ours(truth, found, masks=kind == "segm").compute()
+    assert tuple(ours) == DETECTION
+    np.testing.assert_allclose(list(ours.values()), by_pycocotools(truth, found, kind), rtol=0, atol=1e-12)
+    assert 0.05 < ours["ap"] < 0.95  # there is something to be counted otherwise
+
+
+def test_more_than_a_hundred_answers_count_as_pycocotools_has_it():
+    truth, found = random_annotations(4, pictures=4, classes=1)
+    found = [{**row, "score": row["score"] / (1 + again % 7)} for again in range(60) for row in found]
+    assert len(found) > 300
+    ours = in_ours(truth, found).compute()
+    np.testing.assert_allclose(list(ours.values()), by_pycocotools(truth, found, "bbox"), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+@pytest.mark.parametrize("name", ["detection_small", "detection_medium"])
+def test_the_recorded_numbers_of_pycocotools(shared, name, kind):
+    case = json.loads((shared / "golden/coco" / f"{name}.json").read_text())
+    metrics = in_ours(case["ground_truth"], case["detections"], masks=kind == "segm")
+    expected = case["expected"][kind]
+    np.testing.assert_allclose(list(metrics.compute().values()), expected["stats"], rtol=0, atol=1e-12)
+    of_classes = [UNDEFINED if row["ap"] is None else row["ap"] for row in metrics.details()["per_class"]]
+    np.testing.assert_allclose(of_classes, list(expected["per_category_AP"].values()), rtol=0, atol=1e-12)
+
+
+def test_pictures_may_come_in_any_order():
+    truth, found = random_annotations(1)
+    shuffled = {**truth, "images": truth["images"][::-1]}
+    assert in_ours(shuffled, found).compute() == in_ours(truth, found).compute()
+
+
+# where the answer is constructed
+
+SIZE = (100, 200)
+
+
+def truth_of(*objects, crowd=(), number=1, areas=None):
+    """Boxes with their classes, in one picture."""
+    boxes = torch.tensor([box for box, _ in objects], dtype=torch.float32).reshape(-1, 4)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    areas = sides[:, 0] * sides[:, 1] if areas is None else torch.tensor(areas)
+    labels = torch.tensor([label for _, label in objects], dtype=torch.int64)
+    crowds = torch.tensor([place in crowd for place in range(len(objects))], dtype=torch.bool)
+    return Truth(Objects(boxes, labels, crowds, areas), SIZE, number)
+
+
+def found_of(*objects, classes=("cat", "dog")):
+    """Boxes with their classes and scores, in one picture."""
+    boxes = torch.tensor([box for box, _, _ in objects], dtype=torch.float32).reshape(-1, 4)
+    labels = torch.tensor([label for _, label, _ in objects], dtype=torch.int64)
+    scores = torch.tensor([score for _, _, score in objects], dtype=torch.float32)
+    return Detected(boxes, scores, labels, torch.arange(len(objects)), classes, size=SIZE)
+
+
+def judged(*pairs, classes=("cat", "dog")):
+    """Metrics that have seen pictures, each with what was found in it and the truth."""
+    metrics = DetectionMetrics(classes)
+    found, true = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    metrics.update(found, Batch(None, None, torch.arange(len(pairs)), true))
+    return metrics
+
+
+BOX, OTHER = (10.0, 10.0, 50.0, 60.0), (100.0, 20.0, 180.0, 90.0)  # 2000 and 5600 pixels: medium
+
+
+def test_one_perfect_box_has_all_that_can_be_had():
+    scores = judged((found_of((BOX, 0, 0.9)), truth_of((BOX, 0)))).compute()
+    assert {name for name, value in scores.items() if value == 1} == {
+        *("ap", "ap50", "ap75", "ap_medium", "ar1", "ar10", "ar100", "ar_medium")
+    }
+    assert {name for name, value in scores.items() if value == -1} == {"ap_small", "ap_large", "ar_small", "ar_large"}
+
+
+@pytest.mark.parametrize(
+    ("found", "ap50"),
+    [
+        ((), 0),
+        (((OTHER, 0, 0.9),), 0),  # elsewhere
+        (((BOX, 1, 0.9),), 0),  # of the wrong class
+        (((BOX, 0, 0.9), (BOX, 0, 0.8)), 1),  # twice, the second after all is found
+        (((OTHER, 0, 0.9), (BOX, 0, 0.8)), 0.5),  # a wrong one is believed more
+        (((OTHER, 0, 0.9), (OTHER, 0, 0.85), (BOX, 0, 0.8)), 1 / 3),
+        ((((10.0, 10.0, 50.0, 36.0), 0, 0.9),), 1),  # 52 % of it
+        ((((10.0, 10.0, 50.0, 34.0), 0, 0.9),), 0),  # 48 % of it
+    ],
+)
+def test_average_precision_of_one_object_is_known(found, ap50):
+    assert judged((found_of(*found), truth_of((BOX, 0)))).compute()["ap50"] == pytest.approx(ap50, abs=1e-12)
+
+
+def test_half_the_objects_are_half_of_101_recalls():
+    scores = judged((found_of((BOX, 0, 0.9)), truth_of((BOX, 0), (OTHER, 0)))).compute()
+    assert scores["ap"] == pytest.approx(51 / 101, abs=1e-12)  # recalls 0, 0.01 ... 0.5
+    assert scores["ar100"] == 0.5
+
+
+def test_what_lies_on_a_crowd_is_neither_right_nor_wrong():
+    inside = [((100.0 + 5 * place, 30.0, 130.0, 80.0), 0, 0.95) for place in range(4)]
+    metrics = judged((found_of(*inside, (BOX, 0, 0.9)), truth_of((BOX, 0), (OTHER, 0), crowd={1})))
+    assert metrics.compute()["ap"] == 1
+    assert metrics.details()["per_class"][0]["objects"] == 1
+
+
+def test_the_data_set_says_what_is_small():
+    scores = judged((found_of((BOX, 0, 0.9)), truth_of((BOX, 0), areas=[900.0]))).compute()
+    assert (scores["ap_small"], scores["ap_medium"]) == (1, -1)
+
+
+def test_pictures_without_objects_count_what_is_seen_in_them():
+    empty, busy = (found_of(), truth_of(number=1)), (found_of((BOX, 0, 0.9)), truth_of((BOX, 0), number=2))
+    assert judged(empty, busy).compute()["ap"] == 1
+    ghost = (found_of((OTHER, 0, 0.95)), truth_of(number=1))
+    assert judged(ghost, busy).compute()["ap"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("pairs", [(), ((found_of(), truth_of()),), ((found_of((BOX, 1, 0.5)), truth_of()),)])
+def test_where_there_is_nothing_to_find_nothing_is_defined(pairs):
+    metrics = judged(*pairs)
+    scores = metrics.compute()
+    assert scores == dict.fromkeys(DETECTION, UNDEFINED)
+    assert telling(scores, 2) == {}
+    assert [row["ap"] for row in metrics.details()["per_class"]] == [None, None]
+    json.dumps([scores, metrics.details()], allow_nan=False)
+
+
+def test_scores_can_be_asked_for_in_between():
+    metrics = judged((found_of((BOX, 0, 0.9)), truth_of((BOX, 0), number=1)))
+    assert metrics.compute()["ap"] == 1
+    metrics.update([found_of()], Batch(None, None, torch.arange(1), [truth_of((BOX, 0), number=2)]))
+    assert metrics.compute()["ap"] == pytest.approx(51 / 101)
+    assert isinstance(metrics, Metrics)
+
+
+def test_scores_of_detectors_are_read_as_in_the_papers():
+    assert in_words("ap", 0.4204) == "42.0"
+    assert in_words("ap_small", UNDEFINED) == "undefined"
+    assert telling({"ap": 0.4, "ap_small": UNDEFINED, "loss": -1.0}, 80) == {"ap": 0.4, "loss": -1.0}
