@@ -13,7 +13,7 @@ from PIL import Image
 
 from vitrail.cli.main import main
 from vitrail.data.check import check
-from vitrail.data.checks.faults import ERRORS, NOTES, SEVERITIES, WARNINGS
+from vitrail.data.checks.faults import ERRORS, MARKED_ERRORS, MARKED_NOTES, MARKED_WARNINGS, NOTES, SEVERITIES, WARNINGS
 from vitrail.errors import DataError
 
 
@@ -307,9 +307,11 @@ def test_sound_idx_files_have_no_fault(tmp_path):
 
 
 def test_every_code_weighs_one_thing_and_is_tried_here():
-    assert len(SEVERITIES) == len(ERRORS) + len(WARNINGS) + len(NOTES)
+    marked = {**MARKED_ERRORS, **MARKED_WARNINGS, **MARKED_NOTES}
+    assert len(SEVERITIES) == len(ERRORS) + len(WARNINGS) + len(NOTES) + len(marked)
     tried = {case[0] for case in FOLDERS + MANIFESTS + IDX} | {"no-data"}
     tried |= {"same-text", "uneven-pair", "text-across-parts"}  # in tests/oracles/test_text_check.py
+    tried |= set(marked)  # in test_check_marked.py
     # these need a file that a test running as root cannot make, or are tried with the images
     assert set(SEVERITIES) - tried == {"unreadable", "damaged", "directory"} - tried
 

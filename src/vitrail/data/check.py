@@ -6,15 +6,21 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from vitrail.data.checks import folders, idxs, manifests, texts
+from vitrail.data.checks import folders, idxs, manifests, objects, texts
 from vitrail.data.checks.faults import Fault, fault
-from vitrail.data.datasets import folder, idx, manifest, scenes
+from vitrail.data.datasets import coco, folder, idx, manifest, scenes, voc
 from vitrail.data.open import TEXTS, format_of, holds_texts, open_splits
 from vitrail.errors import DataError, ImageError, many
 
 __all__ = ["Fault", "check", "count_in_words"]
 
-CHECKS = {folder: folders.check, idx: idxs.check, manifest: manifests.check}
+CHECKS = {
+    folder: folders.check,
+    idx: idxs.check,
+    manifest: manifests.check,
+    coco: objects.check_coco,
+    voc: objects.check_voc,
+}
 ORDER = ("error", "warning", "note")
 
 

@@ -78,6 +78,11 @@ class PictureFiles:
         return fingerprint(self.paths[index])
 
 
+def class_ids_of(dataset: Dataset) -> tuple[int, ...]:
+    """By what numbers a data set calls its classes; their places where it has none."""
+    return getattr(dataset, "class_ids", tuple(range(len(dataset.classes))))
+
+
 @dataclass(frozen=True)
 class Subset:
     """Some samples of another data set, in the order of `indices`."""
@@ -100,6 +105,16 @@ class Subset:
     @property
     def channels(self) -> int:
         return self.whole.channels
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """By what numbers the whole data set calls its classes; their places where it has none."""
+        return class_ids_of(self.whole)
+
+    @property
+    def things(self) -> tuple[bool, ...]:
+        """Which classes are countable things, in panoptic data; all of them in any other."""
+        return getattr(self.whole, "things", (True,) * len(self.classes))
 
     def __len__(self) -> int:
         return len(self.indices)

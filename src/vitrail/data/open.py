@@ -1,8 +1,9 @@
 """From what a person typed after `--data` to data sets.
 
 A path is a folder of class folders, a table (.csv, .tsv, .jsonl), a folder of idx files, or `scenes:` for the
-generated world; or it leads to texts (`data.text`): sentence pairs, running text, tables of labelled texts, tagged
-words, questions. Each of these may come in parts; where there is no validation part, one is set aside.
+generated world; or pictures with marked objects, as COCO, Pascal VOC or YOLO write them; or it leads to texts
+(`data.text`): sentence pairs, running text, tables of labelled texts, tagged words, questions. Each of these may come
+in parts; where there is no validation part, one is set aside.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +12,20 @@ from types import ModuleType
 
 from vitrail.data.aside import choose_validation
 from vitrail.data.dataset import Dataset, Splits, Subset
-from vitrail.data.datasets import folder, idx, manifest, scenes
+from vitrail.data.datasets import coco, folder, idx, manifest, scenes, voc
 from vitrail.data.files import pictures_below, shown
 from vitrail.data.text import labelled, lines, pairs, questions, tagged
 from vitrail.data.text.dataset import Texts
 from vitrail.errors import DataError
 
+OBJECTS = (coco, voc)  # asked before all others: their folders hold pictures too
 PICTURES = (manifest, idx, folder)  # asked in this order; any folder that is nothing else is a folder of classes
 TEXTS = (pairs, questions, tagged, labelled, lines)  # asked in this order; any text file is running text at last
 KINDS = (
     "Give pictures: a folder of class folders, a .csv or .jsonl file, a folder of idx files, or scenes: for generated "
-    "ones; or texts: sentence pairs (train.de and train.en, or a table with a column for each language), a table with "
-    "the columns text and label, words with tags (.conll), questions (.json as in SQuAD v1.1), or running text (.txt)."
+    "ones; or pictures with marked objects, as in COCO (.json) or Pascal VOC (.xml); or texts: sentence pairs "
+    "(train.de and train.en, or a table with a column for each language), a table with the columns text and label, "
+    "words with tags (.conll), questions (.json as in SQuAD v1.1), or running text (.txt)."
 )
 
 
@@ -42,6 +45,10 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     place, _ = pairs.spelling(path)
     if not place.exists():
         raise DataError(f"There is no data set at {shown(place)}. {KINDS}")
+    if place == path:
+        for reader in OBJECTS:
+            if reader.recognises(path):
+                return reader, path
     illustrated = place.is_dir() and next(iter(pictures_below(place)), None)
     for reader in (*(() if illustrated else TEXTS), *PICTURES):
         if reader.recognises(path):

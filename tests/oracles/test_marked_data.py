@@ -1,0 +1,306 @@
+"""Pictures with marked objects, in the layouts that people have, with answers that are known by construction."""
+
+import json
+import pickle
+from contextlib import suppress
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from faster_coco_eval import mask as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vitrail.data.dataset import Dataset, class_ids_of
+from vitrail.data.datasets.marked import displayed_boxes, displayed_masks, without_masks
+from vitrail.data.datasets.outlines import OutlineError, Runs, filled, lengths, packed_runs
+from vitrail.data.images import TURNS
+from vitrail.data.open import open_dataset, open_splits, parts
+from vitrail.errors import DataError
+
+
+def save(path, seed=0, size=(40, 30), **options):
+    """A picture of noise, columns x rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def annotation(number, image=1, category=7, bbox=(4, 5, 10, 20), **more):
+    record = {"id": number, "image_id": image, "category_id": category, "bbox": list(bbox)}
+    return {**record, "area": bbox[2] * bbox[3], "iscrowd": 0, **more}
+
+
+def coco(**changes):
+    """Three pictures of 40 x 30, of which the last has no objects; categories out of order, with gaps."""
+    images = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 30} for n in (1, 2, 5)]
+    categories = [{"id": 7, "name": "cat"}, {"id": 3, "name": "bird"}, {"id": 90, "name": "dog"}]
+    annotations = [
+        annotation(11),
+        annotation(12, category=90, bbox=(0, 0, 40, 30)),
+        annotation(13, image=2, category=3),
+    ]
+    return {"images": images, "annotations": annotations, "categories": categories, **changes}
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def layout(root, annotations, pictures, content=None):
+    write(root / annotations, content or coco())
+    for number in (1, 2, 5):
+        save(root / pictures / f"{number}.png", seed=number)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "pictures"),
+    [
+        ("annotations/instances_{}2017.json", "{}2017"),
+        ("annotations/instances_{}2017.json", "images/{}2017"),
+        ("annotations/{}.json", "images/{}"),
+        ("{}/_annotations.coco.json", "{}"),
+        ("{}.json", "images"),
+        ("annotations/instances_{}.json", "images"),
+    ],
+)
+def test_every_layout_of_coco_is_found_with_its_parts(tmp_path, annotations, pictures):
+    for part in ("train", "val"):
+        layout(tmp_path, annotations.format(part), pictures.format(part))
+    assert parts(tmp_path) == ("train", "val")
+    splits = open_splits(tmp_path)
+    for data in splits[:2]:
+        assert isinstance(data, Dataset)
+        assert (data.task, data.classes, data.class_ids) == ("detect", ("bird", "cat", "dog"), (3, 7, 90))
+        assert data.labels() == [(1, 2), (0,), ()]
+        first, second, empty = (data[index] for index in range(3))
+        assert first.objects.boxes_xyxy.tolist() == [[4, 5, 14, 25], [0, 0, 40, 30]]
+        assert (first.number, second.number, empty.number) == (1, 2, 5)
+        assert (first.objects.ids, second.objects.labels.tolist()) == ((11, 12), [0])
+        assert first.objects.areas.tolist() == [200, 1200]
+        assert len(empty.objects) == 0
+        assert empty.objects.boxes_xyxy.shape == (0, 4)
+        assert empty.picture.size == (30, 40)
+    assert splits.notes == []
+
+
+@pytest.mark.parametrize(
+    ("annotations", "pictures", "named"),
+    [("annotations.json", "", ""), ("a.json", "pictures", "a.json"), ("labels/a.json", "", "labels/a.json")],
+)
+def test_one_file_is_one_piece_and_a_part_is_set_aside_that_has_every_class(tmp_path, annotations, pictures, named):
+    layout(tmp_path, annotations, pictures)
+    assert parts(tmp_path / named) == ()
+    assert len(open_dataset(tmp_path / named)) == 3
+    content = coco(images=[{"id": n, "file_name": f"{n}.png", "width": 40, "height": 30} for n in range(8)])
+    content["annotations"] = [annotation(n, image=n, category=(3, 7)[n % 2]) for n in range(8)]
+    write(tmp_path / annotations, content)
+    for number in range(8):
+        save(tmp_path / pictures / f"{number}.png", seed=number)
+    train, val, notes = open_splits(tmp_path / named)
+    assert {label for labels in val.labels() for label in labels} == {0, 1}
+    assert (class_ids_of(train), train.things) == ((3, 7, 90), (True,) * 3)
+    assert "set aside" in notes[0]
+
+
+def test_classes_of_a_model_number_the_objects_by_name(tmp_path):
+    layout(tmp_path, "a.json", "")
+    data = open_dataset(tmp_path / "a.json", classes=("dog", "emu", "bird", "cat"))
+    assert data.labels() == [(0, 3), (2,), ()]
+    assert data.class_ids == (90, -1, 3, 7)
+    with pytest.raises(DataError, match=r"not among the 2 expected: bird\. Expected: dog, cat"):
+        open_dataset(tmp_path / "a.json", classes=("dog", "cat"))
+
+
+def test_what_can_be_put_right_is_and_is_said(tmp_path):
+    annotations = [
+        annotation(1, bbox=(4, 5, 0, 20)),  # no area
+        annotation(2, bbox=(30, 20, 20, 20)),  # reaches beyond
+        annotation(3, bbox=(35.5, 0, 5, 30)),  # half a pixel beyond: rounding
+        annotation(3, iscrowd=1, bbox=(1, 1, 5, 5), segmentation={"size": [30, 40], "counts": [31, 4, 1165]}),
+        annotation(5, image=77),
+        {key: value for key, value in annotation(6).items() if key not in ("area", "iscrowd")},
+    ]
+    layout(tmp_path, "a.json", "", coco(annotations=annotations))
+    data = open_dataset(tmp_path / "a.json")
+    objects = data[0].objects
+    assert objects.boxes_xyxy.tolist() == [[30, 20, 40, 30], [35.5, 0, 40, 30], [1, 1, 6, 6], [4, 5, 14, 25]]
+    assert objects.crowd.tolist() == [False, False, True, False]
+    assert objects.ids == (2, 3, 7, 6)
+    assert objects.areas.tolist() == [400, 150, 25, 200]
+    assert objects.masks.sum((1, 2)).tolist() == [100, 120, 4, 200]  # a column of 4; boxes stand for the others
+    said = " ".join(data.notes)
+    for words in ("1 object without area is left out", "annotation 1", "cut at the edge", "given a new one",
+                  "not listed is left out", "1 of 6 objects say no area", "no iscrowd"):  # fmt: skip
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"annotations": [annotation(918, bbox=(1, 2, -3, 4))]}, "annotation 918: Its box is -3 wide"),
+        ({"annotations": [annotation(1, bbox=(100, 2, 3, 4))]}, "wholly outside"),
+        ({"annotations": [annotation(1, category=8)]}, "category_id is 8, which no category has"),
+        ({"annotations": [annotation(1) | {"bbox": [1, 2, "3", 4]}]}, "'3', which is no number"),
+        ({"categories": [{"id": 7, "name": "a"}, {"id": 7, "name": "b"}]}, "have this id"),
+        ({"annotations": [annotation(n, bbox=(20 + n, 12, 34 + n, 28)) for n in range(5)]}, "left, top, width, height"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_sentence(tmp_path, change, words):
+    layout(tmp_path, "a.json", "", coco(**change))
+    with pytest.raises(DataError, match=words):
+        open_dataset(tmp_path / "a.json")
+
+
+def test_a_picture_of_another_size_is_refused_when_it_is_read(tmp_path):
+    layout(tmp_path, "a.json", "")
+    save(tmp_path / "1.png", size=(80, 60))
+    with pytest.raises(DataError, match="is 80 x 60 pixels, and its objects are marked for 40 x 30"):
+        open_dataset(tmp_path / "a.json")[0]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_objects_of_a_turned_picture_are_where_one_sees_them(turn):
+    stored = np.zeros((6, 9), np.uint8)
+    stored[1:4, 2:7] = 1
+    seen = np.asarray(Image.fromarray(stored).transpose(TURNS[turn]))
+    down, across = np.nonzero(seen)
+    (box,) = displayed_boxes(np.array([[2, 1, 7, 4]]), seen.shape, turn)
+    assert box.tolist() == [across.min(), down.min(), across.max() + 1, down.max() + 1]
+    assert np.array_equal(displayed_masks(stored[None].astype(bool), turn)[0], seen.astype(bool))
+
+
+@pytest.mark.parametrize(("said", "box"), [((40, 30), [15, 4, 25, 14]), ((30, 40), [4, 5, 14, 15])])
+def test_boxes_for_the_stored_picture_are_turned_and_those_for_the_displayed_one_are_not(tmp_path, said, box):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "1.png", exif=exif)  # stored 40 x 30, seen 30 x 40
+    image = {"id": 1, "file_name": "1.png", "width": said[0], "height": said[1]}
+    outline = [[4, 5, 14, 5, 14, 15, 4, 15]]
+    write(
+        tmp_path / "a.json",
+        coco(images=[image], annotations=[annotation(1, bbox=(4, 5, 10, 10), segmentation=outline)]),
+    )
+    objects = open_dataset(tmp_path / "a.json")[0].objects
+    assert objects.boxes_xyxy.tolist() == [box]
+    left, top, right, bottom = box
+    assert objects.masks.shape == (1, 40, 30)
+    assert objects.masks[0, top:bottom, left:right].all()
+    assert objects.masks.sum() == 100
+
+
+def test_masks_are_those_that_coco_draws(tmp_path):
+    random = np.random.default_rng(0)
+    blob = np.asfortranarray(random.random((30, 40)) < 0.5, np.uint8)
+    packed = reference.encode(blob)
+    text = packed["counts"].decode()
+    spiky = [(random.random(14) * 30).round(2).tolist(), (random.random(8) * 30).round(2).tolist()]
+    given = [{"size": [30, 40], "counts": text}, spiky]
+    annotations = [annotation(n, segmentation=given[n], bbox=(0, 0, 40, 30)) for n in range(2)]
+    layout(tmp_path, "a.json", "", coco(annotations=annotations))
+    data = open_dataset(tmp_path / "a.json")
+    masks = data[0].objects.masks
+    assert np.array_equal(masks[0], blob)
+    drawn = reference.decode(reference.merge(reference.frPyObjects(spiky, 30, 40)))
+    assert np.array_equal(masks[1], drawn)
+    assert without_masks(data)[0].objects.masks is None
+    assert torch.equal(pickle.loads(pickle.dumps(data))[0].objects.masks, masks)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_runs_read_what_the_reference_has_packed_and_come_back(rows, columns, share, seed):
+    mask = np.random.default_rng(seed).random((rows, columns)) < share
+    text = reference.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+    assert np.array_equal(filled(Runs((rows, columns), text), (rows, columns)), mask)
+    runs = packed_runs(mask)
+    assert lengths(runs).tolist() == lengths(Runs((rows, columns), text)).tolist()
+    assert np.array_equal(filled(runs, (rows, columns)), mask)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=130), max_size=30))
+@settings(max_examples=300, deadline=None)
+def test_damaged_runs_are_an_outline_error_and_nothing_else(text):
+    with suppress(OutlineError):
+        assert lengths(Runs((5, 7), text)).sum() == 35
+
+
+def voc_page(*objects, size=(40, 30), filename="1.png"):
+    def thing(name, box, difficult=0):
+        corners = "".join(
+            f"<{key}>{side}</{key}>" for key, side in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        )
+        return f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>{corners}</bndbox></object>"
+
+    sides = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    return f"<annotation><filename>{filename}</filename>{sides}{''.join(thing(*one) for one in objects)}</annotation>"
+
+
+def test_voc_counts_from_one_and_what_is_difficult_does_not_count(tmp_path):
+    for name, part in zip("abcd", ("train", "train", "val", "test"), strict=True):
+        save(tmp_path / f"JPEGImages/{name}.jpg", seed=ord(name))
+        things = [("dog", (1, 1, 40, 30)), ("cat", (5, 6, 14, 25), 1), ("cat", (9, 9, 9, 12))]
+        write(tmp_path / f"Annotations/{name}.xml", voc_page(*things, filename=f"{name}.jpg"))
+        with open(tmp_path / "list", "a") as file:
+            file.write(f"{part} {name}\n")
+    lines = [line.split() for line in (tmp_path / "list").read_text().splitlines()]
+    for part in ("train", "val", "test"):
+        write(tmp_path / f"ImageSets/Main/{part}.txt", "".join(f"{name}\n" for kind, name in lines if kind == part))
+    assert parts(tmp_path) == ("train", "val", "test")
+    train, val, notes = open_splits(tmp_path)
+    assert (len(train), len(val), train.classes, train.class_ids) == (2, 1, ("cat", "dog"), (0, 1))
+    objects = train[1].objects
+    assert objects.boxes_xyxy.tolist() == [[0, 0, 40, 30], [4, 5, 14, 25]]
+    assert (objects.crowd.tolist(), objects.areas.tolist()) == ([False, True], [1200, 200])
+    assert train[1].number == "b"
+    assert any("2 objects marked difficult are neither learned nor judged" in note for note in notes)
+    assert any("2 objects without area are left out" in note for note in notes)
+
+
+def test_voc_is_read_from_folders_of_parts_and_pictures_without_a_page_have_no_objects(tmp_path):
+    for part in ("train", "valid"):
+        for name in "xyz":
+            save(tmp_path / part / f"{name}.png", seed=ord(name) + len(part))
+        write(tmp_path / part / "x.xml", voc_page(("cat", (0, 3, 10, 12)), filename="x.png"))
+    train, val, notes = open_splits(tmp_path)
+    assert [len(train), len(val)] == [3, 3]
+    assert train[0].objects.boxes_xyxy.tolist() == [[0, 2, 10, 12]]
+    assert train.labels() == [(0,), (), ()]
+    assert any("1 box begins at 0" in note for note in notes)
+
+
+def test_bccd_has_the_boxes_that_its_page_counts(shared):
+    train, val, notes = open_splits(shared / "data/detection/bccd_voc")
+    assert (len(train), len(val), train.classes) == (205, 87, ("Platelets", "RBC", "WBC"))
+    counts = sum(np.bincount(data.marks.labels, minlength=3) for data in (train, val))
+    assert counts.sum() == 3943 - 2
+    assert sum("without area is left out" in note for note in notes) == 2
+    assert all("Image_00343" in note or "Image_00338" in note for note in notes)
+
+
+def test_objects_of_coco_are_those_that_its_own_tools_read(shared):
+    file = shared / "data/pose/coco_keypoints_mini/annotations/instances_train2017.json"
+    data, content = open_dataset(file), json.loads(file.read_text())
+    assert len(content["annotations"]) == 351 == len(data.marks.owners)
+    theirs = {one["id"]: one for one in content["annotations"]}
+    sizes = {one["id"]: (one["height"], one["width"]) for one in content["images"]}
+    seen = 0
+    for sample in (data[index] for index in range(len(data))):
+        for number, box, label, crowd, mask in zip(
+            sample.objects.ids, sample.objects.boxes_xyxy, sample.objects.labels, sample.objects.crowd,
+            sample.objects.masks, strict=True,
+        ):  # fmt: skip
+            one = theirs[number]
+            left, top, width, height = one["bbox"]
+            assert box.tolist() == pytest.approx([left, top, left + width, top + height], abs=1e-3)
+            assert data.class_ids[label] == one["category_id"]
+            assert bool(crowd) == one["iscrowd"]
+            runs = reference.frPyObjects(one["segmentation"], *sizes[sample.number])
+            drawn = reference.decode(reference.merge(runs) if isinstance(runs, list) else runs)
+            assert np.array_equal(mask, drawn.squeeze())
+            seen += 1
+    assert seen == 351
+    assert all(first <= second for first, second in pairwise(data.marks.owners))
