@@ -1,0 +1,68 @@
+"""Boxes drawn on pictures: where they are, in which colour, and readable at any size."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitrail.explain.boxes import colour_of, draw_objects, ink_on, letter_height, place_for, shared
+
+
+def test_a_box_is_drawn_where_it_is_and_the_picture_stays_as_it_was():
+    image = Image.new("RGB", (600, 500), (0, 0, 0))
+    red = (250, 10, 10)
+    drawn = draw_objects(image, torch.tensor([[100.0, 200, 300, 400]]), [""], [red])
+    assert drawn.size == image.size
+    assert image.getextrema() == ((0, 0),) * 3
+    down, across = np.nonzero((np.asarray(drawn) == red).all(-1))
+    assert (across.min(), down.min(), across.max(), down.max()) == (100, 200, 299, 399)
+    assert drawn.getpixel((200, 300)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 96), (640, 480), (3000, 200), (4000, 3000)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_pictures_of_any_size_and_kind_can_be_drawn_on(size, mode):
+    boxes = torch.tensor([[0.0, 0, *size], [0.2, 0.1, 0.9, 0.8]])
+    masks = torch.zeros(2, size[1], size[0], dtype=torch.bool)
+    masks[0, : size[1] // 2 + 1] = True
+    drawn = draw_objects(Image.new(mode, size), boxes, ["whole picture", "日 é"], masks=masks, scores=[0.5, 1.0])
+    assert max(drawn.size) == max(480, *size)
+    assert drawn.mode == "RGB"
+    assert letter_height(drawn.size) >= 11
+
+
+def test_without_objects_nothing_is_drawn():
+    image = Image.effect_noise((500, 400), 60).convert("RGB")
+    assert np.array_equal(draw_objects(image, torch.zeros(0, 4), []), image)
+
+
+def test_a_mask_tints_its_pixels_and_no_others():
+    image = Image.new("RGB", (500, 480), (100, 100, 100))
+    mask = torch.zeros(1, 480, 500, dtype=torch.bool)
+    mask[0, 100:200, 150:350] = True
+    drawn = np.asarray(draw_objects(image, torch.zeros(1, 4) + 499, [""], [(0, 200, 0)], masks=mask))
+    assert drawn[150, 250].tolist() == [55, 145, 55]
+    assert drawn[100, 200].tolist() == [0, 200, 0]
+    assert drawn[300, 250].tolist() == [100, 100, 100]
+
+
+def test_labels_stay_in_the_picture_and_avoid_each_other():
+    box = (200.0, 0.0, 300.0, 90.0)
+    first = place_for(box, 80, 14, (320, 240), [])
+    second = place_for(box, 80, 14, (320, 240), [first])
+    for left, top, right, bottom in (first, second):
+        assert 0 <= left < right <= 320
+        assert 0 <= top < bottom <= 240
+    assert shared(first, second) == 0
+
+
+def test_a_hundred_classes_have_colours_that_can_be_told_apart_and_written_on():
+    colours = [colour_of(number) for number in range(100)]
+    assert len(set(colours)) == 100
+    for before, after in pairwise(colours):
+        assert np.abs(np.subtract(before, after)).max() > 60
+    light = [0.299 * red + 0.587 * green + 0.114 * blue for red, green, blue in colours]
+    assert {ink_on(colour) for colour in colours} == {(0, 0, 0), (255, 255, 255)}
+    assert all((ink_on(colour) == (0, 0, 0)) == (level > 140) for colour, level in zip(colours, light, strict=True))
