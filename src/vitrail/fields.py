@@ -1,5 +1,6 @@
 """Checking that the values of a configuration are what its fields say, with a sentence when they are not."""
 
+import dataclasses
 import types
 from dataclasses import fields
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -57,6 +58,12 @@ def fits(value: Any, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, types.NoneType if kind is None else kind)
+
+
+def part_types(kind: Any) -> list[type]:
+    """The dataclasses in a type such as `Mixing | None` or `Pictures | Texts`."""
+    options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return [one for one in options if isinstance(one, type) and dataclasses.is_dataclass(one)]
 
 
 def describe(kind: Any) -> str:

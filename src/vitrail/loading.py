@@ -23,9 +23,9 @@ from vitrail.weights import folders, hub, nearby
 from vitrail.weights.bare import read_file
 from vitrail.weights.card import Card
 from vitrail.weights.cards import Checkpoint, default_checkpoint
-from vitrail.weights.configs import checked
+from vitrail.weights.configs import checked, differences
 from vitrail.weights.files import check_finite, read_json, write_folder
-from vitrail.weights.formats import Loaded, values_of, variant_name
+from vitrail.weights.formats import Loaded, variant_name
 from vitrail.weights.keymap import some
 
 Announce = Callable[[str], None]
@@ -67,7 +67,7 @@ def change_config(family: Family, config: Any, changes: dict[str, Any]) -> Any:
     Raises:
         ConfigError: no such field, or a value it cannot have.
     """
-    return family.change(config, checked(family.config, changes))
+    return family.change(config, checked(family.config, changes, config))
 
 
 def with_card(model: Any, card: Card) -> nn.Module:
@@ -278,13 +278,16 @@ def check_left(left: Sequence[str], tensors: dict[str, Tensor], free: Sequence[s
         )
 
 
-def changed_answers(family: Family, old: Any, new: Any) -> list[str]:
-    """A sentence for each field that makes the same weights answer otherwise."""
-    before, after = values_of(old), values_of(new)
+def changed_answers(old: Any, new: Any) -> list[str]:
+    """A sentence for each field that makes the same weights answer otherwise.
+
+    A configuration within another is one of a family of its own, which says what changes no answer.
+    """
+    free = {family.config: (*family.flexible, *family.training) for family in all_families()}
     return [
-        f"{name} was {before[name]!r}, is {after[name]!r}: the answers change."
-        for name in before
-        if before[name] != after[name] and name not in (*family.flexible, *family.training)
+        f"{one.path} was {one.before!r}, is {one.after!r}: the answers change."
+        for one in differences(old, new)
+        if one.name not in free.get(one.kind, ())
     ]
 
 
@@ -314,7 +317,7 @@ def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Anno
     fresh = [name for name in expected if name not in kept]
     left = [name for name in tensors if name not in expected]
     check_left(left, tensors, may_go, loaded.source)
-    for note in (*changed_answers(family, loaded.config, target), *notes):
+    for note in (*changed_answers(loaded.config, target), *notes):
         announce(note)
     if fresh or left:
         announce(

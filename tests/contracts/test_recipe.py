@@ -15,7 +15,7 @@ from vitrail.data.mixing import Mixing
 from vitrail.data.open import open_splits
 from vitrail.data.transforms import Augment
 from vitrail.errors import ConfigError
-from vitrail.fields import typed
+from vitrail.fields import part_types, typed
 from vitrail.recipes.vit import classify
 from vitrail.tasks.distill import Distil
 from vitrail.tasks.tag import Tag
@@ -23,7 +23,7 @@ from vitrail.tasks.task import Task
 from vitrail.tasks.translate import Translate
 from vitrail.tasks.translate_parallel import TranslateParallel
 from vitrail.train.recipe import ModelChoice, Recipe
-from vitrail.train.recipe_text import part_types, recipe_from_json, recipe_to_json, set_path
+from vitrail.train.recipe_text import recipe_from_json, recipe_to_json, set_path
 from vitrail.train.schedules import InverseSquareRoot
 
 GUIDE = (Path(__file__).parents[2] / "docs/guides/training.md").read_text()

@@ -120,8 +120,19 @@ def uses(found: "Description") -> Iterator[tuple[str, str]]:
     if labels := found.card.labels:
         more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
         yield "labels", ", ".join(labels[:8]) + more
-    parts = dataclasses.asdict(found.config).items()
-    yield "configuration", ", ".join(f"{name}={value}" for name, value in parts if value)  # what is there
+    yield "configuration", configuration(found.config)
+
+
+def configuration(config: object) -> str:
+    """What is there; of a configuration within, its family and its fields."""
+    parts = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return ", ".join(
+        f"{name}={getattr(value, 'family', '')}({configuration(value)})"
+        if dataclasses.is_dataclass(value)
+        else f"{name}={value}"
+        for name, value in parts.items()
+        if value
+    )
 
 
 def tokens(count: int, grid: tuple[int, int]) -> str:

@@ -6,27 +6,28 @@ from typing import Any
 
 from vitrail.errors import ConfigError, UsageError
 from vitrail.train.recipe_text import readings
-
-PREPARED = "preprocessing."
+from vitrail.weights.configs import merged
 
 
 def changes(assignments: Sequence[str]) -> dict[str, Any]:
     """Fields of a model's configuration and their values: `{"image": 384}` for `image=384`.
 
-    Those of its preprocessing have its name in front: `{"preprocessing": {"resize": 248}}` for
+    Those of what it holds, and of its preprocessing, have its name in front: `{"preprocessing": {"resize": 248}}` for
     `preprocessing.resize=248`.
 
     Raises:
         UsageError: it has no equals sign.
     """
+    found: dict[str, Any] = {}
     for assignment in assignments:
         if "=" not in assignment:
             raise UsageError(f"--set {assignment}: there is no value. Write --set {assignment}=VALUE.")
-    pairs = (assignment.split("=", 1) for assignment in assignments)
-    given = {name: next(readings(text)) for name, text in pairs}
-    prepared = {name: given.pop(name) for name in [*given] if name.startswith(PREPARED)}
-    told = {name.removeprefix(PREPARED): value for name, value in prepared.items()}
-    return given | ({"preprocessing": told} if told else {})
+        path, text = assignment.split("=", 1)
+        value = next(readings(text))
+        for name in reversed(path.split(".")):
+            value = {name: value}
+        found = merged(found, value)
+    return found
 
 
 def refuse_taken(out: Path) -> None:

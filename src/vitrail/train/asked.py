@@ -45,6 +45,11 @@ class Asked:
         return with_assignments(recipe, self.set)
 
 
+def decides_little(assignment: str) -> tuple[bool, bool]:
+    """Sorts what makes room for others before them, and what says which fields there are."""
+    return not assignment.endswith("=none"), ".family=" not in assignment
+
+
 def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     """The recipe with what was said after `--set`.
 
@@ -53,7 +58,7 @@ def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
         ConfigError: there is no such field, or its value is of another kind.
     """
     of_task: dict[str, str] = {}  # which are taken together: in any order they say what the task is
-    for assignment in sorted(assignments, key=lambda one: not one.endswith("=none")):  # before what it makes room for
+    for assignment in sorted(assignments, key=decides_little):
         path, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set {assignment} has no '='. Type --set optimiser.rate=1e-4, for example.")

@@ -1,7 +1,7 @@
 """From a recipe, or from what a checkpoint tells, to a network."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from vitrail.errors import ConfigError, unknown
 from vitrail.loading import change_config, create_model, family_of, from_pretrained
 from vitrail.train.optim import freeze, freeze_all_but, train_mode
 from vitrail.train.recipe import ModelChoice, Recipe
-from vitrail.train.recipe_text import build_part, plain
 from vitrail.train.sameness import seed_of
 from vitrail.weights.card import Card
+from vitrail.weights.configs import build, differences, written
 
 
 def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn.Module:
@@ -50,10 +50,12 @@ def say_differences(model: Any, choice: ModelChoice, say: Callable[[str], None])
     if type(published) is not type(model.config):
         say(f"{choice.init} is not of the family of {choice.name}; it is taken as it is.")
         return
+    asked = change_config(catalog.family_of_model(choice.name), published, dict(choice.changes))
+    changed = {one.path for one in differences(published, asked)}
     differing = [
-        f"{field.name} is {getattr(model.config, field.name)} ({getattr(published, field.name)})"
-        for field in fields(published)
-        if field.name not in choice.changes and getattr(model.config, field.name) != getattr(published, field.name)
+        f"{one.path} is {one.after} ({one.before})"
+        for one in differences(published, model.config)
+        if one.path.split(".")[0] not in choice.changes and one.path not in changed
     ]
     if differing:
         say(f"{choice.init} is not {choice.name} as published: {', '.join(differing)}. It is taken as it is.")
@@ -80,16 +82,16 @@ def in_words(choice: ModelChoice) -> str:
         changes = [f"{name} {value}" for name, value in choice.changes.items() if name not in unsaid]
         return f"{choice.name}, weights from {choice.init}" + (f"; with {', '.join(changes)}" if changes else "")
     published = family.variants[choice.name]
-    config = family.change(published, choice.changes)
+    config = change_config(family, published, dict(choice.changes))
     parts = [choice.name, "fresh weights" if choice.init is None else "published weights"]
     if (size := getattr(config, "size", None)) is not None:
         patch = getattr(config, "patch_size", None)
         parts.insert(1, f"{size[0]} x {size[1]} pixels" + (f" in patches of {side(patch)}" if patch else ""))
         unsaid |= {"image", "patch"}
     others = [
-        f"{field.name} {getattr(config, field.name)} ({getattr(published, field.name) or 'none'})"
-        for field in fields(published)
-        if field.name not in unsaid and getattr(config, field.name) != getattr(published, field.name)
+        f"{one.path} {one.after} ({one.before or 'none'})"
+        for one in differences(published, config)
+        if one.path not in unsaid
     ]
     return ", ".join(parts) + (f"; other than published: {', '.join(others)}" if others else "")
 
@@ -102,14 +104,14 @@ def card_of(model: Any) -> Card:
 def rebuild_model(told: Mapping[str, Any]) -> nn.Module:
     """The network that a checkpoint is for, with weights still to come."""
     family = catalog.load(catalog.FAMILIES[told["family"]])
-    model = family.build(build_part(family.config, told["config"], "the model's configuration"))
+    model = family.build(build(family.config, told["config"], "the model's configuration"))
     model.card = Card.from_json(told["card"])
     return model
 
 
 def tell_model(model: nn.Module) -> dict[str, Any]:
     """What `rebuild_model` needs."""
-    return {"family": family_of(model).name, "config": plain(model.config), "card": card_of(model).to_json()}
+    return {"family": family_of(model).name, "config": written(model.config), "card": card_of(model).to_json()}
 
 
 def prepare(model: nn.Module, recipe: Recipe) -> None:

@@ -3,22 +3,24 @@
 import dataclasses
 import json
 import re
-import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from vitrail import catalog
 from vitrail.errors import ConfigError, unknown
-from vitrail.fields import check_fields, describe, fits
+from vitrail.fields import check_fields, describe, fits, part_types
 from vitrail.tasks.task import Task
 from vitrail.train.recipe import ModelChoice, Recipe
+from vitrail.weights.configs import FAMILY, choose, written_part
 
 WORDS = {"none": None, "true": True, "false": False}
 
 
 def plain(value: Any) -> Any:
     """A recipe, or a part of one, as JSON has it. Fields that do not count in comparisons are left out."""
+    if hasattr(value, FAMILY):  # a model's configuration, among the changes of a `ModelChoice`
+        return plain(written_part(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         values = {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value) if one.compare}
         return {"name": value.name, **values} if isinstance(value, Task) else values
@@ -27,12 +29,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     return value
-
-
-def part_types(kind: Any) -> list[type]:
-    """The dataclasses in a type such as `Mixing | None` or `Pictures | Texts`."""
-    options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    return [one for one in options if isinstance(one, type) and dataclasses.is_dataclass(one)]
 
 
 def part_type(kind: Any, names: Iterable[str] = ()) -> type | None:
@@ -142,9 +138,9 @@ def set_in(part: Any, names: list[str], text: str, path: str) -> Any:
     kinds = get_type_hints(type(part))
     known = [one.name for one in dataclasses.fields(part) if one.compare]
     if isinstance(part, ModelChoice) and name not in known:
-        return replace(part, changes={**part.changes, name: config_value(part.name, name, text, path)})
+        return replace(part, changes=with_config_value(part, names, text, path))
     if name not in known:
-        elsewhere = [f"{one}.{name}" for one in known if has_field(part, one, name)]
+        elsewhere = [".".join([one, *names]) for one in known if has_field(part, one, name)]
         hint = f" Did you mean --set {elsewhere[0]}={text}?" if elsewhere else ""
         raise ConfigError(f"--set {path}: {unknown('field', name, known)}{hint}")
     if rest:
@@ -174,16 +170,54 @@ def has_field(part: Any, below: str, name: str) -> bool:
     return dataclasses.is_dataclass(inner) and name in settable(type(inner))
 
 
-def config_value(model: str, name: str, text: str, path: str) -> Any:
-    """A value for a field of a model's configuration."""
-    if model not in catalog.MODELS:
-        raise ConfigError(unknown("model", model, catalog.MODELS))
-    family = catalog.family_of_model(model)
-    kinds = get_type_hints(family.config)
+def with_config_value(choice: ModelChoice, names: list[str], text: str, path: str) -> dict[str, Any]:
+    """The changes of a model's configuration with one more; one of a configuration within it stands in an object.
+
+    Raises:
+        ConfigError: there is no such field, or the value is of another kind.
+    """
+    if choice.name not in catalog.MODELS:
+        raise ConfigError(unknown("model", choice.name, catalog.MODELS))
+    family = catalog.family_of_model(choice.name)
+    first, *_ = names
     known = [one.name for one in dataclasses.fields(family.config)]
+    if first not in known:
+        raise ConfigError(f"--set {path}: {unknown('field', first, ['name', 'init', *known])}")
+    return put(family.config, family.variants[choice.name], choice.changes, names, text, path)
+
+
+def put(kind: type, now: Any, changes: Mapping[str, Any], names: list[str], text: str, path: str) -> dict[str, Any]:
+    """The changes of a configuration with one more.
+
+    Args:
+        kind: of the configuration.
+        now: the configuration without any changes, if there is one.
+        changes: those that there are already.
+        names: the way to the field.
+        text: as it was typed.
+        path: what was typed before the equals sign, for errors.
+    """
+    name, *rest = names
+    kinds, known = get_type_hints(kind), [one.name for one in dataclasses.fields(kind)]
     if name not in known:
-        raise ConfigError(f"--set {path}: {unknown('field', name, ['name', 'init', *known])}")
-    return parse(kinds[name], text, path)
+        raise ConfigError(f"--set {path}: {unknown('field', name, known)}")
+    parts = part_types(kinds[name])
+    if not rest and parts and text.lower() not in WORDS:
+        inside = [one.name for one in dataclasses.fields(parts[0])]
+        raise ConfigError(
+            f"--set {path}={text}: {name} has fields of its own. Type --set {path}.{inside[0]}=VALUE, for example."
+        )
+    if not rest:
+        return {**changes, name: parse(kinds[name], text, path)}
+    if not parts:
+        raise ConfigError(f"--set {path}: {name} has no fields of its own. Type {path.rsplit('.', 1)[0]}=VALUE.")
+    below, present = changes.get(name), getattr(now, name, None)
+    below = below if isinstance(below, Mapping) else {}
+    if rest == [FAMILY]:
+        choose(kinds[name], {FAMILY: text}, present, path.rpartition(".")[0])
+        return {**changes, name: {**below, FAMILY: text}}
+    part = choose(kinds[name], below, present, path.rpartition(".")[0])
+    return {**changes, name: put(part, present if type(present) is part else None, below, rest, text, path)}
 
 
 def kind_of_task(task: Task, name: str | None, wanted: Mapping[str, str]) -> type:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vitrail.errors import CheckpointError, ConfigError, unknown
 from vitrail.weights.card import Card
-from vitrail.weights.configs import checked
+from vitrail.weights.configs import checked, disagreements, merged
 from vitrail.weights.files import read_tensors, unprefixed
 from vitrail.weights.formats import Family, Format, Loaded, assumed, shapes_of, tell, translate, values_of, variant_name
 
@@ -90,6 +90,8 @@ def check_named(family: Family, model: str, named: Mapping[str, Any], told: Mapp
         CheckpointError: names the field, and what to add.
     """
     for name, value in named.items():
+        if isinstance(value, Mapping):
+            continue  # of a configuration within this one; what contradicts it does not fit later
         if told.get(name, value) != value and name not in family.flexible:
             raise CheckpointError(f"{name}={value!r} was given, and the shapes in {path} say {name}={told[name]!r}.")
     for name, anchor in family.untold.items():
@@ -122,18 +124,20 @@ def read_file(
     """
     foreign = unprefixed(read_tensors(path))
     family = identify(path, library, model, list(families), foreign)
-    named = checked(family.config, named)
     published = family.variants[model]
+    right = checked(family.config, named, published)
+    named = {name: value if isinstance(value, Mapping) else right[name] for name, value in named.items()}
     formats = [one for one in family.formats if one.library == library]
     format = min(formats, key=lambda one: (*one.keymap.unread(foreign), len(one.misfits(published))))
     tensors, notes = translate(format, foreign, str(path))
 
-    guess = {**values_of(published), **format.defaults, **named}
-    told = tell(family, tensors, guess, str(path)) | format.infer(shapes_of(foreign))
+    guess = {**values_of(published), **format.defaults, **right}
+    told = merged(tell(family, tensors, guess, str(path)), format.infer(shapes_of(foreign)))
     check_named(family, str(model), named, told, path)
-    config = family.change(published, {**format.defaults, **named, **told})
+    wanted = merged({**format.defaults, **named}, told)
+    config = family.change(published, checked(family.config, wanted, published))
 
-    other = [f"{name}={told[name]!r}" for name in told if told[name] != getattr(published, name)]
+    other = [f"{one.path}={one.after!r}" for one in disagreements(published, told)]
     if other:
         notes.append(f"Other than in {model}, the shapes in {path.name} tell: {', '.join(other)}.")
     untold = [name for name in family.assumed if name not in {**format.defaults, **named, **told}]

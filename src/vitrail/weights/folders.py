@@ -15,7 +15,7 @@ from vitrail.tokenizing import TextPreprocessing, find_tokenizer
 from vitrail.tokenizing.reading import read_text
 from vitrail.weights import preprocessors, tokenizers
 from vitrail.weights.card import Card
-from vitrail.weights.configs import build
+from vitrail.weights.configs import build, written
 from vitrail.weights.files import read_json, read_shards, read_tensors, sha256, write_json, write_safetensors
 from vitrail.weights.formats import (
     Family,
@@ -102,7 +102,7 @@ def read_vitrail(folder: Path, config: Mapping[str, Any], families: Iterable[Fam
 def write_vitrail(folder: Path, family: Family, config: Any, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Our own folder: configuration, card, weights, the tokenizer of a text model, and the SHA-256 of each."""
     described = {"format": "vitrail", "family": family.name, "variant": variant_name(family, config)}
-    write_json(folder / "config.json", described | {"config": values_of(config)})
+    write_json(folder / "config.json", described | {"config": written(config)})
     told, files = card.to_json(), (*OURS,)
     if tokenizer := told["preprocessing"].pop("tokenizer", ""):
         (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")

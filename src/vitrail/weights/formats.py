@@ -13,6 +13,7 @@ from vitrail.errors import CheckpointError
 from vitrail.preprocessing import Preprocessing
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.weights.card import Card
+from vitrail.weights.configs import disagreements
 from vitrail.weights.keymap import some
 
 Family = Any  # a models.family.Family, and
@@ -86,11 +87,8 @@ def check_told(family: Family, config: Any, tensors: Mapping[str, Tensor], where
     Raises:
         CheckpointError: names the fields, and both values.
     """
-    wrong = [
-        f"{name}={getattr(config, name)!r}, and the weights have {value!r}"
-        for name, value in tell(family, tensors, values_of(config), where).items()
-        if getattr(config, name) != value
-    ]
+    told = tell(family, tensors, values_of(config), where)
+    wrong = [f"{one.path}={one.before!r}, and the weights have {one.after!r}" for one in disagreements(config, told)]
     if wrong:
         raise CheckpointError(f"{where} is not the model that config.json describes: it says {'; '.join(wrong)}.")
 
