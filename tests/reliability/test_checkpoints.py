@@ -170,7 +170,7 @@ def test_foreign_configs_are_read_for_the_fields_we_know_alone(folders, change):
         ("transformers", {"hidden_size": -16}, "dim"),
         ("transformers", {"id2label": {"0": "a"}}, "classes=1, and the weights have 3"),
         ("transformers", {"patch_size": {"height": 8}}, "patch"),
-        ("timm", {"architecture": "densenet121"}, "resnet50"),
+        ("timm", {"architecture": "densenet121"}, "densenet121"),
         ("timm", {"architecture": None}, "None"),
         ("timm", {"model_args": {"block_fn": "os.system"}}, "block_fn='os.system'"),
         ("timm", {"model_args": {"qk_norm": True}}, "qk_norm=True is not supported"),
