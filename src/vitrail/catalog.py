@@ -104,11 +104,13 @@ TASKS: dict[str, Entry] = {
     "masked-lm": Entry("vitrail.tasks.language:MaskedLanguage", "Guess the hidden words of a text."),
     "tag": Entry("vitrail.tasks.tag:Tag", "Say of each word of a sentence what it is."),
     "answer": Entry("vitrail.tasks.answer:AnswerQuestions", "Find the words of a text that answer a question."),
+    "detect": Entry("vitrail.tasks.detect:Detect", "Find the objects in a picture, each with its class and its box."),
     "classify": Entry("vitrail.tasks.classify:Classify", "Say which class, or which classes, a picture belongs to."),
     "distil": Entry("vitrail.tasks.distill:Distil", "Classify, and listen to a teacher that already can."),
 }
 
 RECIPES: dict[str, Entry] = {
+    "detect": Entry("vitrail.recipes.detection:detect", "A detector on any pictures with marked objects."),
     "classify": Entry("vitrail.recipes.vit:classify", "Any classifier on any labelled pictures, fresh or fine-tuned."),
     "demo": Entry("vitrail.recipes.demo:demo", "A small ViT on generated scenes, in minutes on a processor."),
     "transformer-small-translation": Entry("vitrail.recipes.text:translation", "A small Transformer that translates."),

@@ -17,7 +17,7 @@ from vitrail.core.init import Undrawn
 from vitrail.core.memory import physical_memory
 from vitrail.errors import CheckpointError, ConfigError, unknown
 from vitrail.models.family import Family
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.weights import folders, hub, nearby
 from vitrail.weights.bare import read_file
@@ -380,8 +380,18 @@ def adapt_pictures(prepared: Preprocessing, old: Any, new: Any, changes: Mapping
     return prepared
 
 
+def adapt_detection(prepared: Fitted, old: Any, new: Any, changes: Mapping[str, Any]) -> Fitted:
+    """How pictures are prepared for a detector, which reads any size, with some fields as a person says.
+
+    Raises:
+        ConfigError: there is no such field.
+    """
+    return replace(prepared.for_channels(getattr(new, "channels", prepared.channels)), **checked(Fitted, changes))
+
+
 ADAPT: dict[type, Callable[[Any, Any, Any, Mapping[str, Any]], Any]] = {
     Preprocessing: adapt_pictures,
+    Fitted: adapt_detection,
     TextPreprocessing: adapt_text,
 }
 
@@ -400,7 +410,7 @@ def adapt_card(family: Family, card: Card, old: Any, new: Any, preprocessing: An
     """
     if answers_otherwise(family, old, new):
         task = family.card(new).get("task", card.task)
-        card = replace(card, labels=(), scores={}, task=task)
+        card = replace(card, labels=(), class_ids=(), scores={}, task=task)
     if preprocessing is not None and not isinstance(preprocessing, Mapping):
         return replace(card, preprocessing=preprocessing)
     adapted = ADAPT[family.reads](card.preprocessing, old, new, preprocessing or {})
@@ -435,7 +445,7 @@ def from_pretrained(
     missing: Sequence[str] | str = (),
     announce: Announce = say,
     dtype: torch.dtype | None = None,
-    preprocessing: Preprocessing | TextPreprocessing | Mapping[str, Any] | None = None,
+    preprocessing: PicturePreprocessing | TextPreprocessing | Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> nn.Module:
     """A model with trained weights, in evaluation mode, with its `.config` and `.card`.

@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -29,9 +28,11 @@ from vitrail.explain.attention import Head, Look, Point, look
 from vitrail.explain.evidence import Evidence, evidence, find_class
 from vitrail.explain.faithfulness import Pointing, as_read, pointing
 from vitrail.explain.recording import Layers
+from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained, say
 from vitrail.pixels import MODES, channels_first
 from vitrail.predict_texts import TextPredictor
+from vitrail.preprocessing import Prepared
 from vitrail.samples import Picture
 from vitrail.tasks.task import Task
 from vitrail.tokenizing import TextPreprocessing
@@ -155,7 +156,8 @@ class Predictor:
             raise ConfigError(unknown("task", self.card.task, catalog.TASKS))
         task = catalog.load(catalog.TASKS[self.card.task])
         asked = {field.name for field in fields(task)}  # of a task, what a card can tell
-        told: dict[str, Any] = {"multi_label": self.card.multi_label} if "multi_label" in asked else {}
+        told = {"multi_label": self.card.multi_label, "class_ids": self.card.class_ids, **self.card.answering}
+        told = {name: value for name, value in told.items() if name in asked}
         if "classes" in asked:
             told["classes"] = classes_of(self.model)
         return task(**told)
@@ -283,23 +285,38 @@ class Predictor:
         """What `ask` says of each picture, a batch at a time; the pictures of a batch are decoded side by side."""
         if batch < 1:
             raise ConfigError(f"batch={batch} must be at least 1.")
-        like = next(self.model.parameters())
+        like, preprocessing = next(self.model.parameters()), self.card.preprocessing
         with ThreadPoolExecutor(READERS) as readers:
-            for group in in_groups(pictures(images), batch):
+            for group in in_groups(pictures(images), min(batch, getattr(preprocessing, "at_once", batch))):
                 prepared = list(readers.map(lambda picture: self.prepare(picture, on_error), group))
-                pixels = [one for one in prepared if isinstance(one, Tensor)]
+                pixels = [one.pixels for one in prepared if isinstance(one, Prepared)]
                 with torch.inference_mode(), self.speed():
-                    results = iter(ask(torch.stack(pixels).to(like)) if pixels else ())
-                yield from [next(results) if isinstance(one, Tensor) else one for one in prepared]
+                    results = iter(ask(preprocessing.together(pixels).to(like.device, like.dtype)) if pixels else ())
+                for one in prepared:
+                    yield in_pixels(next(results), one) if isinstance(one, Prepared) else one
 
-    def prepare(self, picture: Shown, on_error: OnError) -> Float[Tensor, "channels rows columns"] | ImageError:
-        """The pixels that the model reads, or why there are none."""
+    def prepare(self, picture: Shown, on_error: OnError) -> Prepared | ImageError:
+        """What the model reads, or why there is nothing."""
         try:
-            return self.card.preprocessing(picture).pixels
+            return self.card.preprocessing(picture)
         except ImageError as error:
             if on_error == "raise":
                 raise
             return error
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A result with places in it, in parts of what the model reads."""
+
+    def placed(self, placement: Placement) -> Any:
+        """The same in pixels of the file."""
+        ...
+
+
+def in_pixels(result: Any, prepared: Prepared) -> Any:
+    """A result with its places, if it has any, in pixels of the file as displayed."""
+    return result.placed(prepared.placement) if isinstance(result, Placed) else result
 
 
 def one_picture(image: Images) -> Shown:

@@ -1,6 +1,9 @@
 """Where a model can run."""
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from vitrail.errors import ConfigError, unknown
 
@@ -27,3 +30,16 @@ def usable_device(name: str) -> torch.device:
     if not devices()[kind] or (number and not number.isdecimal()):
         raise ConfigError(f"There is no device {name} here. `vitrail doctor` says what there is.")
     return torch.device(name)
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Tensors moved, in whatever tuples, lists and dictionaries they stand."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(to_device(item, device) for item in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_device(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    return value

@@ -5,9 +5,9 @@ are functions of the seed, the epoch and their places. So an epoch can start any
 of worker processes; and the processes of a distributed run see together what a single one would have seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from vitrail.data.workers import Tell, Workers
 from vitrail.errors import ConfigError
 from vitrail.samples import Batch, Sample
 
-Transform = Callable[[Sample, tuple[int, ...]], Tensor]
+Transform = Callable[[Sample, tuple[int, ...]], Any]
+Assemble = Callable[[Sequence[Sample], Sequence[Any], Int[np.ndarray, " batch"]], Batch]
 
 
 class Ticket(NamedTuple):
@@ -40,6 +41,32 @@ class Ticket(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """Puts pictures of one size together with their classes.
+
+    Attributes:
+        classes: how many there are.
+        multi_label: whether a picture can have several.
+    """
+
+    classes: int
+    multi_label: bool
+
+    def __call__(self, samples: Sequence[Sample], seen: Sequence[Tensor], indices: Int[np.ndarray, " batch"]) -> Batch:
+        labels = [sample.label for sample in samples]
+        return Batch(torch.stack(list(seen)), self.targets(labels), torch.from_numpy(indices))
+
+    def targets(self, labels: list[Label | None]) -> Int[Tensor, " batch"] | Float[Tensor, "batch classes"]:
+        """Class numbers; or, where there can be several, a one for each that is there."""
+        if not self.multi_label:
+            return torch.tensor(labels)
+        shares = torch.zeros(len(labels), self.classes)
+        for row, present in zip(shares, labels, strict=True):
+            row[list(classes_of(present))] = 1.0
+        return shares
+
+
+@dataclass(frozen=True)
 class Reader:
     """Makes the batch that a ticket asks for."""
 
@@ -47,15 +74,15 @@ class Reader:
     transform: Transform
     seed: int
     mixing: Mixing | None
+    assemble: Assemble
 
     def __call__(self, ticket: Ticket, tell: Tell = lambda index: None) -> Batch:
-        pixels, labels = [], []
+        samples, seen = [], []
         for index in ticket.indices.tolist():
             tell(index)
-            sample = self.dataset[index]
-            pixels.append(self.transform(sample, (self.seed, ticket.epoch, index)))
-            labels.append(sample.label)
-        batch = Batch(torch.stack(pixels), self.targets(labels), torch.from_numpy(ticket.indices))
+            samples.append(self.dataset[index])
+            seen.append(self.transform(samples[-1], (self.seed, ticket.epoch, index)))
+        batch = self.assemble(samples, seen, ticket.indices)
         if self.mixing is None:
             return batch
         return self.mixing(batch, len(self.dataset.classes), (self.seed, ticket.epoch, ticket.number))
@@ -64,22 +91,14 @@ class Reader:
         """What to call a sample in front of a person."""
         return self.dataset[index].picture.name
 
-    def targets(self, labels: list[Label]) -> Int[Tensor, " batch"] | Float[Tensor, "batch classes"]:
-        """Class numbers; or, where there can be several, a one for each that is there."""
-        if not self.dataset.multi_label:
-            return torch.tensor(labels)
-        shares = torch.zeros(len(labels), len(self.dataset.classes))
-        for row, present in zip(shares, labels, strict=True):
-            row[list(classes_of(present))] = 1.0
-        return shares
-
 
 class Loader:
     """The batches of a data set, epoch by epoch.
 
     Args:
         dataset: where the samples are.
-        transform: called as `transform(sample, (seed, epoch, index))`, gives the pixels of one sample.
+        transform: called as `transform(sample, (seed, epoch, index))`, gives what is seen of one sample: its pixels,
+            or whatever `assemble` puts together.
         batch: samples in a batch, in each process of a distributed run.
         seed: of order, augmentation and mixing.
         shuffle: whether each epoch has an order of its own.
@@ -89,6 +108,8 @@ class Loader:
         balanced: show every class equally often, instead of every sample once.
         rank, world: which process of how many this is; each takes its slice of the same large batch.
         mixing: Mixup and CutMix.
+        assemble: puts samples, what is seen of each, and their indices together to a batch; pixels and classes unless
+            given.
 
     Raises:
         ConfigError: there is not even one batch, or the arguments contradict each other.
@@ -110,6 +131,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         mixing: Mixing | None = None,
+        assemble: Assemble | None = None,
     ) -> None:
         if batch < 1:
             raise ConfigError(f"batch={batch} must be at least 1.")
@@ -122,7 +144,8 @@ class Loader:
             raise ConfigError(f"Mixing works in pairs, which batch={batch} would tear apart. Use an even batch.")
         self.dataset, self.batch, self.workers, self.drop_last = dataset, batch, workers, drop_last
         self.seed, self.shuffle, self.balanced, self.rank, self.world = seed, shuffle, balanced, rank, world
-        self.read = Reader(dataset, transform, seed, mixing)
+        assemble = assemble or Labelled(len(dataset.classes), dataset.multi_label)
+        self.read = Reader(dataset, transform, seed, mixing, assemble)
         self.idle: Workers | None = None  # processes that have finished an epoch and wait for the next
 
     def __len__(self) -> int:

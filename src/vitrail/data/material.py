@@ -13,6 +13,7 @@ from vitrail.data.text.batches import TextLoader
 from vitrail.data.text.prepared import Prepared
 from vitrail.data.text.uses import Causal, Classification, Masked, Tagging, Translation
 from vitrail.data.transforms import Augment, eval_transform, train_transform
+from vitrail.data.views import Marked, ObjectAugment, ObjectTransform
 from vitrail.errors import ConfigError, many
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.generation import Generation
@@ -87,6 +88,10 @@ class Material(Protocol):
 
     def equipped(self, data: Dataset, config: Any) -> "Equipment":
         """What a fresh model needs from the data before it is made, given its configuration so far."""
+        ...
+
+    def reads(self, preprocessing: Any) -> Any:
+        """How inputs are prepared for the model, with what this says otherwise."""
         ...
 
     def learning(self, data: Dataset, preprocessing: Any, *, seed: int, rank: int, world: int) -> Batches:
@@ -172,6 +177,9 @@ class Pictures:
         """Nothing: pictures are prepared for the model, and not it for them."""
         return Equipment()
 
+    def reads(self, preprocessing: Any) -> Any:
+        return preprocessing
+
     def learning(self, data: Dataset, preprocessing: Any, *, seed: int, rank: int, world: int) -> Loader:
         return Loader(
             data,
@@ -188,6 +196,79 @@ class Pictures:
 
     def judging(self, data: Dataset, preprocessing: Any) -> Loader:
         return Loader(data, eval_transform(preprocessing), self.batch, workers=self.workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkedPictures:
+    """Pictures in which objects are marked.
+
+    Attributes:
+        path: what `open_splits` reads.
+        batch: pictures at once in one process; a step takes `batch * accumulate` in each.
+        workers: processes that read pictures; any number gives the same bytes.
+        shorter, longer: how large a picture is read, pixels of its sides; as the weights were published unless given.
+        augment: how pictures are varied.
+    """
+
+    path: str
+    batch: int = 4
+    workers: int = 0
+    shorter: int | None = None
+    longer: int | None = None
+    augment: ObjectAugment = field(default_factory=ObjectAugment)
+
+    unit, kinds, example, even = "picture", "classes", "PICTURE", False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        side = Range(16, 8192, usual="256 to 800 for the shorter side and 426 to 1333 for the longer")
+        check_ranges(
+            self,
+            batch=Range(1),
+            workers=Range(0, MOST_WORKERS, usual="1 to 8; 0 reads pictures in between"),
+            shorter=side,
+            longer=side,
+        )
+
+    @property
+    def at_once(self) -> str:
+        return many(self.batch, "picture")
+
+    @property
+    def reading(self) -> str:
+        return f"{self.workers} reading pictures" if self.workers else "pictures are read in between"
+
+    def meaning(self, data: Dataset) -> str:
+        return data.task
+
+    def fitted(self, splits: Splits, changes: Mapping[str, Any], say: Say) -> "MarkedPictures":
+        return self
+
+    def equipped(self, data: Dataset, config: Any) -> Equipment:
+        """Nothing: pictures are prepared for the model, and not it for them."""
+        return Equipment()
+
+    def reads(self, preprocessing: Any) -> Any:
+        """At the size that this says."""
+        sides = {"shorter": self.shorter, "longer": self.longer}
+        return replace(preprocessing, **{name: side for name, side in sides.items() if side is not None})
+
+    def learning(self, data: Dataset, preprocessing: Any, *, seed: int, rank: int, world: int) -> Loader:
+        return Loader(
+            data,
+            ObjectTransform(preprocessing, self.augment),
+            self.batch,
+            seed=seed,
+            shuffle=True,
+            workers=self.workers,
+            rank=rank,
+            world=world,
+            assemble=Marked(preprocessing, judging=False),
+        )
+
+    def judging(self, data: Dataset, preprocessing: Any) -> Loader:
+        transform, assemble = ObjectTransform(preprocessing, None), Marked(preprocessing, judging=True)
+        return Loader(data, transform, self.batch, workers=self.workers, assemble=assemble)
 
 
 def translating(preprocessing: TextPreprocessing) -> Generation:
@@ -312,6 +393,9 @@ class Texts:
         if self.use in WRITE:
             card["generation"] = WRITE[self.use](preprocessing)
         return Equipment(changes=sizes, card=card)
+
+    def reads(self, preprocessing: Any) -> Any:
+        return preprocessing
 
     def prepared(self, data: Dataset, preprocessing: TextPreprocessing, *, learning: bool) -> Prepared:
         """What batches are made of."""

@@ -8,7 +8,7 @@ al., "Random Erasing Data Augmentation", AAAI 2020, with the settings of timm.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -127,7 +127,18 @@ def draw_crop(
     return left, top, left + width, top + height
 
 
-def flip(image: Image.Image, view: View) -> Image.Image:
+@runtime_checkable
+class Turned(Protocol):
+    """Says which sides of a picture change places."""
+
+    @property
+    def mirrored(self) -> bool: ...
+
+    @property
+    def upside_down(self) -> bool: ...
+
+
+def flip(image: Image.Image, view: Turned) -> Image.Image:
     if view.mirrored:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if view.upside_down:

@@ -6,6 +6,7 @@ it takes fresh shared memory for every batch, which cost more than decoding the 
 224 x 224).
 """
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -68,23 +69,53 @@ def shared_like(tensor: Tensor) -> Tensor:
         ) from error
 
 
+class Sent(NamedTuple):
+    """Something made of parts, on its way: what it is, and its parts in their order."""
+
+    kind: type
+    parts: list
+
+
 def packed(batch: Batch, shelf: Shelf) -> Batch:
-    """A batch that can be sent: the inputs through shared memory, the rest as it is."""
-    return Batch(shelf.put(batch.inputs), as_array(batch.target), as_array(batch.index))
+    """A batch that can be sent: the pixels through shared memory, the rest by value."""
+    if isinstance(batch.inputs, Tensor):
+        inputs: Any = shelf.put(batch.inputs)
+    else:
+        pixels, *rest = batch.inputs
+        inputs = Sent(type(batch.inputs), [shelf.put(pixels), *map(as_arrays, rest)])
+    return Batch(inputs, *map(as_arrays, batch[1:]))
 
 
 def unpacked(batch: Batch) -> Batch:
     """A batch that belongs to whoever received it."""
-    return Batch(batch.inputs.clone(), as_tensor(batch.target), as_tensor(batch.index))
+    if isinstance(batch.inputs, Tensor):
+        inputs: Any = batch.inputs.clone()
+    else:
+        pixels, *rest = batch.inputs.parts
+        inputs = batch.inputs.kind(pixels.clone(), *map(as_tensors, rest))
+    return Batch(inputs, *map(as_tensors, batch[1:]))
 
 
-def as_array(value: Any) -> Any:
-    """A tensor as an array, which is sent by value: tensors are sent as open files, and those are few."""
-    return value.numpy() if isinstance(value, Tensor) else value
+def as_arrays(value: Any) -> Any:
+    """Tensors as arrays, which are sent by value: tensors are sent as open files, and those are few."""
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if dataclasses.is_dataclass(value):
+        fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        return Sent(type(value), list(map(as_arrays, fields)))
+    if isinstance(value, tuple):
+        return Sent(type(value), list(map(as_arrays, value)))
+    return value
 
 
-def as_tensor(value: Any) -> Any:
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+def as_tensors(value: Any) -> Any:
+    """What was sent, as it was."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if not isinstance(value, Sent):
+        return value
+    parts = map(as_tensors, value.parts)
+    return tuple(parts) if value.kind is tuple else value.kind(*parts)
 
 
 def serve(work: Work, connection: Connection, progress: Any, place: int, parent: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from vitrail.core.devices import to_device
 from vitrail.core.precision import fast_float32
 from vitrail.errors import DataError
 from vitrail.samples import Batch
@@ -159,9 +160,10 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with judging(model), fast_float32(), torch.inference_mode():
         for batch in loader.epoch(0):
-            inputs = batch.inputs.to(device, non_blocking=True)
+            inputs = to_device(batch.inputs, device)
             if isinstance(task, Judges):
-                results = list(task.judge(model, batch._replace(inputs=inputs, target=batch.target.to(device))))
+                moved = batch._replace(inputs=inputs, target=to_device(batch.target, device))
+                results = list(task.judge(model, moved))
             else:
                 results = list(task.predict(model, inputs))
             metrics.update(results, batch)

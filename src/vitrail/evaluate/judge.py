@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitrail.data.dataset import Dataset
-from vitrail.data.material import Pictures, Texts
+from vitrail.data.material import MarkedPictures, Pictures, Texts
 from vitrail.data.open import name_of, open_dataset, parts
 from vitrail.errors import UsageError
 from vitrail.evaluate.background import learned_from
@@ -13,7 +13,7 @@ from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import say
 from vitrail.predict import predictor
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import Fitted, Preprocessing
 
 Announce = Callable[[str], None]
 
@@ -55,10 +55,14 @@ def part_to_judge(source: str | Path, data: str, classes: tuple[str, ...] | None
     return Part(open_dataset(data, split, classes), words)
 
 
-def material_for(data: str, task: str, preprocessing: Any, batch: int, workers: int) -> Pictures | Texts:
+def material_for(
+    data: str, task: str, preprocessing: Any, batch: int, workers: int
+) -> Pictures | MarkedPictures | Texts:
     """What makes batches of the data for a model that reads by `preprocessing`."""
     if isinstance(preprocessing, Preprocessing):
         return Pictures(path=data, batch=batch, workers=workers)
+    if isinstance(preprocessing, Fitted):
+        return MarkedPictures(path=data, batch=min(batch, preprocessing.at_once), workers=workers)
     return Texts(path=data, use=task, batch=batch, tokens=max(4096, preprocessing.max_tokens))  # pyright: ignore
 
 

@@ -5,14 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitrail import catalog
-from vitrail.data.material import Pictures, Texts
+from vitrail.data.material import MarkedPictures, Material, Pictures, Texts
 from vitrail.errors import ConfigError, UsageError, unknown
+from vitrail.preprocessing import Fitted, Preprocessing
 from vitrail.tasks.classify import Classify
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.recipe_text import recipe_from_json, set_path, set_task
 from vitrail.weights.files import read_json
 
+MATERIAL: dict[type, Material] = {  # what stands in for the data, by what a model reads
+    Preprocessing: Pictures(path=""),
+    Fitted: MarkedPictures(path=""),
+    TextPreprocessing: Texts(path="", use="translate"),
+}
 STAND_IN = Classify(classes=("not known yet",))  # for the task that the data will decide
 
 
@@ -85,10 +91,10 @@ def sketch(model: str, asked: Asked) -> Recipe:
         return asked.put_into(recipe_from_json(read_json(Path(model))))
     if model not in catalog.MODELS and model not in catalog.RECIPES:
         raise ConfigError(unknown("model", model, [*catalog.MODELS, *catalog.RECIPES]))
-    reads_text = model in catalog.MODELS and catalog.family_of_model(model).reads is TextPreprocessing
-    open_parts = ("task", "data", "schedule") if reads_text else ("task",)
+    reads = catalog.family_of_model(model).reads if model in catalog.MODELS else Preprocessing
+    open_parts = ("task", "data", "schedule") if reads is TextPreprocessing else ("task",)
     if model in catalog.RECIPES:
         open_parts = ("task", "model", "data", "schedule")
     known = tuple(one for one in asked.set if one.partition("=")[0].split(".")[0] not in open_parts)
-    data = Texts(path="", use="translate") if reads_text else Pictures(path="")
-    return replace(asked, set=known).put_into(Recipe(model=ModelChoice(name=model), task=STAND_IN, data=data))
+    whole = Recipe(model=ModelChoice(name=model), task=STAND_IN, data=MATERIAL[reads])  # pyright: ignore
+    return replace(asked, set=known).put_into(whole)

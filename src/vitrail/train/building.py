@@ -39,7 +39,14 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
     task, labels = recipe.data.meaning(data), data.classes
     answering = {name: getattr(recipe.task, name) for name in getattr(recipe.task, "answering", ())}
     model.card = replace(
-        model.card, labels=labels, task=task, multi_label=data.multi_label, answering=answering, scores={}
+        model.card,
+        preprocessing=recipe.data.reads(model.card.preprocessing),
+        labels=labels,
+        class_ids=getattr(data, "class_ids", ()),
+        task=task,
+        multi_label=data.multi_label,
+        answering=answering,
+        scores={},
     )
     return model
 

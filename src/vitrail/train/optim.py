@@ -23,6 +23,8 @@ class AdamW:
         eps: added below the fraction.
         layer_decay: each layer learns this much slower than the one above it; 1 for all alike. Fine-tuning uses
             0.65 to 0.9.
+        backbone: the rate of a model's backbone, as a share of that of what stands on it; 1 for the same. Detectors
+            whose backbone has learned from many more pictures use 0.1 (Carion et al., ECCV 2020, section 4).
 
     Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
@@ -32,6 +34,7 @@ class AdamW:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     layer_decay: float = 1.0
+    backbone: float = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -43,6 +46,7 @@ class AdamW:
             betas=Range(0, 1, below=True, usual="0.9,0.999"),
             eps=Range(0, 1, above=True, usual="1e-8"),
             layer_decay=Range(0, 1, above=True, usual="0.65 to 0.9, or 1 for all layers alike"),
+            backbone=Range(0, 100, usual="0.1 for one with published weights, or 1"),
         )
 
 
@@ -114,20 +118,23 @@ def parameter_groups(model: nn.Module, config: AdamW) -> list[dict]:
     """Parameters that are stepped alike, with their `scale` of the rate and their `weight_decay`.
 
     The scale is `layer_decay` to the power of how many layers stand above (Bao et al., "BEiT", ICLR 2022,
-    appendix; Clark et al., "ELECTRA", ICLR 2020).
+    appendix; Clark et al., "ELECTRA", ICLR 2020), times `backbone` in the part of that name.
     """
     depth, pulled = layers(model), decays(model)
     top = max(depth.values(), default=0)
-    groups: dict[tuple[int, bool], dict] = {}
+    groups: dict[tuple[float, bool], dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        key = (depth[name], name in pulled)
+        scale = config.layer_decay ** (top - depth[name])
+        if name.startswith("backbone."):
+            scale *= config.backbone
+        key = (scale, name in pulled)
         if key not in groups:
             groups[key] = {
                 "params": [],
                 "names": [],
-                "scale": config.layer_decay ** (top - depth[name]),
+                "scale": scale,
                 "weight_decay": config.decay if name in pulled else 0.0,
             }
         groups[key]["params"].append(parameter)

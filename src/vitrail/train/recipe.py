@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vitrail.data.material import Pictures, Texts
+from vitrail.data.material import MarkedPictures, Pictures, Texts
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.tasks.task import Task
@@ -65,7 +65,7 @@ class Recipe:
 
     model: ModelChoice
     task: Task
-    data: Pictures | Texts
+    data: Pictures | MarkedPictures | Texts
     optimiser: AdamW = field(default_factory=AdamW)
     schedule: Cosine | InverseSquareRoot = field(default_factory=Cosine)
     epochs: int = 10

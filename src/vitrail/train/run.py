@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vitrail.core.devices import to_device
 from vitrail.data.balance import class_weights
 from vitrail.data.dataset import Splits
 from vitrail.data.material import Batches
@@ -51,19 +52,6 @@ class Best(NamedTuple):
     score: float
     scores: dict[str, float]
     tensors: dict[str, Tensor]
-
-
-def to_device(value: Any, device: torch.device) -> Any:
-    """Tensors moved, in whatever tuples, lists and dictionaries they stand."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(to_device(item, device) for item in value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(to_device(item, device) for item in value)
-    if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
-    return value
 
 
 def better(score: float, than: float, end: Literal["max", "min"]) -> bool:

@@ -42,6 +42,8 @@ Say = Callable[[str], None]
 SHOWN_CLASSES = 8
 TASKS_IN_WORDS = {  # what data is for, as its reader says
     "classify": "classify pictures",
+    "detect": "detect objects in pictures",
+    "panoptic": "segment pictures",
     "translate": "translate",
     "language": "learn a language from",
     "classify-text": "classify texts",

@@ -7,9 +7,15 @@ from typing import Any
 
 from vitrail.errors import ConfigError
 from vitrail.generation import Generation
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import Fitted, Preprocessing
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.weights.configs import build
+
+
+def kind_of_preprocessing(told: Any) -> type:
+    """Which of the ways to prepare inputs a file tells of, by the field that only this one has."""
+    told = told if isinstance(told, Mapping) else {}
+    return TextPreprocessing if "max_tokens" in told else Fitted if "longer" in told else Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +24,10 @@ class Card:
 
     Attributes:
         model: the name of its variant, or of its family when it is none of the published sizes.
-        preprocessing: how a picture, or a text, becomes what the model reads: `Preprocessing` or `TextPreprocessing`.
+        preprocessing: how a picture, or a text, becomes what the model reads: `Preprocessing`, `Fitted` or
+            `TextPreprocessing`.
         labels: names of the classes, in their order; empty where they are not known.
+        class_ids: by what numbers the data that it learned from calls them; empty where it has none.
         generation: how its sentences are written, of a model that writes.
         task: what an answer means.
         multi_label: whether several labels can hold at once.
@@ -34,6 +42,7 @@ class Card:
     preprocessing: Any
     generation: Generation | None = None
     labels: tuple[str, ...] = ()
+    class_ids: tuple[int, ...] = ()
     task: str = "classify"
     multi_label: bool = False
     answering: Mapping[str, float] = field(default_factory=dict)
@@ -41,6 +50,12 @@ class Card:
     origin: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     notes: str = ""
+
+    def __post_init__(self) -> None:
+        if self.class_ids and len(self.class_ids) != len(self.labels):
+            raise ConfigError(
+                f"class_ids has {len(self.class_ids)} numbers for {len(self.labels)} labels. Each class has one number."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `card.json` holds them."""
@@ -58,8 +73,7 @@ class Card:
         known = dict(values)
         if "preprocessing" in known:
             told = known["preprocessing"]
-            kind = TextPreprocessing if isinstance(told, Mapping) and "max_tokens" in told else Preprocessing
-            known["preprocessing"] = build(kind, told, f"preprocessing in {where}")
+            known["preprocessing"] = build(kind_of_preprocessing(told), told, f"preprocessing in {where}")
         if known.get("generation") is not None:
             known["generation"] = build(Generation, known["generation"], f"generation in {where}")
         scores = known.get("scores", {})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitrail import generation
 from vitrail.errors import CheckpointError, ConfigError, unknown
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.tokenizing import TextPreprocessing, find_tokenizer
 from vitrail.tokenizing.reading import read_text
 from vitrail.weights import preprocessors, tokenizers
@@ -127,7 +127,7 @@ def label_list(names: Any, classes: int) -> tuple[str, ...]:
     return tuple(names) if fits and names != placeholders(classes) else ()
 
 
-def transformers_pictures(folder: Path, config: Mapping[str, Any], ours: Any) -> Preprocessing | None:
+def transformers_pictures(folder: Path, config: Mapping[str, Any], ours: Any) -> PicturePreprocessing | None:
     """How a transformers folder prepares its pictures, if it says so."""
     path = folder / "preprocessor_config.json"
     return preprocessors.from_transformers(read_json(path)) if path.exists() else None
@@ -249,7 +249,7 @@ LIBRARIES = {
     "transformers": Library(
         transformers_names,
         "id2label",
-        {Preprocessing: transformers_pictures, TextPreprocessing: transformers_text},
+        {Preprocessing: transformers_pictures, Fitted: transformers_pictures, TextPreprocessing: transformers_text},
         transformers_extras,
         open_in_transformers,
         transformers_generation,

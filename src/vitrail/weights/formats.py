@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vitrail.errors import CheckpointError
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.weights.card import Card
 from vitrail.weights.configs import disagreements
@@ -107,7 +107,18 @@ def translate(format: Format, tensors: Mapping[str, Tensor], where: str) -> tupl
 def assumed_for_pictures(config: Any, known: Mapping[str, Any], where: str) -> tuple[Preprocessing, str]:
     """ImageNet's preprocessing at the size of the model."""
     prepared = Preprocessing.imagenet(getattr(config, "image", 224), **known)
-    return prepared, (
+    return prepared, said_nothing(prepared, where)
+
+
+def assumed_for_detection(config: Any, known: Mapping[str, Any], where: str) -> tuple[Fitted, str]:
+    """What every published detector was trained with."""
+    prepared = Fitted(**known)
+    return prepared, said_nothing(prepared, where)
+
+
+def said_nothing(prepared: PicturePreprocessing, where: str) -> str:
+    """That a preparation of pictures is assumed, and how to say that it is otherwise."""
+    return (
         f"{where} does not say how pictures are prepared for it; assumed: {prepared}. If it is otherwise: "
         f"preprocessing={{'mean': (0.5, 0.5, 0.5)}}, or --set preprocessing.mean=0.5,0.5,0.5 (any of these fields)."
     )
@@ -124,6 +135,7 @@ def assumed_for_text(config: Any, known: Mapping[str, Any], where: str) -> tuple
 
 ASSUMED: dict[type, Callable[[Any, Mapping[str, Any], str], tuple[Any, str]]] = {
     Preprocessing: assumed_for_pictures,
+    Fitted: assumed_for_detection,
     TextPreprocessing: assumed_for_text,
 }
 

@@ -8,7 +8,15 @@ from typing import Any
 
 from vitrail.errors import ConfigError, unknown
 from vitrail.geometry.placement import Size
-from vitrail.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing, covering
+from vitrail.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    INTERPOLATIONS,
+    Fitted,
+    PicturePreprocessing,
+    Preprocessing,
+    covering,
+)
 
 FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by the number that Pillow gives them
 HALF, CLIP_MEAN, CLIP_STD = [0.5] * 3, [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -16,14 +24,22 @@ HALF, CLIP_MEAN, CLIP_STD = [0.5] * 3, [0.48145466, 0.4578275, 0.40821073], [0.2
 # what the processors of transformers do where their file says nothing
 SQUASHED = {"resample": 2, "size": {"height": 224, "width": 224}, "image_mean": HALF, "image_std": HALF}
 CROPPED = {"resample": 3, "crop_size": 224, "do_center_crop": True}
+FITTING = {  # DETR, YOLOS and their kin
+    "resample": 2,
+    "size": {"shortest_edge": 800, "longest_edge": 1333},
+    "image_mean": IMAGENET_MEAN,
+    "image_std": IMAGENET_STD,
+    "do_pad": True,
+}
 PROCESSORS: dict[str, dict[str, Any]] = {
     "ViT": SQUASHED,
     "Siglip": SQUASHED | {"resample": 3},
     "DeiT": SQUASHED | CROPPED | {"size": {"height": 256, "width": 256}},
     "Bit": CROPPED | {"size": {"shortest_edge": 224}, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
     "CLIP": CROPPED | {"size": {"shortest_edge": 224}, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
+    "Detr": FITTING,
 }
-UNKNOWN_STEPS = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
+UNKNOWN_STEPS = ("do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
 
 PLAINLY = {"margin": " (where an odd number of pixels is cut away, the picture may be cut one pixel further on)"}
 
@@ -79,8 +95,44 @@ def read_size(size: Any, *, shorter_side: bool) -> int | Size:
     raise ConfigError(f"The image processor's size {size!r} is neither a height and a width nor a shortest edge.")
 
 
+def white_of(said: Mapping[str, Any]) -> float:
+    """What white is in the terms in which mean and deviation are said."""
+    factor = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1
+    return 1.0 if math.isclose(255 * factor, 1) else 255 * factor
+
+
+def two_bounds(said: Mapping[str, Any]) -> tuple[int, int]:
+    """The shorter side and the most that the longer one may have, from any spelling that they have had."""
+    size = said["size"]
+    if isinstance(size, int):
+        return whole(size), whole(said.get("max_size", 1333))
+    if isinstance(size, Mapping) and set(size) == {"shortest_edge", "longest_edge"}:
+        return whole(size["shortest_edge"]), whole(size["longest_edge"])
+    raise ConfigError(f"The image processor's size {size!r} is not a shortest and a longest edge.")
+
+
+def fitting(said: Mapping[str, Any], *, fast: bool) -> Fitted:
+    """What the processor of a detector says."""
+    for step in ("do_resize", "do_pad", "do_rescale", "do_normalize"):
+        if not said.get(step, True):
+            raise ConfigError(f"The image processor of a detector is told {step}=false, which is not known here.")
+    if said.get("pad_size") is not None:
+        raise ConfigError("The image processor pads to a fixed pad_size, which is not known here.")
+    shorter, longer = two_bounds(said)
+    interpolation = FILTERS[number_of_filter(said["resample"])]
+    white = white_of(said)
+    return Fitted(
+        shorter=shorter,
+        longer=longer,
+        interpolation=interpolation,
+        resampler="tensor" if fast and interpolation in INTERPOLATIONS["tensor"] else "pillow",
+        mean=tuple(value / white for value in said["image_mean"]),
+        std=tuple(value / white for value in said["image_std"]),
+    )
+
+
 @legible("preprocessor_config.json")
-def from_transformers(config: Mapping[str, Any]) -> Preprocessing:
+def from_transformers(config: Mapping[str, Any]) -> PicturePreprocessing:
     """What `preprocessor_config.json` says.
 
     A processor named `...Fast` resizes tensors; any other is taken to use Pillow, as it did when published, although
@@ -94,8 +146,10 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocessing:
     for step, wanted in said.items():
         if step.startswith("do_") and not isinstance(wanted, bool):
             raise TypeError(f"{step} is {wanted!r:.40}, neither true nor false")
-        if wanted and step in UNKNOWN_STEPS:
+        if wanted and (step in UNKNOWN_STEPS or (step == "do_pad" and name != "Detr")):
             raise ConfigError(f"The image processor wants {step}, which is not known here.")
+    if name == "Detr":
+        return fitting(said, fast=fast)
 
     resize = read_size(said["size"], shorter_side=name in ("Bit", "CLIP")) if said.get("do_resize", True) else None
     size = read_size(said["crop_size"], shorter_side=False) if said.get("do_center_crop") else resize
@@ -103,8 +157,7 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocessing:
         raise ConfigError(f"The image processor resizes to {said['size']!r} and does not crop: no size is certain.")
 
     interpolation = FILTERS[number_of_filter(said["resample"])]
-    factor = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1
-    white = 1.0 if math.isclose(255 * factor, 1) else 255 * factor  # what mean and std are said in terms of
+    white = white_of(said)
     mean, std = (said["image_mean"], said["image_std"]) if said.get("do_normalize", True) else ([0] * 3, [1] * 3)
     return Preprocessing(
         size=size,
@@ -117,8 +170,23 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocessing:
     )
 
 
-def to_transformers(preprocessing: Preprocessing) -> dict[str, Any]:
+def to_transformers(preprocessing: PicturePreprocessing) -> dict[str, Any]:
     """What to write into `preprocessor_config.json`: the nearest that transformers can say; see `lost`."""
+    if isinstance(preprocessing, Fitted):
+        return {
+            "image_processor_type": f"DetrImageProcessor{'Fast' if preprocessing.resampler == 'tensor' else ''}",
+            "format": "coco_detection",
+            "do_resize": True,
+            "size": {"shortest_edge": preprocessing.shorter, "longest_edge": preprocessing.longer},
+            "resample": FILTERS.index(preprocessing.interpolation),
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(preprocessing.mean),
+            "image_std": list(preprocessing.std),
+            "do_pad": True,
+        }
+    assert isinstance(preprocessing, Preprocessing)
     name = "ViT" if preprocessing.resize == preprocessing.size else "DeiT"
     if isinstance(preprocessing.resize, tuple):
         size = {"height": preprocessing.resize[0], "width": preprocessing.resize[1]}
@@ -191,7 +259,7 @@ def to_timm(preprocessing: Preprocessing) -> dict[str, Any]:
     }
 
 
-def lost(ours: Preprocessing, written: Preprocessing) -> list[str]:
+def lost(ours: PicturePreprocessing, written: PicturePreprocessing) -> list[str]:
     """What another library could not be told: each field that reads back as something else, in words."""
     fields = [field.name for field in dataclasses.fields(ours)]
     return [

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import PicturePreprocessing
+from vitrail.weights.card import kind_of_preprocessing
 from vitrail.weights.configs import build
 
 
@@ -30,7 +31,7 @@ class Checkpoint:
     scores: dict[str, float] = field(default_factory=dict)
     scores_from: str = ""
     notes: str = ""
-    preprocessing: Preprocessing | None = None
+    preprocessing: PicturePreprocessing | None = None
 
 
 @lru_cache(maxsize=1)
@@ -42,7 +43,8 @@ def checkpoints() -> dict[str, Checkpoint]:
             entries = tomllib.loads(page.read_text(encoding="utf-8"))
             for name, values in entries.items():
                 if "preprocessing" in values:
-                    prepared = build(Preprocessing, values["preprocessing"], f"{name} in {page.name}")
+                    told = values["preprocessing"]
+                    prepared = build(kind_of_preprocessing(told), told, f"{name} in {page.name}")
                     values = values | {"preprocessing": prepared}
                 found[name] = build(Checkpoint, values, f"{name} in {page.name}")
     return found

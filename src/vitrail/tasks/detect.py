@@ -1,0 +1,111 @@
+"""Find the objects in a picture: which class each is of, and the box around it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.errors import ConfigError
+from vitrail.fields import Range, check_fields, check_ranges
+from vitrail.geometry.boxes import to_xyxy
+from vitrail.geometry.placement import Placement
+from vitrail.outputs import Detections
+from vitrail.samples import Batch
+from vitrail.tasks.detected import THRESHOLD, Detected
+from vitrail.tasks.detection_scores import DetectionMetrics
+from vitrail.tasks.set_loss import SetWeights, set_loss
+from vitrail.tasks.task import Loss, ask
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """A detector that can say what each of its decoder's layers answers."""
+
+    def layers(self, pixels: Tensor, valid: Tensor | None = None) -> Sequence[Detections]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect:
+    """The task of finding objects.
+
+    Attributes:
+        classes: their names, in the order of the model's logits; there being no object comes after them.
+        class_ids: by what numbers the data calls them.
+        weights: of the parts of the loss.
+        auxiliary: whether every layer of the decoder learns to answer, and not only the last.
+        threshold: score from which an object is shown to a person; scores count all.
+    """
+
+    classes: tuple[str, ...]
+    class_ids: tuple[int, ...] = ()
+    weights: SetWeights = field(default_factory=SetWeights)
+    auxiliary: bool = True
+    threshold: float = THRESHOLD
+
+    name, best = "detect", ("ap", "max")
+    answering = ("threshold",)
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ConfigError("A detector needs at least one class, and classes is empty.")
+        check_fields(self)
+        check_ranges(self, threshold=Range(0, 1, usual="0.5 to 0.9"))
+        if self.class_ids and len(self.class_ids) != len(self.classes):
+            raise ConfigError(
+                f"class_ids has {len(self.class_ids)} numbers for {len(self.classes)} classes. Give one for each."
+            )
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        """What one batch teaches: see `tasks.set_loss`, which divides by the objects that it has."""
+        layers = self.layers(model, batch.inputs)
+        found = set_loss(layers, batch.target, self.weights, frame=tuple(batch.inputs.pixels.shape[2:]))
+        return Loss(found.total, found.parts)
+
+    def layers(self, model: nn.Module, inputs: Any) -> Sequence[Detections]:
+        """The answers that learn."""
+        if not self.auxiliary or not isinstance(model, Answers):
+            return [ask(model, inputs)]
+        return model.layers(*inputs)
+
+    def weight(self, batch: Batch) -> int:
+        """How many objects there are in a batch, and at least one, by which its loss is divided."""
+        return max(sum(target.labels.shape[0] for target in batch.target), 1)
+
+    def predict(self, model: nn.Module, inputs: Any) -> list[Detected]:
+        """The class that each query finds likeliest but for there being none, best first; boxes in the unit square."""
+        found = ask(model, inputs)
+        if found.logits.shape[-1] != len(self.classes) + 1:
+            raise ConfigError(
+                f"The model tells {found.logits.shape[-1] - 1} classes apart and the task has {len(self.classes)}. "
+                f"`create_model(..., classes={len(self.classes)})` makes one that fits."
+            )
+        beliefs, boxes = found.logits.float().softmax(dim=-1)[..., :-1].cpu(), to_xyxy(found.boxes.float()).cpu()
+        return [self.result(*one) for one in zip(beliefs, boxes, strict=True)]
+
+    def result(self, belief: Tensor, boxes: Tensor) -> Detected:
+        """What all queries say of one picture."""
+        scores, labels = belief.max(dim=-1)
+        scores, order = scores.sort(descending=True, stable=True)
+        return Detected(
+            boxes_xyxy=boxes[order],
+            scores=scores,
+            labels=labels[order],
+            queries=order,
+            classes=self.classes,
+            class_ids=self.class_ids,
+            threshold=self.threshold,
+        )
+
+    def judge(self, model: nn.Module, batch: Batch) -> list[Detected]:
+        """The same in pixels of the files, whose sizes stand beside the truth."""
+        results = self.predict(model, batch.inputs)
+        unit = [Placement.resize(truth.size, (1, 1)) for truth in batch.references]
+        return [result.placed(placement) for result, placement in zip(results, unit, strict=True)]
+
+    def metrics(self) -> DetectionMetrics:
+        return DetectionMetrics(self.classes)
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Nothing has to follow."""
