@@ -18,6 +18,7 @@ def train(
     device: Word = None,
     set: Set = (),
     dry_run: Switch = False,
+    overfit: Annotated[int | None, shown("N"), whole("--overfit", "16")] = None,
 ) -> None:
     """Train a model on your own pictures or texts. Every guess is said aloud.
 
@@ -34,6 +35,7 @@ def train(
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
         set: anything else, by its name in a recipe.json, such as model.image=64x96; may be repeated.
         dry_run: say parameters, memory and time, try one step of everything, and stop.
+        overfit: learn only N pictures or texts, by heart: a trial of minutes that shows whether data and recipe fit.
     """
     from vitrail.train.start import train
 
@@ -49,4 +51,5 @@ def train(
         device=device,
         set=set,
         dry_run=dry_run,
+        overfit=overfit,
     )

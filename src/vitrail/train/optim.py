@@ -46,7 +46,7 @@ class AdamW:
             betas=Range(0, 1, below=True, usual="0.9,0.999"),
             eps=Range(0, 1, above=True, usual="1e-8"),
             layer_decay=Range(0, 1, above=True, usual="0.65 to 0.9, or 1 for all layers alike"),
-            backbone=Range(0, 100, usual="0.1 for one with published weights, or 1"),
+            backbone=Range(0, 100, above=True, usual="0.1 for one with published weights, or 1"),
         )
 
 

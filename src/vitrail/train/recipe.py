@@ -50,6 +50,7 @@ class Recipe:
         ema: decay of a moving average of the weights, which is then what is judged and kept; `None` for none.
         average_last: judge and keep the mean of the weights after each of so many epochs, the last ones; `None` for the
             weights as they are. Not both this and `ema`.
+        overfit: learn so many samples by heart, as a trial; `None` learns from all.
         patience: stop after so many epochs without getting better; `None` for never.
         probe: linear probe: only the head learns.
         freeze: names of parameters that stay as they are, with `*` for anything.
@@ -74,6 +75,7 @@ class Recipe:
     keep: Literal["best", "last"] = "best"
     ema: float | None = None
     average_last: int | None = None
+    overfit: int | None = None
     patience: int | None = None
     probe: bool = False
     freeze: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ class Recipe:
             steps=Range(1),
             ema=Range(0, 1, below=True, usual="0.99 to 0.9999, or none for no average"),
             average_last=Range(2, 1000, usual="5, or none for the weights as they are"),
+            overfit=Range(1, 1000, usual="16, or none to learn from all"),
             patience=Range(1, usual="3 to 10, or none to go on to the end"),
             clip=Range(0, above=True, usual="1, or none for a gradient of any length"),
             accumulate=Range(1),

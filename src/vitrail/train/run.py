@@ -18,7 +18,6 @@ from vitrail.core.devices import to_device
 from vitrail.data.balance import class_weights
 from vitrail.data.dataset import Splits
 from vitrail.data.material import Batches
-from vitrail.data.open import open_splits
 from vitrail.errors import TrainingError
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.loading import from_pretrained, save_pretrained
@@ -29,6 +28,7 @@ from vitrail.train.checkpoint import Checkpoint, below, prefixed, replace_text
 from vitrail.train.distributed import Team
 from vitrail.train.ema import averaging
 from vitrail.train.optim import build_optimiser, set_rate
+from vitrail.train.overfit import splits_of
 from vitrail.train.recipe import Recipe
 from vitrail.train.sameness import environment, seed_of
 from vitrail.train.signals import Stopped, Stopping, Until
@@ -89,7 +89,7 @@ class Run:
         say: Say = print,
     ) -> None:
         self.recipe, self.folder, self.team, self.stopping, self.say = recipe, folder, team, stopping, say
-        self.splits = splits or open_splits(recipe.data.path)
+        self.splits = splits or splits_of(recipe)
         if saved is None:
             self.model = build_model(recipe, self.splits.train, say)
         else:

@@ -17,7 +17,7 @@ from vitrail.data.headers import unreadable
 from vitrail.data.open import name_of, open_splits
 from vitrail.data.text.pairs import spelling
 from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, UsageError, many
-from vitrail.evaluate.evaluate import evaluate
+from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import from_pretrained
 from vitrail.models.family import Family
@@ -27,9 +27,11 @@ from vitrail.tasks.task import NeedsModels, Task
 from vitrail.train.asked import Asked, sketch
 from vitrail.train.building import card_of, in_words
 from vitrail.train.dryrun import dry_run as try_out
+from vitrail.train.first_batch import FirstBatch
 from vitrail.train.fit import RunResult, done_without_report, fit
 from vitrail.train.lock import recipe_of, refuse_taken
-from vitrail.train.observers import Screen
+from vitrail.train.observers import Log, Screen
+from vitrail.train.overfit import by_heart, only_few, splits_of, verdict
 from vitrail.train.recipe import Recipe
 from vitrail.train.recipe_text import recipe_from_json
 from vitrail.train.signals import leaving_with
@@ -293,10 +295,21 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
         )
     say(", ".join(f"{name} {score_in_words(name, value)}" for name, value in report.telling.items()))
     say(f"The model is in {folder}, its report in {page}.")
+    if recipe.overfit is not None:
+        say(learned_by_heart(folder, recipe, report))
+        return
     example = recipe.data.example
     say(f"Next: vitrail predict {folder} {example} ...")
     say(f"      vitrail explain {folder} {example}")
     say(f"      vitrail evaluate {folder} --data {recipe.data.path}")
+
+
+def learned_by_heart(folder: Path, recipe: Recipe, report: Report) -> str:
+    """Whether the trial was passed, and what to look at if it was not."""
+    steps = [record for record in Log(folder).records() if "loss" in record]
+    ends = (steps[0]["loss"], steps[-1]["loss"]) if steps else (0.0, 0.0)
+    parts = {name.removeprefix("loss_"): part for name, part in (steps[-1] if steps else {}).items()}
+    return verdict(recipe.task, report.scores, ends, parts)
 
 
 def refuse_for_words(**flags: Any) -> None:
@@ -323,6 +336,7 @@ def train(
     device: str | None = None,
     set: Sequence[str] = (),
     dry_run: bool = False,
+    overfit: int | None = None,
     say: Say = speak,
 ) -> Path | None:
     """Train a model on a data set, as `vitrail train` does.
@@ -336,6 +350,7 @@ def train(
         device: `cpu`, `cuda`, `cuda:1` or `mps`; unless given, what a recipe file says, or the fastest there is.
         set: `path=value` for anything else in the recipe.
         dry_run: try one step of everything, say what the whole would cost, and stop.
+        overfit: learn only so many samples, by heart, as a trial, and say whether that worked.
         say: told every guess.
 
     Returns:
@@ -350,6 +365,8 @@ def train(
         folder = Path(out) if out is not None else free_folder(NAME, str(data), lambda sentence: None)
         return train_words(replace(words, **told).changed(set), folder, dry_run=dry_run, say=say)
     device = None if device is None else str(usable_device(device))
+    if overfit is not None and overfit < 1:
+        raise UsageError(f"--overfit {overfit} would learn nothing. Type --overfit 16, for example.")
     asked = Asked(epochs=epochs, batch=batch, seed=seed, workers=workers, device=device, set=tuple(set))
     sketched = sketch(model, asked)
     refuse_missing_weights(sketched.model.name, init)
@@ -364,10 +381,15 @@ def train(
         recipe = choose_recipe(model, lasting(str(data)), splits, init, sketched.model.changes, say)
     if not model.endswith(".json"):
         recipe = for_this_machine(recipe, device or str(usable_device(fastest_device())))
+    if overfit is not None:
+        recipe = by_heart(recipe, overfit)
     recipe = asked.put_into(recipe)
     recipe = replace(recipe, device=str(usable_device(recipe.device)), task=find_models(recipe.task))
     refuse_other_classes(recipe, splits)
     recipe = replace(recipe, data=recipe.data.fitted(splits, recipe.model.changes, say))
+    if recipe.overfit is not None:
+        splits = only_few(splits, recipe)
+        say(splits.notes[-1])
     folder = Path(out) if out is not None else free_folder(recipe.task.name, str(data), say)
     announce(recipe, splits, folder, say)
     if dry_run:
@@ -375,7 +397,7 @@ def train(
             try_out(recipe, splits, say)
         return None
     with broken_pictures_in_words(recipe.data.path, folder):
-        result = fit(recipe, folder, observers=[Screen(say)], splits=splits, say=say)
+        result = fit(recipe, folder, observers=[Screen(say), FirstBatch(say)], splits=splits, say=say)
     finish(result, recipe, splits, say)
     return folder
 
@@ -399,7 +421,7 @@ def resume(run: Path | str, *, workers: int | None = None, device: str | None = 
     recipe = replace(
         recipe, device=str(usable_device(device or recipe.device)), data=replace(recipe.data, workers=workers)
     )
-    splits = open_splits(recipe.data.path)
+    splits = splits_of(recipe)
     say(f"Going on with {folder}.")
     with broken_pictures_in_words(recipe.data.path, folder):
         result = fit(recipe, folder, resume=True, observers=[Screen(say)], splits=splits, say=say)
