@@ -20,7 +20,7 @@ from vitrail.errors import VitrailError
 ROOT = Path(__file__).parents[2]
 FLAGS = {
     "check": "--data --json",
-    "train": "--data --init --out --epochs --batch --seed --workers --device --set --dry-run",
+    "train": "--data --init --out --epochs --batch --seed --workers --device --set --dry-run --overfit",
     "resume": "--workers --device",
     "evaluate": "--data --out --batch --workers --device --json",
     "predict": "--top --features --prompt --context --analogy --beam --tokens --temperature --top-p --top-k --seed"
