@@ -103,6 +103,14 @@ def covering(pair: Size) -> dict[str, Any]:
     return {"resize": pair[0]} if pair[0] == pair[1] else {"resize": pair, "fit": "cover"}
 
 
+def seen_again(
+    pixels: Float[Tensor, "channels rows columns"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> UInt8[Tensor, "channels rows columns"]:
+    """Normalised numbers as pixels of 0 to 255, to be looked at."""
+    means, deviations = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+    return ((pixels.cpu().float() * deviations + means).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 Kind = TypeVar("Kind", bound="PicturePreprocessing")
 
 
