@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from vitrail.evaluate.background import meaning
 from vitrail.samples import Batch, Objects, Truth
 from vitrail.tasks.detected import Detected
+from vitrail.tasks.detection_errors import ERRORS, mean_precision
 from vitrail.tasks.detection_scores import DetectionMetrics
 from vitrail.tasks.scores import DETECTION, UNDEFINED, in_words, telling
 from vitrail.tasks.task import Metrics
@@ -88,7 +90,7 @@ def random_annotations(seed, *, pictures=12, classes=4, masks=False):
     for image in images:
         for _ in range(chance.integers(1, 7) if chance.random() > 0.2 else 0):
             left, top = chance.uniform(0, 160, 2)
-            wide, high = chance.uniform(2, 110, 2) * chance.choice([0.2, 1])
+            wide, high = chance.uniform(2, 190, 2) * chance.choice([0.2, 1])
             box = [left, top, min(wide, 260 - left), min(high, 200 - top)]
             label = int(chance.integers(classes)) * 10 + 1
             crowd = int(chance.random() < 0.15)
@@ -252,3 +254,123 @@ def test_scores_of_detectors_are_read_as_in_the_papers():
     assert in_words("ap", 0.4204) == "42.0"
     assert in_words("ap_small", UNDEFINED) == "undefined"
     assert telling({"ap": 0.4, "ap_small": UNDEFINED, "loss": -1.0}, 80) == {"ap": 0.4, "loss": -1.0}
+
+
+# what is wrong
+
+
+def errors_of(*pairs):
+    """How often each error is made, by name, where it is."""
+    return {row["error"]: row["count"] for row in judged(*pairs).details()["errors"] if row["count"]}
+
+
+NEARLY = (10.0, 10.0, 50.0, 30.0)  # two fifths of BOX
+
+
+@pytest.mark.parametrize(
+    ("found", "errors"),
+    [
+        ((), {"missed": 2}),
+        (((BOX, 0, 0.9), (OTHER, 1, 0.9)), {}),
+        (((BOX, 0, 0.9), (OTHER, 0, 0.9)), {"wrong class": 1}),
+        (((BOX, 0, 0.9), (BOX, 0, 0.9), (OTHER, 1, 0.9)), {"duplicate": 1}),
+        (((NEARLY, 0, 0.95), (BOX, 0, 0.9), (OTHER, 1, 0.9)), {"badly placed": 1}),
+        (((NEARLY, 0, 0.95), (OTHER, 0, 0.95), (OTHER, 1, 0.9)), {"missed": 1}),  # no cat is right: none is believed
+        (((NEARLY, 1, 0.95), (OTHER, 1, 0.9)), {"both": 1, "missed": 1}),
+        ((((0.0, 70.0, 40.0, 99.0), 1, 0.95), (OTHER, 1, 0.9)), {"background": 1, "missed": 1}),
+        ((((0.0, 70.0, 40.0, 99.0), 1, 0.8), (OTHER, 1, 0.9)), {"missed": 1}),  # below the best threshold of dogs
+    ],
+)
+def test_what_is_wrong_is_told_apart(found, errors):
+    assert errors_of((found_of(*found), truth_of((BOX, 0), (OTHER, 1)))) == errors
+
+
+def test_an_answer_on_a_crowd_is_no_error():
+    truth = truth_of((BOX, 0), (OTHER, 0), crowd={1})
+    assert errors_of((found_of((OTHER, 0, 0.95), (BOX, 0, 0.9)), truth)) == {}
+    first = truth_of((OTHER, 0), (BOX, 0), crowd={0})  # objects keep their places beside a crowd
+    assert errors_of((found_of((OTHER, 0, 0.95), (BOX, 1, 0.9), (BOX, 0, 0.8)), first)) == {}
+
+
+def test_what_each_error_costs_is_known():
+    truth = truth_of((BOX, 0), (OTHER, 0))
+    rows = judged((found_of(((0.0, 70.0, 40.0, 99.0), 0, 0.95), (BOX, 0, 0.9)), truth)).details()["errors"]
+    lost = {row["error"]: row["ap50_lost"] for row in rows if row["ap50_lost"]}
+    reached = 51 / 101 / 2  # half of the objects, at a precision of one half
+    assert lost == {"background": pytest.approx(51 / 101 - reached), "missed": pytest.approx(0.5 - reached)}
+    nothing = judged((found_of(), truth)).details()["errors"]
+    assert [row["ap50_lost"] for row in nothing] == [1, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("seed", "counts", "lost"),
+    [
+        (1, (8, 9, 2, 2, 15, 2), (16.57964011, 8.67751061, 2.79840484, 1.05041479, 4.97485463, 0.94756797)),
+        (4, (15, 14, 5, 1, 18, 9), (17.94667448, 11.82158133, 3.33747048, 0.07504322, 2.24335293, 6.99043716)),
+        (5, (7, 8, 2, 0, 15, 10), (12.46945230, 13.88013939, 0.60415382, 0, 4.82355378, 6.35111725)),
+    ],
+)
+def test_errors_are_counted_and_weighed_as_by_tide(seed, counts, lost):
+    """The numbers are those of tidecv 1.0.1, which does not always agree with COCO on crowds and rounds recalls."""
+    truth, found = random_annotations(seed)
+    truth["annotations"] = [row for row in truth["annotations"] if not row["iscrowd"]]
+    chance = np.random.default_rng(seed)
+    metrics = in_ours(truth, [{**row, "score": float(chance.random())} for row in found])
+    assert tuple(metrics.judged().counts()) == counts
+    rows = metrics.details()["errors"]
+    assert tuple(row["error"] for row in rows) == ERRORS
+    np.testing.assert_allclose([100 * row["ap50_lost"] for row in rows], lost, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_right_and_wrong_make_the_ap50_of_the_engine(seed, kind):
+    truth, found = random_annotations(seed, masks=kind == "segm")
+    metrics = in_ours(truth, found, masks=kind == "segm")
+    labels = np.unique(metrics.judged().true_labels)
+    assert mean_precision(metrics.judged(), labels) == pytest.approx(metrics.compute()["ap50"], abs=1e-12)
+
+
+def test_more_than_a_hundred_answers_are_judged_as_they_are_counted():
+    truth, found = random_annotations(4, pictures=4, classes=1)
+    found = [{**row, "score": row["score"] / (1 + again % 7)} for again in range(60) for row in found]
+    metrics = in_ours(truth, found)
+    assert mean_precision(metrics.judged(), np.array([0])) == pytest.approx(metrics.compute()["ap50"], abs=1e-12)
+
+
+def test_the_best_threshold_is_where_f1_is_highest():
+    others = [((float(place), 70.0, place + 20.0, 99.0), 0, 0.3) for place in range(0, 150, 30)]
+    row = judged((found_of((BOX, 0, 0.9), (OTHER, 0, 0.5), *others), truth_of((BOX, 0), (OTHER, 0)))).details()
+    row = row["per_class"][0]
+    assert row["threshold"] == pytest.approx(0.5)
+    assert (row["precision"], row["recall"], row["f1"]) == (1, 1, 1)
+    row = judged((found_of((BOX, 0, 0.9), ((0.0, 70.0, 40.0, 99.0), 0, 0.9)), truth_of((BOX, 0)))).details()
+    row = row["per_class"][0]  # equal scores are believed together
+    assert (row["precision"], row["recall"]) == (0.5, 1)
+    assert row["f1"] == pytest.approx(2 / 3)
+
+
+def test_curves_and_sizes_are_those_of_the_scores():
+    truth, found = random_annotations(2)
+    metrics = in_ours(truth, found)
+    scores, details = metrics.compute(), metrics.details()
+    assert UNDEFINED not in scores.values()
+    assert [row["ap"] for row in details["by_size"]] == [scores["ap_small"], scores["ap_medium"], scores["ap_large"]]
+    assert [row["ar"] for row in details["by_size"]] == [scores["ar_small"], scores["ar_medium"], scores["ar_large"]]
+    counted = sum(not row["iscrowd"] for row in truth["annotations"])
+    assert sum(row["objects"] for row in details["by_size"]) == counted
+    assert sum(row["objects"] for row in details["per_class"]) == counted
+    curves = details["precision_recall"]
+    assert curves["recall"] == pytest.approx(np.linspace(0, 1, 21))
+    for curve, row in zip(curves["precision"], details["per_class"], strict=True):
+        assert curve == sorted(curve, reverse=True)
+        assert abs(np.mean(curve) - row["ap50"]) < 0.05
+        reached = round(row["recall"] * 20 - 0.5) / 20  # the curve lies on or above every point that is reached
+        assert curve[curves["recall"].index(pytest.approx(reached))] >= row["precision"] - 1e-12
+    json.dumps(details, allow_nan=False)
+
+
+@pytest.mark.parametrize("score", DETECTION)
+def test_every_score_of_a_detector_says_what_it_means(score):
+    assert meaning(score).name != score
+    assert meaning(score).words

@@ -39,6 +39,18 @@ MEANINGS = {
     "exact": Meaning(
         "exact match", "Share of questions whose answer is one of the right ones, but for articles and marks."
     ),
+    "ap": Meaning("AP (COCO)", "How well objects are found and placed: mean over classes and overlaps of 50 to 95 %."),
+    "ap50": Meaning("AP50", "The same, where an overlap of a half will do: are the objects found?"),
+    "ap75": Meaning("AP75", "The same at an overlap of three quarters: are they well placed?"),
+    "ap_small": Meaning("AP, small objects", "AP of those below 32 x 32 pixels of the file."),
+    "ap_medium": Meaning("AP, medium objects", "AP of those from 32 x 32 to 96 x 96 pixels of the file."),
+    "ap_large": Meaning("AP, large objects", "AP of those above 96 x 96 pixels of the file."),
+    "ar1": Meaning("AR, one answer", "Share of the objects found by one answer for each class and picture."),
+    "ar10": Meaning("AR, ten answers", "The same with ten answers."),
+    "ar100": Meaning("AR, a hundred answers", "The same with a hundred answers: what it could find at best."),
+    "ar_small": Meaning("AR, small objects", "Share of those below 32 x 32 pixels that a hundred answers find."),
+    "ar_medium": Meaning("AR, medium objects", "Share of those from 32 x 32 to 96 x 96 pixels that a hundred find."),
+    "ar_large": Meaning("AR, large objects", "Share of those above 96 x 96 pixels that a hundred answers find."),
     "loss": Meaning("loss", "How surprised the model is by the truth; the lower the better."),
 }
 

@@ -1,4 +1,4 @@
-"""Scores of detectors: the twelve numbers of COCO, and each class by itself.
+"""Scores of detectors: the twelve numbers of COCO, each class by itself, and what they are lost by.
 
 The numbers are those of pycocotools to the last digit; faster-coco-eval counts them. An answer may match one object of
 its class, best answers first, where the two share enough: intersection over union from 0.50 to 0.95 in steps of 0.05.
@@ -9,6 +9,7 @@ Source: Lin et al., "Microsoft COCO", ECCV 2014, and its evaluation code.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from vitrail.samples import Batch, Truth
 from vitrail.tasks.detected import Detected
+from vitrail.tasks.detection_errors import RECALLS, RIGHT, Cut, Judged, best_cut, breakdown, judge, ranked, together
 from vitrail.tasks.scores import DETECTION, UNDEFINED
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ RunLengths = dict[str, Any]  # a mask as COCO compresses it: `size` (rows and co
 IOU_50, IOU_75 = 0, 5  # places among the engine's ten thresholds of overlap
 ALL, SMALL, MEDIUM, LARGE = range(4)  # places among its ranges of area
 FIRST, TEN, HUNDRED = range(3)  # places among how many answers count, of each class and picture
+MOST = 100  # answers that count at all, of each class and picture
+SIZES = {"small": "below 32 x 32", "medium": "32 x 32 to 96 x 96", "large": "above 96 x 96"}  # pixels
+DRAWN = slice(None, None, 5)  # of 101 recalls those that a curve is drawn through
 
 
 def in_xywh(boxes_xyxy: Float[Tensor, "objects 4"]) -> Float[np.ndarray, "objects 4"]:
@@ -102,6 +107,27 @@ class Compared(NamedTuple):
         columns = {"bbox": self.true_boxes, "category_id": self.true_labels, "area": self.true_areas}
         return annotations({**columns, "iscrowd": self.crowd.astype(int)}, self.true_masks)
 
+    def shares(self, order: Int[np.ndarray, " chosen"]) -> Float[np.ndarray, "chosen objects"]:
+        """Overlap of some of what was found with what is marked; of a crowd, the part of an answer that lies on it."""
+        from faster_coco_eval import mask
+
+        if not order.size or not self.crowd.size:
+            return np.zeros((order.size, self.crowd.size))
+        crowd = self.crowd.astype(int).tolist()
+        if self.true_masks:
+            return np.asarray(mask.iou([self.masks[place] for place in order], self.true_masks, crowd))
+        return np.asarray(mask.iou(self.boxes[order], self.true_boxes, crowd))
+
+    def judged(self) -> Judged:
+        """Right and wrong in this picture."""
+        order = np.argsort(-self.scores, kind="stable")
+        ranks = np.zeros(len(order), int)
+        for label in np.unique(self.labels):
+            of_class = self.labels[order] == label
+            ranks[of_class] = np.arange(of_class.sum())
+        order = order[ranks < MOST]
+        return judge(self.shares(order), self.labels[order], self.scores[order], self.true_labels, self.crowd)
+
 
 def annotations(columns: Mapping[str, np.ndarray], masks: Sequence[RunLengths]) -> list[dict[str, Any]]:
     """One dictionary for each object, from one array for each key."""
@@ -130,6 +156,11 @@ def mean_defined(values: np.ndarray) -> float:
     """The mean over those that are defined: classes without an object have no precision."""
     defined = values[values > UNDEFINED]
     return float(np.mean(defined)) if defined.size else UNDEFINED
+
+
+def defined(score: float) -> float | None:
+    """A score for JSON, which has nothing for what is undefined."""
+    return None if score == UNDEFINED else score
 
 
 class Counted(NamedTuple):
@@ -213,17 +244,55 @@ class DetectionMetrics:
     def compute(self) -> dict[str, float]:
         return self.count().scores()
 
-    def details(self) -> dict[str, Any]:
-        return {"classes": list(self.classes), "per_class": self.per_class()}
+    def judged(self) -> Judged:
+        """Right and wrong in all pictures, at an overlap of one half."""
+        return together([one.judged() for one in sorted(self.pictures, key=Compared.in_order)])
 
-    def per_class(self) -> list[dict[str, Any]]:
+    def details(self) -> dict[str, Any]:
+        judged = self.judged()
+        objects = np.bincount(judged.true_labels, minlength=len(self.classes)).tolist()
+        cuts = []
+        for label, count in enumerate(objects):
+            of_class = ranked(judged, label)
+            cuts.append(best_cut(of_class.scores, of_class.verdicts == RIGHT, count))
+        return {
+            "classes": list(self.classes),
+            "per_class": self.per_class(objects, cuts),
+            "by_size": self.by_size(),
+            "errors": breakdown(judged, cuts),
+            "precision_recall": self.curves(),
+        }
+
+    def per_class(self, objects: Sequence[int], cuts: Sequence[Cut]) -> list[dict[str, Any]]:
         """One row for each class; nothing is said where it has no objects."""
-        true = np.concatenate([np.zeros(0, int), *(one.true_labels[~one.crowd] for one in self.pictures)])
-        objects = np.bincount(true, minlength=len(self.classes)).tolist()
         rows = []
         for label, name in enumerate(self.classes):
             counted = self.count().of_class(label)
             scores = counted.average_precision(), counted.average_precision(IOU_50), counted.average_recall()
-            ap, ap50, ar = (None if score == UNDEFINED else score for score in scores)
-            rows.append({"label": name, "objects": objects[label], "ap": ap, "ap50": ap50, "ar": ar})
+            ap, ap50, ar = map(defined, scores)
+            row = {"label": name, "objects": objects[label], "ap": ap, "ap50": ap50, "ar": ar}
+            rows.append(row | cuts[label]._asdict())
         return rows
+
+    def by_size(self) -> list[dict[str, Any]]:
+        """One row for small, medium and large objects each; the edges belong to both sides, as COCO has it."""
+        areas = np.concatenate([np.zeros(0), *(one.true_areas[~one.crowd] for one in self.pictures)])
+        rows = []
+        for (name, pixels), (least, most), area in zip(
+            SIZES.items(), pairwise((0, 32**2, 96**2, 1e10)), (SMALL, MEDIUM, LARGE), strict=True
+        ):
+            objects = int(((areas >= least) & (areas <= most)).sum())
+            ap, ar = self.count().average_precision(area=area), self.count().average_recall(area)
+            rows.append({"size": name, "pixels": pixels, "objects": objects, "ap": defined(ap), "ar": defined(ar)})
+        return rows
+
+    def curves(self) -> dict[str, Any]:
+        """Precision over recall at an overlap of one half: of each class at some recalls, none where it has no objects.
+
+        Each is the best precision that is reached with at least that recall, of which average precision is the mean.
+        """
+        curves = self.count().precision[IOU_50, :, :, ALL, HUNDRED].T
+        return {
+            "recall": RECALLS[DRAWN].round(2).tolist(),
+            "precision": [None if curve[0] == UNDEFINED else curve[DRAWN].tolist() for curve in curves],
+        }
