@@ -68,7 +68,7 @@ def test_three_languages_want_a_way_and_get_one(captions):
 
 def test_files_of_different_lengths_are_no_pairs(captions):
     write(captions / "train.de.gz", "\n".join(GERMAN[:2]))
-    with pytest.raises(DataError, match=r"train.de.gz has 2 lines and .*train.en 3: they are no pairs"):
+    with pytest.raises(DataError, match=r"train.de.gz: it has 2 lines and .*train.en 3: they are no pairs"):
         open_dataset(f"{captions}:de-en", "train")
 
 

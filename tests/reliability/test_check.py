@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from oracles.test_text_check import DAMAGED
 from vitrail.cli.main import main
 from vitrail.data.check import check
 from vitrail.data.checks.faults import ERRORS, MARKED_ERRORS, MARKED_NOTES, MARKED_WARNINGS, NOTES, SEVERITIES, WARNINGS
@@ -310,7 +311,7 @@ def test_every_code_weighs_one_thing_and_is_tried_here():
     marked = {**MARKED_ERRORS, **MARKED_WARNINGS, **MARKED_NOTES}
     assert len(SEVERITIES) == len(ERRORS) + len(WARNINGS) + len(NOTES) + len(marked)
     tried = {case[0] for case in FOLDERS + MANIFESTS + IDX} | {"no-data"}
-    tried |= {"same-text", "uneven-pair", "text-across-parts"}  # in tests/oracles/test_text_check.py
+    tried |= {"same-text", "uneven-pair"} | {case[2] for case in DAMAGED} - {None}
     tried |= set(marked)  # in test_check_marked.py
     # these need a file that a test running as root cannot make, or are tried with the images
     assert set(SEVERITIES) - tried == {"unreadable", "damaged", "directory"} - tried

@@ -16,8 +16,10 @@ def check(*, data: Data, json: Switch = False) -> None:
     """Say what is wrong with a data set, file by file, and change nothing.
 
     Finds pictures that cannot be read, empty classes, the same picture in two parts, names that differ only in
-    case, hidden files, wrong extensions and more. Exits with 1 when there is an error, which would stop a training
-    or spoil its scores, or a warning, of what was probably not meant; notes alone are no fault.
+    case, hidden files, wrong extensions and more; in texts, sides of different lengths, bytes that are no UTF-8, rows
+    without a label, answers that are not where the file says, the same text twice and more. Exits with 1 when there is
+    an error, which would stop a training or spoil its scores, or a warning, of what was probably not meant; notes alone
+    are no fault.
 
     Args:
         data: an image folder, a CSV or JSONL manifest, a folder of idx files, scenes: for generated ones; or texts:

@@ -163,12 +163,13 @@ def duplicates(alike: dict[bytes, list[Entry]]) -> Iterator[Fault]:
             yield fault(code, other.path, f"The same picture as {shown(first.path)}. {more}")
 
 
-def class_faults(root: Path | str, counts: dict[str | None, Counter[str]]) -> Iterator[Fault]:
+def class_faults(root: Path | str, counts: dict[str | None, Counter[str]], unit: str = "picture") -> Iterator[Fault]:
     """What the classes of the parts show together.
 
     Args:
         root: what to call the data set.
-        counts: for each part, how many pictures each class has.
+        counts: for each part, how many samples each class has.
+        unit: what a sample is called.
     """
     learned = counts.get("train", counts.get(None, Counter()))
     present = [name for name, count in learned.items() if count]
@@ -176,11 +177,11 @@ def class_faults(root: Path | str, counts: dict[str | None, Counter[str]]) -> It
         yield fault("one-class", root, f"There is only one class, {next(iter(learned))}: nothing to tell apart.")
     for name in present:
         if learned[name] == 1 and len(present) > 1:
-            yield fault("one-picture-class", root, f"The class {name} has a single picture.")
+            yield fault("one-picture-class", root, f"The class {name} has a single {unit}.")
     if present and (most := max(learned[name] for name in present)) > UNEVEN * min(learned[name] for name in present):
         rarest = min(present, key=learned.__getitem__)
         yield fault(
-            "imbalance", root, f"The classes have from {learned[rarest]} ({rarest}) to {most} pictures: balance them."
+            "imbalance", root, f"The classes have from {learned[rarest]} ({rarest}) to {most} {unit}s: balance them."
         )
     for part in counts.keys() - {"train", None}:
         for name in sorted(counts[part].keys() - learned.keys()):

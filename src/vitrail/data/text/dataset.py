@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vitrail.data.dataset import Label
-from vitrail.errors import DataError
+from vitrail.data.datasets.manifest import RowError
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +175,8 @@ def some(samples: list, where: str, wanted: str) -> list:
     """The same samples, if there are any.
 
     Raises:
-        DataError: there are none.
+        RowError: there are none.
     """
     if not samples:
-        raise DataError(f"{where} is empty: there are no {wanted} in it.")
+        raise RowError("empty", where, f"it is empty: there are no {wanted} in it.")
     return samples

@@ -15,10 +15,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitrail.data.datasets.folder import listing
-from vitrail.data.datasets.manifest import COLUMNS, class_order, read_labels
+from vitrail.data.datasets.manifest import COLUMNS, RowError, class_order, read_labels
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Labelled, Texts, some
-from vitrail.data.text.reading import PARTS, by_part, column, files_in, header_of, kind_of, part_of, table_rows, text_in
+from vitrail.data.text.reading import (
+    PARTS,
+    Complain,
+    by_part,
+    column,
+    files_in,
+    header_of,
+    ignore,
+    kind_of,
+    part_of,
+    refuse,
+    table_rows,
+    text_in,
+)
 from vitrail.errors import DataError
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -76,51 +89,61 @@ def read_row(place: str, record: dict[str, Any]) -> Row:
     """What one row says.
 
     Raises:
-        DataError: a column is missing, or holds something else.
+        RowError: a column is missing, or holds something else.
     """
     record = spelled(record)
     first, second = column(record, FIRST), column(record, SECOND)
     if first is None:
-        raise DataError(f"{place}: there is no column called text, only {listing(list(record))}. {EXPECTED}")
+        words = f"there is no column called text, only {listing(list(record))}. {EXPECTED}"
+        raise RowError("missing-column", place, words)
     if column(record, (*COLUMNS["label"], *COLUMNS["labels"])) is None:
-        raise DataError(f"{place}: there is no column called label, only {listing(list(record))}. {EXPECTED}")
+        words = f"there is no column called label, only {listing(list(record))}. {EXPECTED}"
+        raise RowError("missing-column", place, words)
     text = text_in(record, first, place)
     if not text:
-        raise DataError(f"{place}: the text is empty. Write one, or remove the row.")
+        raise RowError("empty-text", place, "the text is empty. Write one, or remove the row.")
     labels, several = read_labels(record, place)
     other = None if second is None else text_in(record, second, place)
     return Row(place, text, other, labels, several, part_of(record, place))
 
 
-def rows(path: Path) -> list[tuple[str | None, Row]]:
+def rows(path: Path, complain: Complain) -> list[tuple[str | None, Row]]:
     """All rows with the part they are of."""
-    found = [
-        (part or row.part, row)
-        for part, table in tables_in(path).items()
-        for row in (read_row(place, record) for place, record in table_rows(table))
-    ]
-    return some(found, shown(path), "labelled texts")
+    found = []
+    for part, table in tables_in(path).items():
+        for place, record in table_rows(table, complain):
+            try:
+                row = read_row(place, record)
+            except RowError as error:
+                complain(error)
+            else:
+                found.append((part or row.part, row))
+    return found
 
 
 def parts(path: Path | str) -> tuple[str, ...]:
-    present = {part for part, _ in rows(Path(path))}
+    present = {part for part, _ in rows(Path(path), ignore)}
     return tuple(part for part in PARTS if part in present)
 
 
-def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | None = None) -> Texts:
+def open_part(
+    path: Path | str, part: str | None, classes: tuple[str, ...] | None = None, complain: Complain = refuse
+) -> Texts:
     """Read one part, or a table that has no parts.
 
     Args:
         path: the table, or a folder of tables named after their parts.
         part: `train`, `val` or `test`; `None` where there are none.
         classes: the classes to number by, when another part has already said them.
+        complain: told what is wrong with single rows, instead of stopping at the first.
 
     Raises:
         DataError: no rows, bad rows, or a class that is not in `classes`.
     """
     path = Path(path)
-    found = rows(path)
-    chosen = some([row for said, row in found if part is None or said == part], shown(path), f"texts for {part}")
+    found = rows(path, complain)
+    wanted = "labelled texts" if part is None else f"texts for {part}"
+    chosen = some([row for said, row in found if part is None or said == part], shown(path), wanted)
     if classes is None:
         classes = class_order(label for row in chosen for label in row.labels)
     number = {name: place for place, name in enumerate(classes)}

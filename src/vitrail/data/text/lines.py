@@ -7,9 +7,10 @@ read in passages of whole lines, cut where a line is empty if one is near, so th
 from collections.abc import Iterator
 from pathlib import Path
 
+from vitrail.data.datasets.manifest import RowError
 from vitrail.data.files import folders_in, shown
 from vitrail.data.text.dataset import Passage, Texts, some
-from vitrail.data.text.reading import by_part, files_in, kind_of, text_lines
+from vitrail.data.text.reading import Complain, by_part, files_in, kind_of, refuse, text_lines
 from vitrail.errors import DataError
 
 PASSAGE = 4096  # characters after which the next empty line, or at most twice as many, ends a passage
@@ -41,11 +42,11 @@ def parts(path: Path | str) -> tuple[str, ...]:
     return tuple(part_files(Path(path)))
 
 
-def passages(path: Path, document: int) -> Iterator[Passage]:
+def passages(path: Path, document: int, complain: Complain) -> Iterator[Passage]:
     """A document in passages."""
     lines: list[str] = []
     length, first, place = 0, 1, 0
-    for number, line in enumerate(text_lines(path), start=1):
+    for number, line in enumerate(text_lines(path, complain), start=1):
         lines.append(f"{line}\n")
         length += len(line) + 1
         if length >= 2 * PASSAGE or (length >= PASSAGE and not line.strip()):
@@ -55,13 +56,16 @@ def passages(path: Path, document: int) -> Iterator[Passage]:
         yield Passage(f"{shown(path)}:{first}", "".join(lines), document, place)
 
 
-def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | None = None) -> Texts:
+def open_part(
+    path: Path | str, part: str | None, classes: tuple[str, ...] | None = None, complain: Complain = refuse
+) -> Texts:
     """Read one part, or all documents where there are no parts.
 
     Args:
         path: the file or folder.
         part: `train`, `val` or `test`; `None` where there are none.
         classes: nothing is told apart here.
+        complain: told what is wrong with single lines, instead of stopping at the first.
 
     Raises:
         DataError: there is no such part, or no text.
@@ -71,5 +75,7 @@ def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | Non
     if part is not None and part not in named:
         raise DataError(f"{shown(path)} has no text for {part}.")
     files = documents(path) if part is None else [named[part]]
-    found = [passage for number, file in enumerate(files) for passage in passages(file, number)]
+    found = [passage for number, file in enumerate(files) for passage in passages(file, number, complain)]
+    for number in sorted(set(range(len(files))) - {passage.document for passage in found}) if found else ():
+        complain(RowError("empty-document", shown(files[number]), "There is no text in it."))
     return Texts(some(found, shown(path), "lines of text"), "language")

@@ -8,20 +8,24 @@ translate, which has to be said where there are more than two languages.
 import re
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from vitrail.data.datasets.folder import listing
-from vitrail.data.datasets.manifest import COLUMNS
+from vitrail.data.datasets.manifest import COLUMNS, RowError
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Pair, Texts, some
 from vitrail.data.text.reading import (
     PARTS,
+    Complain,
     by_part,
     column,
     files_in,
     header_of,
+    ignore,
     kind_of,
     part_called,
     part_of,
+    refuse,
     stem_of,
     table_rows,
     text_in,
@@ -43,13 +47,19 @@ def spelling(path: Path | str) -> tuple[Path, tuple[str, str] | None]:
     return Path(path), None
 
 
-def language_files(folder: Path) -> dict[str, dict[str, Path]]:
-    """The files of a folder by part and language: `{"train": {"de": ..., "en": ...}, ...}`."""
+def by_language(folder: Path) -> dict[str, dict[str, Path]]:
+    """The files of a folder by part and language, also where a part has only one."""
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(files_in(folder), key=lambda path: (len(path.name), path.name)):
         language, part = kind_of(path).removeprefix("."), part_called(stem_of(path))
         if part is not None and LANGUAGE.fullmatch(language) and f".{language}" not in (*TABLES, ".txt", ".md"):
             found.setdefault(part, {}).setdefault(language, path)
+    return found
+
+
+def language_files(folder: Path) -> dict[str, dict[str, Path]]:
+    """The files of a folder by part and language: `{"train": {"de": ..., "en": ...}, ...}`."""
+    found = by_language(folder)
     return {part: found[part] for part in PARTS if len(found.get(part, {})) > 1}
 
 
@@ -83,7 +93,8 @@ def parts(path: Path | str) -> tuple[str, ...]:
     place, way = spelling(path)
     if place.is_dir():
         return tuple(language_files(place)) or tuple(part for part in PARTS if part in tables_in(place))
-    present = {part for _, part in read_table(place, way or direction(place, table_languages(place), None)[0])}
+    way = way or direction(place, table_languages(place), None)[0]
+    present = {part for _, part in read_table(place, way, ignore)}
     return tuple(part for part in PARTS if part in present)
 
 
@@ -93,12 +104,12 @@ def direction(
     """Which language is read and which is written, and what is to be said about that.
 
     Raises:
-        DataError: it cannot be told, or there is no such language.
+        RowError: it cannot be told, or there is no such language.
     """
     if way is not None:
         absent = next((language for language in way if language not in languages), None)
         if absent is not None:
-            raise DataError(f"{shown(place)}: {unknown('language', absent, languages)}")
+            raise RowError("which-way", shown(place), unknown("language", absent, languages))
         return way, ()
     if len(languages) == 2:
         one, other = languages
@@ -107,33 +118,50 @@ def direction(
         note = f"{shown(place)} is read from {one} to {other}; {place.name}:{other}-{one} is the other way."
         return (one, other), (note,)
     ways = [f"{place.name}:{one}-{other}" for one, other in combinations(languages, 2)]
-    raise DataError(f"{shown(place)} has {len(languages)} languages: {listing(languages)}. Say which way: {ways[0]}.")
+    words = f"it has {len(languages)} languages: {listing(languages)}. Say which way: {ways[0]}."
+    raise RowError("which-way", shown(place), words)
 
 
-def read_table(path: Path, way: tuple[str, str]) -> list[tuple[Pair, str | None]]:
+def read_row(place: str, record: dict[str, Any], way: tuple[str, str]) -> tuple[Pair, str | None]:
+    """The pair in a row, and the part that it names.
+
+    Raises:
+        RowError: a column is missing, or holds something else.
+    """
+    texts = []
+    for language in way:
+        name = column(record, [language])
+        if name is None:
+            words = f"there is no column called {language}, only {listing(list(record))}."
+            raise RowError("missing-column", place, words)
+        texts.append(text_in(record, name, place))
+    return Pair(place, *texts), part_of(record, place)
+
+
+def read_table(path: Path, way: tuple[str, str], complain: Complain) -> list[tuple[Pair, str | None]]:
     """The pairs of a table, each with the part that its row names."""
     found = []
-    for place, record in table_rows(path):
-        names = [column(record, [language]) for language in way]
-        absent = [language for language, name in zip(way, names, strict=True) if name is None]
-        if absent:
-            raise DataError(f"{place}: there is no column called {absent[0]}, only {listing(list(record))}.")
-        source, target = (text_in(record, name, place) for name in names if name is not None)
-        found.append((Pair(place, source, target), part_of(record, place)))
+    for place, record in table_rows(path, complain):
+        try:
+            found.append(read_row(place, record, way))
+        except RowError as error:
+            complain(error)
     return found
 
 
-def read_files(source: Path, target: Path) -> list[Pair]:
+def read_files(source: Path, target: Path, complain: Complain) -> list[Pair]:
     """The pairs of two files that have the same number of lines.
 
     Raises:
-        DataError: they have not.
+        RowError: they have not.
     """
-    first, second = list(text_lines(source)), list(text_lines(target))
+    first, second = list(text_lines(source, complain)), list(text_lines(target, complain))
     if len(first) != len(second):
-        raise DataError(
-            f"{shown(source)} has {many(len(first), 'line')} and {shown(target)} {len(second)}: they are no pairs. "
-            "Line 1 of one file must be the translation of line 1 of the other, and so on."
+        raise RowError(
+            "count-mismatch",
+            shown(source),
+            f"it has {many(len(first), 'line')} and {shown(target)} {len(second)}: they are no pairs. Line 1 of one "
+            "file must be the translation of line 1 of the other, and so on.",
         )
     return [
         Pair(f"{shown(source)}:{number}", one.strip(), other.strip())
@@ -141,13 +169,16 @@ def read_files(source: Path, target: Path) -> list[Pair]:
     ]
 
 
-def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | None = None) -> Texts:
+def open_part(
+    path: Path | str, part: str | None, classes: tuple[str, ...] | None = None, complain: Complain = refuse
+) -> Texts:
     """Read one part, or a table that has no parts.
 
     Args:
         path: see above.
         part: `train`, `val` or `test`; `None` where there are none.
         classes: the two languages, the one that is read first, when another part has already said them.
+        complain: told what is wrong with single lines and pairs, instead of stopping at the first.
 
     Raises:
         DataError: no pairs, files of different lengths, or languages that cannot be told.
@@ -155,11 +186,11 @@ def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | Non
     place, way = spelling(path)
     if way is None and classes is not None and len(classes) == 2:
         way = (classes[0], classes[1])
-    by_language = language_files(place) if place.is_dir() else {}
-    if by_language:
-        files = by_language.get(part or "", {})
+    all_files = language_files(place) if place.is_dir() else {}
+    if all_files:
+        files = all_files.get(part or "", {})
         chosen, notes = direction(place, sorted(files), way)
-        pairs = read_files(files[chosen[0]], files[chosen[1]])
+        pairs = read_files(files[chosen[0]], files[chosen[1]], complain)
     else:
         tables = tables_in(place)
         table = tables.get(part) or tables.get(None)
@@ -167,8 +198,12 @@ def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | Non
             raise DataError(f"{shown(place)} has no sentence pairs{f' for {part}' if part else ''}.")
         chosen, notes = direction(place, table_languages(table), way)
         whole = part is None or tables.get(part) is not None
-        pairs = [pair for pair, said in read_table(table, chosen) if whole or said == part]
+        pairs = [pair for pair, said in read_table(table, chosen, complain) if whole or said == part]
     kept = [pair for pair in pairs if pair.source and pair.target]
+    for pair in pairs:
+        if not (pair.source and pair.target):
+            both = "Both sides are" if not (pair.source or pair.target) else "One side is"
+            complain(RowError("empty-side", pair.name, f"{both} empty, and the pair is left out."))
     if len(kept) < len(pairs):
         left_out = len(pairs) - len(kept)
         notes = (

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vitrail.data.datasets.manifest import RowError
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Question, Texts, some
-from vitrail.data.text.reading import by_part, files_in, kind_of, sound
+from vitrail.data.text.reading import Complain, by_part, files_in, kind_of, refuse, sound
 from vitrail.errors import DataError
 
 LARGEST = 1 << 30  # bytes; SQuAD's training part has 30 million
@@ -47,12 +48,13 @@ def field(record: Any, name: str, kind: type, place: str) -> Any:
     """A field of a JSON object.
 
     Raises:
-        DataError: it is missing, or of another kind.
+        RowError: it is missing, or of another kind.
     """
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
         words = {str: "a text", list: "a list", int: "a whole number"}[kind]
-        raise DataError(f"{place}: {name} should be {words}, and is {value!r:.40}. Expected the JSON of SQuAD v1.1.")
+        hint = f"{name} should be {words}, and is {value!r:.40}. Expected the JSON of SQuAD v1.1."
+        raise RowError("wrong-field", place, hint)
     return sound(value, place) if isinstance(value, str) else value
 
 
@@ -60,7 +62,7 @@ def read_question(record: Any, context: str, place: str) -> Question:
     """One question, whose answers are where the file says they are.
 
     Raises:
-        DataError: they are not, or there is none.
+        RowError: they are not, or there is none.
     """
     name, question = str(field(record, "id", str, place)), field(record, "question", str, place)
     place = f"{place} ({name})"
@@ -69,46 +71,68 @@ def read_question(record: Any, context: str, place: str) -> Question:
         text, start = field(answer, "text", str, place), field(answer, "answer_start", int, place)
         if not text or start < 0 or context[start : start + len(text)] != text:
             there = context[max(0, start) : max(0, start) + len(text)]
-            raise DataError(f"{place}: the answer {text[:40]!r} does not stand at {start}, where {there[:40]!r} is.")
+            words = f"the answer {text[:40]!r} does not stand at {start}, where {there[:40]!r} is."
+            raise RowError("answer-not-there", place, words)
         answers.append(text)
         starts.append(start)
     if not answers:
-        raise DataError(f"{place}: this question has no answer. SQuAD v1.1 has one for each; v2.0 is not read.")
+        words = "this question has no answer. SQuAD v1.1 has one for each; v2.0 is not read."
+        raise RowError("no-answer", place, words)
     return Question(place, name, question, context, tuple(answers), tuple(starts))
 
 
-def read_questions(path: Path) -> Iterator[Question]:
+def read_questions(path: Path, complain: Complain) -> Iterator[Question]:
     """All questions of a file.
 
     Raises:
-        DataError: it is not the JSON of SQuAD v1.1.
+        RowError: it is not the JSON of SQuAD v1.1; or a part of it is not, unless `complain` takes that.
     """
     if path.stat().st_size > LARGEST:
-        raise DataError(f"{shown(path)} is larger than {LARGEST >> 30} GB.")
+        raise RowError("too-large", shown(path), f"it is larger than {LARGEST >> 30} GB.")
     try:
         values = json.loads(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{shown(path)}: byte {error.start} is not UTF-8 ({error.reason}). Save it as UTF-8."
-        ) from error
+        words = f"byte {error.start} is not UTF-8 ({error.reason}). Save it as UTF-8."
+        raise RowError("encoding", shown(path), words) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{shown(path)} is not JSON ({error}). Fetch it anew.") from error
-    for article, entry in enumerate(field(values, "data", list, shown(path))):
-        place = f"{shown(path)}, article {article + 1}"
-        for number, paragraph in enumerate(field(entry, "paragraphs", list, place)):
-            inside = f"{place}, paragraph {number + 1}"
-            context = field(paragraph, "context", str, inside)
-            for record in field(paragraph, "qas", list, inside):
-                yield read_question(record, context, inside)
+        raise RowError("bad-json", shown(path), f"it is not JSON ({error}). Fetch it anew.") from error
+    for inside, paragraph in paragraphs(values, shown(path), complain):
+        try:
+            context, asked = field(paragraph, "context", str, inside), field(paragraph, "qas", list, inside)
+        except RowError as error:
+            complain(error)
+            continue
+        for record in asked:
+            try:
+                question = read_question(record, context, inside)
+            except RowError as error:
+                complain(error)
+            else:
+                yield question
 
 
-def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | None = None) -> Texts:
+def paragraphs(values: Any, place: str, complain: Complain) -> Iterator[tuple[str, Any]]:
+    """The paragraphs of all articles, each with its place."""
+    for article, entry in enumerate(field(values, "data", list, place), start=1):
+        try:
+            found = field(entry, "paragraphs", list, f"{place}, article {article}")
+        except RowError as error:
+            complain(error)
+            continue
+        for number, paragraph in enumerate(found, start=1):
+            yield f"{place}, article {article}, paragraph {number}", paragraph
+
+
+def open_part(
+    path: Path | str, part: str | None, classes: tuple[str, ...] | None = None, complain: Complain = refuse
+) -> Texts:
     """Read one part, or a file that has no parts.
 
     Args:
         path: the file, or a folder of files named after their parts.
         part: `train`, `val` or `test`; `None` where there are none.
         classes: nothing is told apart here.
+        complain: told what is wrong with single questions, instead of stopping at the first.
 
     Raises:
         DataError: no questions, or an answer that is not where the file says.
@@ -119,5 +143,5 @@ def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | Non
         files = [file for file in [by_part(files).get(part)] if file is not None]
     if not files:
         raise DataError(f"{shown(path)} has no questions{f' for {part}' if part else ''}.")
-    found = [question for file in files for question in read_questions(file)]
+    found = [question for file in files for question in read_questions(file, complain)]
     return Texts(some(found, shown(path), "questions"), "answer")

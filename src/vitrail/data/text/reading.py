@@ -5,18 +5,32 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from vitrail.data.datasets.folder import PART_NAMES, listing
+from vitrail.data.datasets.manifest import RowError
 from vitrail.data.files import shown
 from vitrail.errors import DataError
+
+Complain = Callable[[RowError], None]  # told what is wrong with a line, which is then left out
+MERELY_ODD = frozenset({"empty-side", "uneven-columns", "empty-document"})
 
 LONGEST_LINE = 1 << 20  # characters; a longer line is no line of text
 LARGEST = 1 << 34  # bytes of text, unpacked, in one file
 MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 PARTS = {part: (*names, "dev") if part == "val" else names for part, names in PART_NAMES.items()}
+
+
+def refuse(error: RowError) -> None:
+    """Stop at the first line that is wrong and not merely odd, as reading does unless it is told otherwise."""
+    if error.code not in MERELY_ODD:
+        raise error
+
+
+def ignore(error: RowError) -> None:
+    """Say nothing: somebody else reads the same lines and will."""
 
 
 def kind_of(path: Path) -> str:
@@ -51,46 +65,52 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
-def text_lines(path: Path) -> Iterator[str]:
+def legible(line: str, path: Path, number: int, complain: Complain) -> str:
+    """A line of which each byte that is not UTF-8 has become half a character: spelled out, as in `Stra\\xdfe`."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        content = line.encode("utf-8", "surrogateescape")
+    else:
+        return line
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        complain(
+            RowError(
+                "encoding",
+                f"{shown(path)}:{number}",
+                f"this line is not UTF-8 ({error.reason}). Save the file as UTF-8.",
+            )
+        )
+    return content.decode("utf-8", "backslashreplace")
+
+
+def text_lines(path: Path, complain: Complain = refuse) -> Iterator[str]:
     """The lines of a text file in UTF-8, without their ends; gzipped where its name ends in `.gz`.
 
     Raises:
-        DataError: it cannot be read, is not UTF-8, or has a line without an end.
+        RowError: it cannot be read, or has a line without an end; or one that is not UTF-8, unless `complain` takes it.
     """
     number = 0
     try:
         with open(path, "rb") as raw, gzip.open(raw) if path.name.lower().endswith(".gz") else raw as file:
-            text = io.TextIOWrapper(Counted(file, shown(path)), encoding="utf-8-sig", newline="\n")
+            counted = Counted(file, shown(path))
+            text = io.TextIOWrapper(counted, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
             while line := text.readline(LONGEST_LINE + 1):
                 number += 1
                 if len(line) > LONGEST_LINE:
-                    raise DataError(
-                        f"{shown(path)}:{number}: this line has more than {LONGEST_LINE:,} characters. Put each "
-                        "sentence, or each paragraph, on a line of its own."
+                    raise RowError(
+                        "long-line",
+                        f"{shown(path)}:{number}",
+                        f"this line has more than {LONGEST_LINE:,} characters. Put each sentence, or each paragraph, "
+                        "on a line of its own.",
                     )
-                yield line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{shown(path)}:{unreadable_line(path)}: this line is not UTF-8 ({error.reason}). Save the file as UTF-8."
-        ) from error
+                yield legible(line.rstrip("\r\n"), path, number, complain)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{shown(path)} is a damaged gzip file ({error}). Fetch it anew.") from error
+        raise RowError("damaged", shown(path), f"this is a damaged gzip file ({error}). Fetch it anew.") from error
     except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read ({error.strerror}).") from error
-
-
-def unreadable_line(path: Path) -> int:
-    """The number of the first line that is not UTF-8, of a file that has one."""
-    with open(path, "rb") as raw, gzip.open(raw) if path.name.lower().endswith(".gz") else raw as file:
-        return next(number for number, line in enumerate(file, start=1) if not is_text(line))
-
-
-def is_text(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        raise RowError("unreadable", shown(path), f"it cannot be read ({error.strerror}).") from error
 
 
 class Counted(io.RawIOBase):
@@ -105,10 +125,11 @@ class Counted(io.RawIOBase):
     def readinto(self, room: Any) -> int:
         content = self.file.read(len(room))
         if self.seen == 0 and content[:2] in MARKS:
-            raise DataError(f"{self.name} is {MARKS[content[:2]]}. Save it as UTF-8.")
+            raise RowError("encoding", self.name, f"this is {MARKS[content[:2]]}. Save it as UTF-8.")
         self.seen += len(content)
         if self.seen > LARGEST:
-            raise DataError(f"{self.name} holds more than {LARGEST >> 30} GB of text. Cut it into several files.")
+            words = f"it holds more than {LARGEST >> 30} GB of text. Cut it into several files."
+            raise RowError("too-large", self.name, words)
         room[: len(content)] = content
         return len(content)
 
@@ -139,19 +160,19 @@ def flattened(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, **inner} if isinstance(inner, dict) else dict(record)
 
 
-def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def table_rows(path: Path, complain: Complain = refuse) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row of a .csv, .tsv or .jsonl file, with its place (`file:12`).
 
     Raises:
-        DataError: it is empty, or a line cannot be read.
+        RowError: it is empty; or a line cannot be read, unless `complain` takes it.
     """
     if kind_of(path) in (".jsonl", ".ndjson"):
-        yield from json_rows(path)
+        yield from json_rows(path, complain)
         return
-    lines = text_lines(path)
+    lines = text_lines(path, complain)
     header = next(lines, "")
     if not header.strip():
-        raise DataError(f"{shown(path)} is empty. Expected a first line with the names of the columns.")
+        raise RowError("empty", shown(path), "it is empty. Expected a first line with the names of the columns.")
     separator = separator_of(path, header)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
     reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator)
@@ -161,33 +182,38 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             if len(values) == len(names):
                 yield place, dict(zip(names, values, strict=True))
             elif any(value.strip() for value in values):
-                raise DataError(
-                    f"{place}: {len(values)} columns where the first line names {len(names)} ({listing(names)}). Put "
-                    f"quotes around a text with {separator!r} in it."
+                words = f"{len(values)} columns where the first line names {len(names)} ({listing(names)})."
+                complain(
+                    RowError("wrong-columns", place, f"{words} Put quotes around a text with {separator!r} in it.")
                 )
     except csv.Error as error:
-        raise DataError(f"{shown(path)}:{reader.line_num + 1}: cannot be read from here on: {error}.") from error
+        place = f"{shown(path)}:{reader.line_num + 1}"
+        complain(RowError("bad-csv", place, f"cannot be read from here on: {error}."))
 
 
-def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_rows(path: Path, complain: Complain) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line of a JSON lines file that is not blank."""
     some = False
-    for number, line in enumerate(text_lines(path), start=1):
+    for number, line in enumerate(text_lines(path, complain), start=1):
         if not line.strip():
             continue
-        place = f"{shown(path)}:{number}"
+        some, place = True, f"{shown(path)}:{number}"
         try:
             record = json.loads(line)
+            if "\\u" in line:
+                sound(json.dumps(record, ensure_ascii=False), place)
+        except RowError as error:
+            complain(error)
+            continue
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{place}: this line is not JSON ({error}).") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{place}: not an object with a value for each column.")
-        if "\\u" in line:
-            sound(json.dumps(record, ensure_ascii=False), place)
-        some = True
-        yield place, flattened(record)
+            complain(RowError("bad-json", place, f"this line is not JSON ({error})."))
+            continue
+        if isinstance(record, dict):
+            yield place, flattened(record)
+        else:
+            complain(RowError("bad-json", place, "not an object with a value for each column."))
     if not some:
-        raise DataError(f"{shown(path)} is empty.")
+        raise RowError("empty", shown(path), "it is empty.")
 
 
 def column(names: Iterable[str], wanted: Iterable[str]) -> str | None:
@@ -200,12 +226,13 @@ def sound(text: str, place: str) -> str:
     """The same text, if it is one: JSON can spell half a character.
 
     Raises:
-        DataError: it does.
+        RowError: it does.
     """
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{place}: half a character (a lone surrogate) stands at {error.start} of the text.") from error
+        words = f"half a character (a lone surrogate) stands at {error.start} of the text."
+        raise RowError("encoding", place, words) from error
     return text
 
 
@@ -213,21 +240,25 @@ def text_in(record: Mapping[str, Any], name: str, place: str) -> str:
     """The text in a column.
 
     Raises:
-        DataError: there is none, or something else.
+        RowError: there is none, or something else.
     """
     value = record.get(name)
     if not isinstance(value, str):
-        raise DataError(f"{place}: {name} should hold a text, and holds {value!r:.40}.")
+        raise RowError("not-a-text", place, f"{name} should hold a text, and holds {value!r:.40}.")
     return sound(value.strip(), place)
 
 
 def part_of(record: Mapping[str, Any], place: str) -> str | None:
-    """The part that a row says it is of, where there is a column for that."""
+    """The part that a row says it is of, where there is a column for that.
+
+    Raises:
+        RowError: it is none.
+    """
     name = column(record, ("split", "part", "set"))
     given = "" if name is None or record[name] is None else str(record[name]).strip()
     if not given:
         return None
     part = part_called(given)
     if part is None:
-        raise DataError(f"{place}: {given!r} is not a part. Write train, val or test.")
+        raise RowError("unknown-split", place, f"{given!r} is not a part. Write train, val or test.")
     return part

@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from vitrail.data.datasets.folder import listing
-from vitrail.data.datasets.manifest import class_order
+from vitrail.data.datasets.manifest import RowError, class_order
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Tagged, Texts, some
-from vitrail.data.text.reading import by_part, files_in, kind_of, text_lines
+from vitrail.data.text.reading import Complain, by_part, files_in, kind_of, refuse, text_lines
 from vitrail.errors import DataError
 
 KINDS = (".conll", ".bio", ".iob", ".iob2", ".ner")
@@ -47,14 +47,13 @@ def parts(path: Path | str) -> tuple[str, ...]:
     return tuple(by_part(tagged_files(Path(path)))) if Path(path).is_dir() else ()
 
 
-def sentences(path: Path) -> list[tuple[str, list[str], list[str]]]:
+def sentences(path: Path, complain: Complain) -> list[tuple[str, list[str], list[str]]]:
     """The sentences of a file: where each begins, its words and its tags.
 
-    Raises:
-        DataError: a line with a word and no tag.
+    A line with a word and no tag is complained of, and one that has not as many columns as the first.
     """
-    found, words, tags, first = [], [], [], 1
-    for number, line in enumerate([*text_lines(path), ""], start=1):
+    found, words, tags, first, usual = [], [], [], 1, 0
+    for number, line in enumerate([*text_lines(path, complain), ""], start=1):
         columns = line.split()
         if not columns or columns[0] == LEFT_OUT[0]:
             if words:
@@ -62,19 +61,28 @@ def sentences(path: Path) -> list[tuple[str, list[str], list[str]]]:
             words, tags, first = [], [], number + 1
         elif words or not line.startswith(LEFT_OUT[1]) or TAG.fullmatch(columns[-1]):
             if len(columns) < 2:
-                raise DataError(f"{shown(path)}:{number}: {line.strip()[:40]!r} has no tag behind it. Write: word TAG.")
+                hint = f"{line.strip()[:40]!r} has no tag behind it. Write: word TAG."
+                complain(RowError("missing-tag", f"{shown(path)}:{number}", hint))
+                continue
+            usual = usual or len(columns)
+            if len(columns) != usual:
+                hint = f"{len(columns)} columns where the first line has {usual}: {columns[-1]!r} is taken for the tag."
+                complain(RowError("uneven-columns", f"{shown(path)}:{number}", hint))
             words.append(columns[0])
             tags.append(columns[-1])
     return found
 
 
-def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | None = None) -> Texts:
+def open_part(
+    path: Path | str, part: str | None, classes: tuple[str, ...] | None = None, complain: Complain = refuse
+) -> Texts:
     """Read one part, or a file that has no parts.
 
     Args:
         path: the file, or a folder of files named after their parts.
         part: `train`, `val` or `test`; `None` where there are none.
         classes: the tags to number by, when another part has already said them.
+        complain: told what is wrong with single lines, instead of stopping at the first.
 
     Raises:
         DataError: no sentences, a word without a tag, or a tag that is not in `classes`.
@@ -83,7 +91,7 @@ def open_part(path: Path | str, part: str | None, classes: tuple[str, ...] | Non
     file = path if path.is_file() else by_part(tagged_files(path)).get(part or "")
     if file is None:
         raise DataError(f"{shown(path)} has no tagged sentences{f' for {part}' if part else ''}.")
-    found = some(sentences(file), shown(file), "tagged sentences")
+    found = some(sentences(file, complain), shown(file), "tagged sentences")
     present = {tag for _, _, tags in found for tag in tags}
     if classes is None:
         classes = class_order(present)
