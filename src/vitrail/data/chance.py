@@ -19,6 +19,7 @@ class Draw(IntEnum):
     MASK = 5
     SHIFT = 6
     CASE = 7
+    CROWD = 8
 
 
 def chance(purpose: Draw, *key: int) -> np.random.Generator:
