@@ -19,6 +19,7 @@ class Entry(NamedTuple):
 FAMILIES: dict[str, Entry] = {
     "vit": Entry("vitrail.models.vit_formats:FAMILY", "Vision Transformer, DeiT and DINOv2: an image read as patches."),
     "resnet": Entry("vitrail.models.resnet_formats:FAMILY", "ResNet: convolutions that add to what they are given."),
+    "resnetv2": Entry("vitrail.models.resnetv2_formats:FAMILY", "ResNetV2 of Big Transfer: norms before convolutions."),
     "bert": Entry("vitrail.models.bert_formats:FAMILY", "BERT: a text read in both directions."),
     "gpt": Entry("vitrail.models.gpt_formats:FAMILY", "GPT-2: a text written word by word."),
     "transformer": Entry(
@@ -71,6 +72,12 @@ MODELS: dict[str, Entry] = {
     "resnet-50": Entry("resnet", "ResNet-50: 16 bottlenecks, 25.6 M parameters."),
     "resnet-101": Entry("resnet", "ResNet-101: 33 bottlenecks, 44.5 M parameters."),
     "resnet-152": Entry("resnet", "ResNet-152: 50 bottlenecks, 60.2 M parameters."),
+    "resnetv2-50": Entry("resnetv2", "Big Transfer's R50x1 at 448 pixels, 25.5 M parameters."),
+    "resnetv2-50x3": Entry("resnetv2", "Big Transfer's R50x3 at 448 pixels, 217 M parameters."),
+    "resnetv2-101": Entry("resnetv2", "Big Transfer's R101x1 at 448 pixels, 44.5 M parameters."),
+    "resnetv2-101x3": Entry("resnetv2", "Big Transfer's R101x3 at 448 pixels, 388 M parameters."),
+    "resnetv2-152x2": Entry("resnetv2", "Big Transfer's R152x2 at 448 pixels, 236 M parameters."),
+    "resnetv2-152x4": Entry("resnetv2", "Big Transfer's R152x4 at 480 pixels, 937 M parameters."),
     "bert-tiny": Entry("bert", "BERT with 2 layers 128 wide, 4.39 M parameters."),
     "bert-mini": Entry("bert", "BERT with 4 layers 256 wide, 11.2 M parameters."),
     "bert-small": Entry("bert", "BERT with 4 layers 512 wide, 28.8 M parameters."),

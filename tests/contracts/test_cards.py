@@ -56,9 +56,14 @@ def published(name: str) -> Preprocessing:
                 "do_normalize": True, "image_mean": MEAN, "image_std": STD, "do_convert_rgb": True,
             }
         )  # fmt: skip
-    if checkpoint.source.startswith("timm/resnet"):
+    if re.match(r"timm/resnet\d", checkpoint.source):
         return from_timm(
             {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.95, "mean": MEAN, "std": STD}
+        )
+    if checkpoint.source.startswith("timm/resnetv2"):
+        side = 480 if "152x4" in name else 448
+        return from_timm(
+            {"input_size": [3, side, side], "interpolation": "bilinear", "crop_pct": 1.0, "mean": HALF, "std": HALF}
         )
     imagenet = re.search(r"deit|dino", checkpoint.source)
     side = 518 if "dinov2" in checkpoint.source else 384 if name.endswith("384") else 224

@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from parity.references import agree, disturbed
+from vitrail.core.convolutions import GroupNorm, StandardisedConv, same_border, with_border
 from vitrail.errors import ConfigError
 from vitrail.models.resnet import ResNet, ResNetConfig
+from vitrail.models.resnetv2 import ResNetV2, ResNetV2Config
 
 TINY = {"stem": 6, "widths": (4, 6, 8, 10), "layers": (1, 2, 1, 2), "classes": 3}
 KINDS = [{"block": "basic"}, {"block": "bottleneck"}, {"dilated": True}, {"block": "basic", "dilated": True}]
@@ -149,3 +151,82 @@ def test_one_program_serves_batches_and_pictures_of_any_size():
     )
     images = torch.rand(3, 3, 47, 61)
     torch.testing.assert_close(program.module()(images), model(images))
+
+
+V2 = {"stem": 8, "widths": (32, 32, 32, 64), "layers": (1, 2, 1, 1), "groups": 4, "classes": 3}
+OTHERS = [(kind, size) for kind in ({}, {"norm": "after"}) for size in SIZES]
+OTHERS += [({"norm": "after", "border": "same"}, size) for size in ((32, 64), (64, 64))]
+OTHERS += [({"norm": "after", "border": "same", "layers": (), "widths": ()}, (32, 60))]
+
+
+def tiny_v2(**fields) -> ResNetV2:
+    """A small random ResNetV2."""
+    return disturbed(ResNetV2(ResNetV2Config(**{**V2, **fields})))
+
+
+@pytest.mark.parametrize(("kind", "size"), OTHERS, ids=str)
+def test_a_picture_is_answered_alike_by_resnetv2_alone_and_padded_in_a_batch(kind, size):
+    model, image = tiny_v2(**kind), torch.rand(1, 3, *size)
+    small, valid = padded(image, 96, 96, fill=float("nan"))
+    batch = torch.cat([small, torch.rand(1, 3, 96, 96)])
+    valid = torch.cat([valid, torch.ones_like(valid)])
+
+    with torch.no_grad():
+        one, both = model.last_map(image), model.last_map(batch, valid)
+        agree(model.pool(model.encode(batch, valid))[:1], model.pool(model.encode(image)), precise=False)
+
+    rows, columns = one.map.shape[2:]
+    assert (rows, columns) == tuple(-(-side // model.config.stride) for side in size)
+    assert torch.equal(both.valid[0], padded(one.map, *both.map.shape[2:], fill=0)[1][0])
+    agree(both.map[:1, :, :rows, :columns], one.map, precise=False)
+    assert not both.map[0][:, ~both.valid[0]].any()
+
+
+def test_the_original_padding_of_resnetv2_flows_into_the_picture():
+    batch, valid = padded(torch.rand(1, 3, 47, 40), 64, 64, fill=0.0)
+    original = tiny_v2(padding="original")
+    with torch.no_grad():
+        [bled], [plain] = original.features(batch, [3], valid), original.features(batch, [3])
+    assert torch.equal(bled.map, plain.map)
+    assert torch.equal(bled.valid, F.interpolate(valid[None].float(), bled.map.shape[2:])[0].bool())
+
+
+def test_a_group_norm_of_a_whole_map_is_torchs_and_of_a_part_is_that_of_the_part():
+    norm, x = disturbed(GroupNorm(3, 12)), torch.rand(2, 12, 5, 7)
+    whole = torch.ones(2, 5, 7, dtype=torch.bool)
+    agree(norm(x, whole), norm(x), precise=False)
+    part = whole.clone()
+    part[:, 3:], part[:, :, 4:] = False, False
+    agree(norm(x, part)[:, :, :3, :4], norm(x[:, :, :3, :4]), precise=False)
+    assert not norm(x, torch.zeros_like(whole)).any()
+
+
+def test_a_standardised_convolution_knows_no_scale_and_no_shift_of_its_weights():
+    one = StandardisedConv(3, 4, 3, border="even", weight_eps=1e-12).double()
+    x = torch.rand(1, 3, 6, 6, dtype=torch.float64)
+    before = one(x)
+    with torch.no_grad():
+        one.weight.mul_(3).add_(0.5)
+    torch.testing.assert_close(one(x), before)
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride", "border"), [
+    (224, 7, 2, (2, 3)), (225, 7, 2, (3, 3)), (112, 3, 2, (0, 1)), (113, 3, 2, (1, 1)), (5, 3, 1, (1, 1)),
+])  # fmt: skip
+def test_a_same_border_is_tensorflows(size, kernel, stride, border):
+    assert same_border(size, kernel, stride) == border
+    x = with_border(torch.ones(1, 1, size, size), kernel, stride, "same")
+    assert F.max_pool2d(x, kernel, stride).shape[2] == -(-size // stride)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"groups": 7}, "A map 8 wide does not divide into groups=7"),
+        ({"layers": (1,)}, "need one number for each stage"),
+        ({"weight_eps": 0.0}, "weight_eps=0.0 must be above 0"),
+    ],
+)
+def test_a_configuration_of_resnetv2_that_makes_no_sense_is_a_sentence(fields, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        ResNetV2Config(**{**V2, **fields})

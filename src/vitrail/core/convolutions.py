@@ -6,14 +6,21 @@ is answered as it is alone. The cells of a picture are counted as its map would 
 second one, beginning with the first, which is what convolutions with an odd kernel make of it.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitrail.core.stacks import Stack
+from vitrail.core.tokens import Feature
+from vitrail.errors import ConfigError
 
 Norm = Literal["batch", "frozen"]
+Border = Literal["even", "same"]
 MOMENTUM = 0.1  # share of a batch in the running statistics, as in torch
 
 
@@ -27,6 +34,15 @@ def without_padding(
 ) -> Float[Tensor, "batch dim rows columns"]:
     """The map with zeros where it shows no picture."""
     return x if valid is None else x.masked_fill(~valid[:, None], 0.0)
+
+
+def nearest(
+    valid: Bool[Tensor, "batch height width"] | None, x: Float[Tensor, "batch dim rows columns"]
+) -> Bool[Tensor, "batch rows columns"] | None:
+    """Which cells of a map show a picture, by nearest resizing of the pixels that do: as DETR's code finds them."""
+    if valid is None:
+        return None
+    return F.interpolate(valid[:, None].float(), size=x.shape[2:], mode="nearest")[:, 0].bool()
 
 
 class BatchNorm(nn.Module):
@@ -127,3 +143,123 @@ class MaxPool(nn.Module):
     ) -> Float[Tensor, "batch dim fewer_rows fewer_columns"]:
         x = F.max_pool2d(x, kernel_size=3, stride=self.stride, padding=1)
         return without_padding(x, thinned(valid, self.stride))
+
+
+def same_border(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """How many zeros TensorFlow's `SAME` puts before and after a line, where an odd one goes behind.
+
+    An even and an odd line are thus padded otherwise, so a picture answers alike alone and in a padded batch only where
+    the sides of both divide by the stride of the whole network.
+    """
+    missing = (-(-size // stride) - 1) * stride + kernel - size
+    return missing // 2, missing - missing // 2
+
+
+def with_border(
+    x: Float[Tensor, "batch dim rows columns"], kernel: int, stride: int, border: Border
+) -> Float[Tensor, "batch dim height width"]:
+    """A map with zeros around it, so that a layer with this kernel gives one cell for each `stride` of its cells."""
+    if kernel == 1:
+        return x
+    if border == "even":
+        return F.pad(x, ((kernel - 1) // 2,) * 4)
+    top, bottom = same_border(x.shape[2], kernel, stride)
+    left, right = same_border(x.shape[3], kernel, stride)
+    return F.pad(x, (left, right, top, bottom))
+
+
+def standardised(weight: Float[Tensor, "outputs inputs rows columns"], eps: float) -> Tensor:
+    """The weights of each output with mean 0 and variance 1.
+
+    Source: Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization", 2019.
+    """
+    variance, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
+    return (weight - mean) * torch.rsqrt(variance + eps)
+
+
+class StandardisedConv(nn.Conv2d):
+    """A convolution without bias that standardises its weights each time it is used.
+
+    Args:
+        inputs, outputs: channels.
+        kernel: side, odd.
+        stride: pixels from one cell to the next.
+        border: `even` pads all sides alike, `same` as TensorFlow does.
+        weight_eps: added to the variance of the weights.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, border: Border, weight_eps: float
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, stride=stride, bias=False)
+        self.border, self.weight_eps = border, weight_eps
+
+    def forward(
+        self, input: Float[Tensor, "batch inputs rows columns"]
+    ) -> Float[Tensor, "batch outputs fewer_rows fewer_columns"]:
+        x = with_border(input, self.kernel_size[0], self.stride[0], self.border)
+        return F.conv2d(x, standardised(self.weight, self.weight_eps), stride=self.stride)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Groups of channels brought to mean 0 and variance 1 over the whole map, then each scaled and shifted.
+
+    Padding does not count, and is zero in the answer.
+    """
+
+    def forward(
+        self, input: Float[Tensor, "batch dim rows columns"], valid: Bool[Tensor, "batch rows columns"] | None = None
+    ) -> Float[Tensor, "batch dim rows columns"]:
+        if valid is None:
+            return super().forward(input)
+        shown = valid[:, None, None]
+        x = input.unflatten(1, (self.num_groups, -1)).masked_fill(~shown, 0.0)
+        cells = (valid.sum(dim=(1, 2)) * x.shape[2]).clamp(min=1).view(-1, 1, 1, 1, 1)
+        x = (x - x.sum(dim=(2, 3, 4), keepdim=True) / cells).masked_fill(~shown, 0.0)
+        x = x * torch.rsqrt(x.square().sum(dim=(2, 3, 4), keepdim=True) / cells + self.eps)
+        x = x.flatten(1, 2) * self.weight[:, None, None] + self.bias[:, None, None]
+        return without_padding(x, valid)
+
+
+class Stage(Stack):
+    """Blocks that work on maps of one size; the first of them may make it smaller."""
+
+    def __init__(self, blocks: Iterable[nn.Module], stride: int) -> None:
+        super().__init__(blocks)
+        self.stride = stride
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        for number, block in enumerate(self):
+            here = valid if number == 0 else thinned(valid, self.stride)
+            if self.checkpointing and self.training:
+                x = checkpoint(block, x, here, use_reentrant=False)
+            else:
+                x = block(x, here)
+        return x
+
+
+def after_stages(
+    stages: nn.ModuleList, x: Tensor, shown: Tensor | None, at: Sequence[int], stride: int
+) -> list[Feature]:
+    """The maps after chosen stages, counted from 0; later ones are not run.
+
+    Args:
+        stages: all of them.
+        x: the map before the first.
+        shown: where it shows a picture.
+        at: which are wanted, in this order.
+        stride: pixels between its cells.
+
+    Raises:
+        ConfigError: no stage, or one that there is not.
+    """
+    outside = [stage for stage in at if not 0 <= stage < len(stages)]
+    if outside or not at:
+        asked = f"There is no stage {outside[0]}" if outside else "No stage was named"
+        raise ConfigError(f"{asked}: this model has stages 0 to {len(stages) - 1}.")
+    found: dict[int, Feature] = {}
+    for number in range(max(at) + 1):
+        stage = stages[number]
+        x, shown, stride = stage(x, shown), thinned(shown, stage.stride), stride * stage.stride
+        found[number] = Feature(x, (stride, stride), shown)
+    return [found[number] for number in at]

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -42,6 +43,13 @@ def feature(tokens: Tokens, stride: tuple[int, int]) -> Feature:
     patches = tokens.x[:, tokens.prefix :]
     valid = None if tokens.valid is None else tokens.valid[:, tokens.prefix :].unflatten(1, (rows, columns))
     return Feature(patches.transpose(1, 2).unflatten(2, (rows, columns)), stride, valid)
+
+
+def tokens_of(feature: Feature) -> Tokens:
+    """The cells of a map as tokens, row by row."""
+    grid = (feature.map.shape[2], feature.map.shape[3])
+    cells = rearrange(feature.map, "batch dim rows columns -> batch (rows columns) dim")
+    return Tokens(cells, grid, 0, None if feature.valid is None else feature.valid.flatten(1))
 
 
 def mean_of_patches(tokens: Tokens) -> Float[Tensor, "batch dim"]:

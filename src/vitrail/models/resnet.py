@@ -10,17 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from vitrail.core.convolutions import ConvNorm, MaxPool, Norm, thinned
+from vitrail.core.convolutions import ConvNorm, MaxPool, Norm, Stage, after_stages, nearest, thinned
 from vitrail.core.embeddings import check_channels, check_images
 from vitrail.core.init import init_convolutions
-from vitrail.core.stacks import Stack
-from vitrail.core.tokens import Feature, Tokens, mean_of_patches
+from vitrail.core.tokens import Feature, Tokens, mean_of_patches, tokens_of
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.grid import pair
@@ -135,23 +131,6 @@ class Block(nn.Module):
         return last(x, valid, around)
 
 
-class Stage(Stack):
-    """Blocks that work on maps of one size; the first of them may make it smaller."""
-
-    def __init__(self, blocks: Sequence[Block], stride: int) -> None:
-        super().__init__(blocks)
-        self.stride = stride
-
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        for number, block in enumerate(self):
-            here = valid if number == 0 else thinned(valid, self.stride)
-            if self.checkpointing and self.training:
-                x = checkpoint(block, x, here, use_reentrant=False)
-            else:
-                x = block(x, here)
-        return x
-
-
 def build_stage(config: ResNetConfig, number: int) -> Stage:
     """One of the stages, counted from 0."""
     inputs, width = (config.stem, *config.dims)[number], config.widths[number]
@@ -207,23 +186,13 @@ class ResNet(nn.Module):
         """
         check_images(images, self.stem.convolution.weight)
         check_channels(images.shape[1], self.config.channels)
-        stages = len(self.stages)
-        outside = [stage for stage in at if not 0 <= stage < stages]
-        if outside or not at:
-            asked = f"There is no stage {outside[0]}" if outside else "No stage was named"
-            raise ConfigError(f"{asked}: this model has stages 0 to {stages - 1}.")
-        shown = valid if self.config.padding == "exact" else None
+        exact = self.config.padding == "exact"
+        shown = valid if exact else None
         x = images if shown is None else images.masked_fill(~shown[:, None], 0.0)
         for part in (self.stem, self.max_pool):
             x, shown = part(x, shown), thinned(shown, part.stride)
-        found: dict[int, Feature] = {}
-        for number in range(max(at) + 1):
-            stage = self.stages[number]
-            x, shown = stage(x, shown), thinned(shown, stage.stride)
-            if number in at:
-                cells = nearest(valid, x) if self.config.padding == "original" else shown
-                found[number] = Feature(x, (self.config.strides[number],) * 2, cells)
-        return [found[number] for number in at]
+        found = after_stages(self.stages, x, shown, at, STEM_STRIDE)
+        return found if exact else [one._replace(valid=nearest(valid, one.map)) for one in found]
 
     def encode(
         self,
@@ -231,10 +200,7 @@ class ResNet(nn.Module):
         valid: Bool[Tensor, "batch height width"] | None = None,
     ) -> Tokens:
         """The cells of the last map, row by row."""
-        last = self.features(images, [len(self.stages) - 1], valid)[0]
-        grid = (last.map.shape[2], last.map.shape[3])
-        cells = rearrange(last.map, "batch dim rows columns -> batch (rows columns) dim")
-        return Tokens(cells, grid, 0, None if last.valid is None else last.valid.flatten(1))
+        return tokens_of(self.features(images, [len(self.stages) - 1], valid)[0])
 
     def pool(self, tokens: Tokens) -> Float[Tensor, "batch read"]:
         """What the head reads: the mean of all cells that show the picture."""
@@ -243,12 +209,3 @@ class ResNet(nn.Module):
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Logits."""
         return self.head(self.pool(self.encode(images)))
-
-
-def nearest(
-    valid: Bool[Tensor, "batch height width"] | None, x: Float[Tensor, "batch dim rows columns"]
-) -> Bool[Tensor, "batch rows columns"] | None:
-    """Which cells of a map show a picture, by nearest resizing of the pixels that do."""
-    if valid is None:
-        return None
-    return F.interpolate(valid[:, None].float(), size=x.shape[2:], mode="nearest")[:, 0].bool()
