@@ -51,6 +51,15 @@ MEANINGS = {
     "ar_small": Meaning("AR, small objects", "Share of those below 32 x 32 pixels that a hundred answers find."),
     "ar_medium": Meaning("AR, medium objects", "Share of those from 32 x 32 to 96 x 96 pixels that a hundred find."),
     "ar_large": Meaning("AR, large objects", "Share of those above 96 x 96 pixels that a hundred answers find."),
+    "pq": Meaning("panoptic quality (PQ)", "How well every pixel is told: SQ times RQ, the mean over classes."),
+    "sq": Meaning("segmentation quality (SQ)", "How much the segments that are found share with the true ones."),
+    "rq": Meaning("recognition quality (RQ)", "How many segments are found, and how few are said for nothing: an F1."),
+    "pq_things": Meaning("PQ, things", "PQ of what can be counted."),
+    "sq_things": Meaning("SQ, things", "SQ of what can be counted."),
+    "rq_things": Meaning("RQ, things", "RQ of what can be counted."),
+    "pq_stuff": Meaning("PQ, stuff", "PQ of what has no number, like grass and sky."),
+    "sq_stuff": Meaning("SQ, stuff", "SQ of what has no number, like grass and sky."),
+    "rq_stuff": Meaning("RQ, stuff", "RQ of what has no number, like grass and sky."),
     "loss": Meaning("loss", "How surprised the model is by the truth; the lower the better."),
 }
 

@@ -18,12 +18,13 @@ DETECTION = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )  # the twelve numbers of COCO, in its order; of 1
+PANOPTIC = tuple(f"{name}{part}" for part in ("", "_things", "_stuff") for name in ("pq", "sq", "rq"))  # of 1
 UNDEFINED = -1.0  # says COCO of a score where there is nothing to find
 
 
 def in_words(name: str, value: float) -> str:
-    """A score as people read it: a share in percent, those of detectors from 0 to 100, anything else as a number."""
-    if name in DETECTION:
+    """A score as people read it: a share in percent, those of objects from 0 to 100, anything else as a number."""
+    if name in (*DETECTION, *PANOPTIC):
         return "undefined" if value == UNDEFINED else f"{100 * value:.1f}"
     return f"{value:.1%}" if name in SHARES else f"{value:.4g}"
 
@@ -34,7 +35,7 @@ def telling(scores: Mapping[str, float], classes: int) -> dict[str, float]:
     With five classes the truth always is among five guesses; without small objects there is none to be found.
     """
     silent = {"top5"} if classes <= 5 else set()
-    silent |= {name for name in DETECTION if scores.get(name) == UNDEFINED}
+    silent |= {name for name in (*DETECTION, *PANOPTIC) if scores.get(name) == UNDEFINED}
     return {name: value for name, value in scores.items() if name not in silent}
 
 
