@@ -20,6 +20,7 @@ FAMILIES: dict[str, Entry] = {
     "vit": Entry("vitrail.models.vit_formats:FAMILY", "Vision Transformer, DeiT and DINOv2: an image read as patches."),
     "resnet": Entry("vitrail.models.resnet_formats:FAMILY", "ResNet: convolutions that add to what they are given."),
     "resnetv2": Entry("vitrail.models.resnetv2_formats:FAMILY", "ResNetV2 of Big Transfer: norms before convolutions."),
+    "detr": Entry("vitrail.models.detr_formats:FAMILY", "DETR: objects found as a set, with a box for each."),
     "bert": Entry("vitrail.models.bert_formats:FAMILY", "BERT: a text read in both directions."),
     "gpt": Entry("vitrail.models.gpt_formats:FAMILY", "GPT-2: a text written word by word."),
     "transformer": Entry(
@@ -78,6 +79,14 @@ MODELS: dict[str, Entry] = {
     "resnetv2-101x3": Entry("resnetv2", "Big Transfer's R101x3 at 448 pixels, 388 M parameters."),
     "resnetv2-152x2": Entry("resnetv2", "Big Transfer's R152x2 at 448 pixels, 236 M parameters."),
     "resnetv2-152x4": Entry("resnetv2", "Big Transfer's R152x4 at 480 pixels, 937 M parameters."),
+    "detr-resnet-50": Entry("detr", "DETR on a ResNet-50, 41.5 M parameters."),
+    "detr-resnet-50-dc5": Entry("detr", "DETR on a ResNet-50 with a dilated last stage, 41.5 M parameters."),
+    "detr-resnet-101": Entry("detr", "DETR on a ResNet-101, 60.5 M parameters."),
+    "detr-resnet-101-dc5": Entry("detr", "DETR on a ResNet-101 with a dilated last stage, 60.5 M parameters."),
+    "detr-resnet-18-small": Entry(
+        "detr", "A small DETR on half a ResNet-18, to train from nothing, 4.28 M parameters."
+    ),
+    "detr-resnet-18-small-dc5": Entry("detr", "The same with a dilated last stage: finer, slower, 4.28 M parameters."),
     "bert-tiny": Entry("bert", "BERT with 2 layers 128 wide, 4.39 M parameters."),
     "bert-mini": Entry("bert", "BERT with 4 layers 256 wide, 11.2 M parameters."),
     "bert-small": Entry("bert", "BERT with 4 layers 512 wide, 28.8 M parameters."),

@@ -17,6 +17,8 @@ FRESH = {
     "vit-tiny-conv",
     "vit-small-conv",
     "vit-base-conv",
+    "detr-resnet-18-small",
+    "detr-resnet-18-small-dc5",
     "gpt-mini",
     "transformer-tiny",
     "transformer-small",
@@ -65,6 +67,13 @@ def published(name: str) -> Preprocessing:
         return from_timm(
             {"input_size": [3, side, side], "interpolation": "bilinear", "crop_pct": 1.0, "mean": HALF, "std": HALF}
         )
+    if checkpoint.source.startswith("facebook/detr"):
+        return from_transformers(
+            {
+                "feature_extractor_type": "DetrFeatureExtractor", "format": "coco_detection", "do_resize": True,
+                "size": 800, "max_size": 1333, "do_normalize": True, "image_mean": MEAN, "image_std": STD,
+            }
+        )  # fmt: skip
     imagenet = re.search(r"deit|dino", checkpoint.source)
     side = 518 if "dinov2" in checkpoint.source else 384 if name.endswith("384") else 224
     return from_timm(

@@ -26,7 +26,10 @@ MOMENTUM = 0.1  # share of a batch in the running statistics, as in torch
 
 def thinned(valid: Bool[Tensor, "batch rows columns"] | None, stride: int) -> Tensor | None:
     """Which cells show a picture after a layer with this stride: every `stride`-th, beginning with the first."""
-    return valid if valid is None or stride == 1 else valid[:, ::stride, ::stride]
+    if valid is None or stride == 1:
+        return valid
+    rows, columns = (torch.arange(0, side, stride, device=valid.device) for side in valid.shape[1:])
+    return valid[:, rows[:, None], columns]  # slices would hold an exported program to even or to odd sizes
 
 
 def without_padding(

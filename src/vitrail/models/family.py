@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import Fitted, Preprocessing
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.weights.keymap import KeyMap
 
@@ -64,7 +64,7 @@ def reads_pictures(config: Any) -> dict[str, Any]:
     return {"preprocessing": preprocessing.for_channels(getattr(config, "channels", 3))}
 
 
-def one_picture(preprocessing: Preprocessing) -> tuple[Tensor, ...]:
+def one_picture(preprocessing: Preprocessing | Fitted) -> tuple[Tensor, ...]:
     """A picture as a model reads it, of shape alone."""
     return (torch.empty(1, preprocessing.channels, *preprocessing.size, device="meta"),)
 

@@ -73,6 +73,11 @@ class ResNetConfig:
         return tuple(STEM_STRIDE * 2 ** (stage - (self.dilated and 0 < stage == last)) for stage in range(last + 1))
 
     @property
+    def multiple(self) -> tuple[int, int]:
+        """By what the rows and columns of a picture must divide: any number will do."""
+        return (1, 1)
+
+    @property
     def dims(self) -> tuple[int, ...]:
         """Width of each stage's map."""
         return tuple(EXPANSION[self.block] * width for width in self.widths)

@@ -140,6 +140,21 @@ class ViTConfig:
         return self.size[0] // self.patch_size[0], self.size[1] // self.patch_size[1]
 
     @property
+    def dims(self) -> tuple[int, ...]:
+        """Width of each block's map."""
+        return (self.dim,) * self.depth
+
+    @property
+    def strides(self) -> tuple[tuple[int, int], ...]:
+        """Pixels between neighbouring cells of each block's map, rows then columns."""
+        return (self.patch_size,) * self.depth
+
+    @property
+    def multiple(self) -> tuple[int, int]:
+        """By what the rows and columns of a picture must divide."""
+        return self.patch_size
+
+    @property
     def prefix(self) -> int:
         """How many tokens without a place stand before the patches."""
         return self.class_token + self.distillation_token + self.registers

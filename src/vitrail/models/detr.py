@@ -1,0 +1,285 @@
+"""DETR: a picture goes in, a set of objects comes out, and nothing in between sorts, suppresses or anchors boxes.
+
+Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, figure 2 and appendix A. The paper's
+N is `queries`, its d is `dim`. Any backbone that gives a map of the picture will do: a ResNet, as published, or a ViT.
+Compared with the published code and with transformers in tests/parity/test_detr.py.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from vitrail.core.attention import Attention
+from vitrail.core.blocks import ACTIVATIONS, MLP, DecoderBlock, EncoderBlock, Residual
+from vitrail.core.masks import padding_mask
+from vitrail.core.positions import CountedAxes, CountedSinusoids
+from vitrail.core.stacks import Stack
+from vitrail.core.tokens import Feature, Tokens, feature
+from vitrail.errors import ConfigError
+from vitrail.fields import Range, check_fields, check_ranges
+from vitrail.geometry.grid import pair
+from vitrail.models.resnet import VARIANTS as RESNETS
+from vitrail.models.resnet import ResNet, ResNetConfig
+from vitrail.models.vit import ViT, ViTConfig
+from vitrail.outputs import Detections
+
+MOST_CELLS = 50  # rows, and columns, of a map for which there are learned positions
+SIZE, DEPTH, RATE = Range(1, 2**24), Range(1, 1000), Range(0, 1, below=True)
+RANGES = {
+    "dim": SIZE, "heads": SIZE, "mlp_dim": SIZE, "queries": Range(1, 100_000), "classes": SIZE, "encoder_depth": DEPTH,
+    "decoder_depth": DEPTH, "eps": Range(0, above=True, usual="1e-5"), "dropout": RATE, "attention_dropout": RATE,
+    "activation_dropout": RATE,
+}  # fmt: skip
+BACKBONES = {ResNetConfig: ResNet, ViTConfig: ViT}
+
+
+def resnet(name: str, **changes: Any) -> ResNetConfig:
+    """A ResNet as a backbone: without classifier, its norms as they were published."""
+    return replace(RESNETS[name], classes=0, **({"norm": "frozen"} | changes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DETRConfig:
+    """Everything that shapes a DETR. The defaults are the published one on a ResNet-50, for COCO."""
+
+    family: ClassVar[str] = "detr"
+
+    backbone: ResNetConfig | ViTConfig = field(default_factory=lambda: resnet("resnet-50"))
+    queries: int = 100  # object slots: the most objects that can be found in a picture
+    classes: int = 91  # the highest number of a category in COCO, and one; that there is no object comes on top
+    dim: int = 256  # width of a token
+    heads: int = 8
+    encoder_depth: int = 6  # number of blocks
+    decoder_depth: int = 6
+    mlp_dim: int = 2048  # width inside each MLP
+    position: Literal["sine", "learned"] = "sine"  # of a cell of the map
+    norm: Literal["before", "after"] = "after"
+    eps: float = 1e-5  # of every layer norm
+    activation: Literal["gelu", "gelu-tanh", "quick-gelu", "relu", "silu"] = "relu"  # inside each MLP
+    dropout: float = 0.1  # of every branch
+    attention_dropout: float = 0.1  # of what is looked at
+    activation_dropout: float = 0.1  # inside each MLP
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_ranges(self, "", **RANGES)
+        if self.dim % self.heads:
+            raise ConfigError(
+                f"dim={self.dim} does not divide into heads={self.heads}. Choose a multiple of {self.heads}."
+            )
+        divisor = {"sine": 4, "learned": 2}[self.position]
+        if self.dim % divisor:
+            raise ConfigError(f"position={self.position!r} needs a width that divides by {divisor}; dim={self.dim}.")
+        if self.backbone.classes:
+            raise ConfigError(
+                f"A backbone has no classifier of its own, and this one has classes={self.backbone.classes}. Set "
+                f"backbone.classes=0."
+            )
+
+    @property
+    def channels(self) -> int:
+        """Of the image."""
+        return self.backbone.channels
+
+
+SMALL: dict[str, Any] = {"dim": 128, "heads": 4, "encoder_depth": 3, "decoder_depth": 3, "mlp_dim": 512}
+
+HALF: dict[str, Any] = {"norm": "batch", "stem": 32, "widths": (32, 64, 128, 256)}
+
+VARIANTS = {
+    "detr-resnet-50": DETRConfig(),
+    "detr-resnet-50-dc5": DETRConfig(backbone=resnet("resnet-50", dilated=True)),
+    "detr-resnet-101": DETRConfig(backbone=resnet("resnet-101")),
+    "detr-resnet-101-dc5": DETRConfig(backbone=resnet("resnet-101", dilated=True)),
+    # to be trained from nothing on a processor: a ResNet-18 of half the width, whose norms learn
+    "detr-resnet-18-small": DETRConfig(backbone=resnet("resnet-18", **HALF), **SMALL),
+    "detr-resnet-18-small-dc5": DETRConfig(backbone=resnet("resnet-18", **HALF, dilated=True), **SMALL),
+}
+
+
+def build_residual(config: DETRConfig) -> Residual:
+    return Residual(config.dim, norm=config.norm, eps=config.eps, dropout=config.dropout)
+
+
+def build_attention(config: DETRConfig) -> Attention:
+    return Attention(config.dim, config.heads, dropout=config.attention_dropout)
+
+
+def build_mlp(config: DETRConfig) -> MLP:
+    return MLP(config.dim, config.mlp_dim, activation=ACTIVATIONS[config.activation], dropout=config.activation_dropout)
+
+
+def build_encoder_block(config: DETRConfig) -> EncoderBlock:
+    """One layer of the encoder (appendix A.3)."""
+    return EncoderBlock(build_attention(config), build_mlp(config), build_residual(config), build_residual(config))
+
+
+def build_decoder_block(config: DETRConfig) -> DecoderBlock:
+    """One layer of the decoder."""
+    return DecoderBlock(
+        build_attention(config),
+        build_attention(config),
+        build_mlp(config),
+        build_residual(config),
+        build_residual(config),
+        build_residual(config),
+    )
+
+
+class BoxHead(nn.Module):
+    """A box for each token, from three linear layers: centre and size in the unit square."""
+
+    def __init__(self, dim: int, layers: int = 3) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(dim, 4 if last else dim) for last in [False] * (layers - 1) + [True])
+
+    def forward(self, x: Float[Tensor, "batch queries dim"]) -> Float[Tensor, "batch queries 4"]:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = F.relu(layer(x))
+        return last(x).sigmoid()
+
+
+class Memory(NamedTuple):
+    """What the encoder understood of a picture.
+
+    Attributes:
+        tokens: one for each cell of the map, row by row.
+        position: where each of them stands.
+    """
+
+    tokens: Tokens
+    position: Float[Tensor, "#batch tokens dim"]
+
+
+def init_as_published(stack: nn.Module) -> None:
+    """Draw matrices from Glorot's uniform; biases of attention are zero.
+
+    The published code keeps queries, keys and values in one matrix of three times the width, for which Glorot's
+    uniform is narrower than for each of them: by the square root of two.
+    """
+    for part in stack.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+        if isinstance(part, Attention):
+            for projection in (part.query, part.key, part.value, part.out):
+                nn.init.zeros_(projection.bias)
+    for part in stack.modules():
+        if isinstance(part, Attention):
+            for projection in (part.query, part.key, part.value):
+                nn.init.xavier_uniform_(projection.weight, gain=math.sqrt(0.5))
+
+
+def padded(
+    pixels: Float[Tensor, "batch channels height width"],
+    valid: Bool[Tensor, "batch height width"] | None,
+    multiple: tuple[int, int],
+) -> tuple[Tensor, Tensor | None]:
+    """Pictures with so much padding, at the right and at the bottom, that their sides divide by a multiple."""
+    (rows, columns), (high, wide) = pixels.shape[2:], multiple
+    if rows % high == 0 and columns % wide == 0:
+        return pixels, valid
+    edges = (0, -columns % wide, 0, -rows % high)
+    shown = torch.ones_like(pixels[:, 0], dtype=torch.bool) if valid is None else valid
+    return F.pad(pixels, edges), F.pad(shown, edges)
+
+
+class DETR(nn.Module):
+    """Find objects: what each is, and where."""
+
+    def __init__(self, config: DETRConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.backbone = BACKBONES[type(config.backbone)](config.backbone)
+        self.project = nn.Conv2d(config.backbone.dims[-1], dim, kernel_size=1)
+        self.positions = CountedSinusoids(dim) if config.position == "sine" else CountedAxes(MOST_CELLS, dim)
+        self.encoder = Stack(build_encoder_block(config) for _ in range(config.encoder_depth))
+        self.encoder_norm = nn.LayerNorm(dim, eps=config.eps) if config.norm == "before" else nn.Identity()
+        self.decoder = Stack(build_decoder_block(config) for _ in range(config.decoder_depth))
+        self.decoder_norm = nn.LayerNorm(dim, eps=config.eps)
+        self.queries = nn.Parameter(torch.empty(config.queries, dim))
+        self.class_head = nn.Linear(dim, config.classes + 1)
+        self.box_head = BoxHead(dim)
+        nn.init.normal_(self.queries)
+        init_as_published(self.encoder)
+        init_as_published(self.decoder)
+
+    def see(
+        self,
+        pixels: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Feature:
+        """The last map of the backbone, in the width of the transformer."""
+        tokens = self.backbone.encode(*padded(pixels, valid, self.config.backbone.multiple))
+        seen = feature(tokens, pair(self.config.backbone.strides[-1]))
+        return seen._replace(map=self.project(seen.map))
+
+    def read(self, seen: Feature) -> Memory:
+        """What the encoder makes of a map: every cell looks at all others."""
+        position = self.positions(seen)
+        cells = rearrange(seen.map, "batch dim rows columns -> batch (rows columns) dim")
+        valid = None if seen.valid is None else seen.valid.flatten(1)
+        tokens = self.encoder(Tokens(cells, (seen.map.shape[2], seen.map.shape[3]), 0, valid), position)
+        return Memory(tokens._replace(x=self.encoder_norm(tokens.x)), position)
+
+    def encode(
+        self,
+        pixels: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Memory:
+        """What the encoder understands of pictures: the memory that the queries look at."""
+        return self.read(self.see(pixels, valid))
+
+    def decode(self, memory: Memory) -> list[Float[Tensor, "batch queries dim"]]:
+        """What each layer of the decoder makes of the queries, normalised, first to last.
+
+        A query knows at first only which one it is: it is a position added to nothing.
+        """
+        tokens, position = memory
+        told = {
+            "memory": tokens.x,
+            "position": self.queries[None],
+            "memory_position": position,
+            "memory_mask": None if tokens.valid is None else padding_mask(tokens.valid),
+        }
+        x = tokens.x.new_zeros(tokens.x.shape[0], *self.queries.shape)
+        seen = []
+        for block in self.decoder:
+            x = self.decoder.run(block, x, **told)
+            seen.append(self.decoder_norm(x))
+        return seen
+
+    def answer(self, x: Float[Tensor, "batch queries dim"]) -> Detections:
+        """What each query has found."""
+        return Detections(self.class_head(x), self.box_head(x))
+
+    def layers(
+        self,
+        pixels: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> list[Detections]:
+        """What each layer of the decoder would answer, first to last; the last is what `forward` answers.
+
+        Training compares them all with the truth (section 3.2, auxiliary decoding losses).
+        """
+        return [self.answer(x) for x in self.decode(self.encode(pixels, valid))]
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Detections:
+        """What each query has found.
+
+        Args:
+            pixels: prepared pictures; where they have different sizes, each in the upper left corner of the frame.
+            valid: `True` where there is a picture and not padding; `None` when all is.
+        """
+        return self.answer(self.decode(self.encode(pixels, valid))[-1])
