@@ -304,3 +304,142 @@ def test_objects_of_coco_are_those_that_its_own_tools_read(shared):
             seen += 1
     assert seen == 351
     assert all(first <= second for first, second in pairwise(data.marks.owners))
+
+
+def yolo(root, images="images/{}", labels="labels/{}", settings="path: .\ntrain: images/train\nval: images/val\n"):
+    for part in ("train", "val"):
+        for number in range(3):
+            save(root / images.format(part) / f"{number}.jpg", seed=10 * number + len(part))
+        write(root / labels.format(part) / "0.txt", "2 0.5 0.5 0.25 0.5\n0 0 0 0.5 0 0.5 0.5 0 0.5\n")
+        write(root / labels.format(part) / "1.txt", "0 0.5 0.5 1 1\n")
+    if settings:
+        write(root / "data.yaml", settings + "names:\n  0: cat\n  2: dog\n")
+
+
+@pytest.mark.parametrize(
+    ("places", "settings"),
+    [
+        ({}, "path: .\ntrain: images/train\nval: images/val\n"),
+        ({}, "path: /home/somebody/elsewhere\ntrain: [images/train]\nval: images/val\nnc: 2\n"),
+        ({"images": "{}/images", "labels": "{}/labels"}, "train: ../train/images\nval: ../val/images\n"),
+        ({"images": "pictures/{}", "labels": "pictures/{}"}, "train: pictures/train\nval: pictures/val\n"),
+    ],
+)
+def test_every_layout_of_yolo_is_found_with_its_parts(tmp_path, places, settings):
+    yolo(tmp_path, settings=settings, **places)
+    assert parts(tmp_path) == ("train", "val") == parts(tmp_path / "data.yaml")
+    for data in open_splits(tmp_path)[:2]:
+        assert isinstance(data, Dataset)
+        assert (data.task, data.classes, data.class_ids) == ("detect", ("cat", "dog"), (0, 2))
+        assert data.labels() == [(0, 1), (0,), ()]
+        objects = data[0].objects
+        assert objects.boxes_xyxy.tolist() == [[15, 7.5, 25, 22.5], [0, 0, 20, 15]]
+        assert objects.areas.tolist() == [150, 300]
+        assert objects.masks.sum((1, 2)).tolist() == [10 * 14, 300]  # the box, rounded to whole pixels
+        assert data[1].objects.boxes_xyxy.tolist() == [[0, 0, 40, 30]]
+        assert (data[2].objects.labels.shape, data[1].number) == ((0,), "1")
+
+
+def test_yolo_without_settings_is_two_folders_and_its_classes_have_their_numbers_for_names(tmp_path):
+    yolo(tmp_path, settings=None)
+    train, _, notes = open_splits(tmp_path)
+    assert (train.classes, train.labels()) == (("0", "1", "2"), [(0, 2), (0,), ()])
+    assert any("names no classes: they are called 0 to 2" in note for note in notes)
+    write(tmp_path / "classes.txt", "cat\nbird\ndog\n")
+    assert open_dataset(tmp_path, "train").classes == ("cat", "bird", "dog")
+
+
+def test_a_yolo_list_names_pictures_from_the_root(tmp_path):
+    yolo(tmp_path, settings="train: train.txt\nval: images/val\n")
+    write(tmp_path / "train.txt", "./images/train/1.jpg\nimages/train/0.jpg\n")
+    assert open_dataset(tmp_path, "train").labels() == [(0,), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0 0.5 0.5 0.2", "4 columns"),
+        ("0 0.5 0.5 0.2 0.2 0.9", "how sure somebody was"),
+        ("1 0.5 0.5 0.2 0.2", r"The class is 1, and .*data\.yaml names 2 classes from 0 to 2"),
+        ("0 100 50 20 20", "100 is no share of a picture"),
+        ("cat 0.5 0.5 0.2 0.2", "'cat' is no number"),
+        ("0 0.5 nan 0.2 0.2", "not finite"),
+        ("0 0.5 0.5 -0.2 0.2", "-0.2 wide"),
+    ],
+)
+def test_a_line_that_cannot_be_meant_is_refused_with_its_number(tmp_path, line, words):
+    yolo(tmp_path)
+    write(tmp_path / "labels/train/1.txt", f"0 0.5 0.5 1 1\n\n{line}\n")
+    with pytest.raises(DataError, match=r"labels/train/1\.txt:3: .*" + words):
+        open_dataset(tmp_path, "train")
+
+
+def panoptic(root, ids=(7, 300, 70000)):
+    """A picture of three bands of 10 rows: a thing, another of its class, and stuff; one segment has no pixels."""
+    numbers = np.repeat(np.array(ids), 10)[:, None].repeat(40, 1)
+    pixels = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1).astype(np.uint8)
+    save(root / "train2017/1.png")
+    (root / "annotations/panoptic_train2017").mkdir(parents=True)
+    Image.fromarray(pixels).save(root / "annotations/panoptic_train2017/1.png")
+    categories = [{"id": 9, "name": "sky", "isthing": 0}, {"id": 4, "name": "cat", "isthing": 1}]
+    segments = [{"id": n, "category_id": c, "iscrowd": 0} for n, c in ((7, 4), (300, 4), (70000, 9), (8, 4))]
+    annotations = [{"image_id": 1, "file_name": "1.png", "segments_info": segments}]
+    images = [{"id": 1, "file_name": "1.png", "width": 40, "height": 30}]
+    write(
+        root / "annotations/panoptic_train2017.json",
+        coco(images=images, annotations=annotations, categories=categories),
+    )
+
+
+def test_panoptic_segments_are_objects_with_masks_and_stuff_is_told_from_things(tmp_path):
+    panoptic(tmp_path)
+    data = open_dataset(tmp_path / "annotations/panoptic_train2017.json", classes=("sky", "cat"))
+    assert parts(tmp_path) == ("train",)
+    assert isinstance(data, Dataset)
+    assert (data.task, data.classes, data.class_ids, data.things) == ("panoptic", ("sky", "cat"), (9, 4), (False, True))
+    straight = splits_of_one(tmp_path)
+    assert (straight.classes, straight.class_ids, straight.things) == (("cat", "sky"), (4, 9), (True, False))
+    objects = data[0].objects
+    assert objects.ids == (7, 300, 70000)
+    assert objects.labels.tolist() == [1, 1, 0]
+    assert objects.boxes_xyxy.tolist() == [[0, 0, 40, 10], [0, 10, 40, 20], [0, 20, 40, 30]]
+    assert objects.areas.tolist() == [400, 400, 400]
+    assert torch.equal(pickle.loads(pickle.dumps(data))[0].objects.masks, objects.masks)
+
+
+def splits_of_one(root):
+    """The training part, of a data set too small to set anything aside."""
+    return open_dataset(root / "annotations/panoptic_train2017.json")
+
+
+def test_a_panoptic_map_of_another_size_is_refused(tmp_path):
+    panoptic(tmp_path, ids=(7, 300))
+    with pytest.raises(DataError, match=r"1\.png is 40 x 20 pixels, and .* is 40 x 30"):
+        splits_of_one(tmp_path)[0]
+
+
+def test_panoptic_masks_of_real_pictures_hold_as_many_pixels_as_their_file_says(shared):
+    file = shared / "data/panoptic/panopticapi_samples/panoptic_examples.json"
+    data = open_dataset(file)
+    rows = json.loads(file.read_text())["annotations"]
+    said = {(row["image_id"], one["id"]): one for row in rows for one in row["segments_info"]}
+    for sample in (data[index] for index in range(2)):
+        for number, area, box in zip(
+            sample.objects.ids, sample.objects.areas.tolist(), sample.objects.boxes_xyxy.tolist(), strict=True
+        ):
+            left, top, right, bottom = box
+            assert said[sample.number, number]["area"] == area
+            assert said[sample.number, number]["bbox"] == [left, top, right - left, bottom - top]
+    assert len(said) == sum(len(data[index].objects) for index in range(2))
+
+
+def test_the_five_tasks_of_coco128_are_recognised(shared):
+    boxes = open_dataset(shared / "data/coco128/object_detection", "train")
+    whole = open_dataset(shared / "data/coco128/object_detection/config.yaml", "train")
+    assert len(boxes) + len(open_dataset(shared / "data/coco128/object_detection", "val")) == 128
+    assert whole.classes == boxes.classes
+    polygons = open_dataset(shared / "data/coco128/instance_segmentation", "train").whole
+    assert (polygons.class_ids[:3], polygons.class_ids[-1], len(polygons.marks.owners)) == ((1, 2, 3), 90, 746)
+    assert len(boxes.whole.marks.owners) == 929
+    segments = open_dataset(shared / "data/coco128/panoptic_segmentation", "train").whole
+    assert (len(segments), len(segments.targets), len(segments.classes)) == (100, 1111, 133)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vitrail.data.checks import folders, idxs, manifests, objects, texts
 from vitrail.data.checks.faults import Fault, fault
-from vitrail.data.datasets import coco, folder, idx, manifest, scenes, voc
+from vitrail.data.datasets import coco, folder, idx, manifest, panoptic, scenes, voc, yolo
 from vitrail.data.open import TEXTS, format_of, holds_texts, open_splits
 from vitrail.errors import DataError, ImageError, many
 
@@ -19,7 +19,9 @@ CHECKS = {
     idx: idxs.check,
     manifest: manifests.check,
     coco: objects.check_coco,
+    panoptic: objects.check_panoptic,
     voc: objects.check_voc,
+    yolo: objects.check_yolo,
 }
 ORDER = ("error", "warning", "note")
 

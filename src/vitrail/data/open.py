@@ -12,20 +12,20 @@ from types import ModuleType
 
 from vitrail.data.aside import choose_validation
 from vitrail.data.dataset import Dataset, Splits, Subset
-from vitrail.data.datasets import coco, folder, idx, manifest, scenes, voc
+from vitrail.data.datasets import coco, folder, idx, manifest, panoptic, scenes, voc, yolo
 from vitrail.data.files import pictures_below, shown
 from vitrail.data.text import labelled, lines, pairs, questions, tagged
 from vitrail.data.text.dataset import Texts
 from vitrail.errors import DataError
 
-OBJECTS = (coco, voc)  # asked before all others: their folders hold pictures too
+OBJECTS = (panoptic, coco, voc, yolo)  # asked before all others: their folders hold pictures too
 PICTURES = (manifest, idx, folder)  # asked in this order; any folder that is nothing else is a folder of classes
 TEXTS = (pairs, questions, tagged, labelled, lines)  # asked in this order; any text file is running text at last
 KINDS = (
     "Give pictures: a folder of class folders, a .csv or .jsonl file, a folder of idx files, or scenes: for generated "
-    "ones; or pictures with marked objects, as in COCO (.json) or Pascal VOC (.xml); or texts: sentence pairs "
-    "(train.de and train.en, or a table with a column for each language), a table with the columns text and label, "
-    "words with tags (.conll), questions (.json as in SQuAD v1.1), or running text (.txt)."
+    "ones; or pictures with marked objects, as in COCO (.json), Pascal VOC (.xml) or YOLO (data.yaml); or texts: "
+    "sentence pairs (train.de and train.en, or a table with a column for each language), a table with the columns text "
+    "and label, words with tags (.conll), questions (.json as in SQuAD v1.1), or running text (.txt)."
 )
 
 

@@ -118,7 +118,7 @@ MARKED_ERRORS = {  # the same three of marked objects
     "size-disagrees": "annotations made for a picture of another size",
     "missing-picture": "annotations of a picture that is not there",
     "wrong-class": "a class number that is none of those named",
-    "missing-part": "a part that is named and not there",
+    "names-count": "a number of classes that is not that of their names",
 }
 MARKED_WARNINGS = {
     "zero-box": "a box without area",
@@ -129,9 +129,12 @@ MARKED_WARNINGS = {
     "rle-size": "a mask of another size than its picture",
     "bad-rle": "a mask whose runs cannot be read",
     "wrong-area": "an area that no box of this size has",
+    "label-without-picture": "a text file of objects of which there is no picture",
     "wrong-crowd": "a mark for crowds that is neither 0 nor 1",
 }
 MARKED_NOTES = {
+    "no-segments": "pictures without a segment",
+    "unmarked-picture": "pictures without a file of objects",
     "missing-size": "a picture whose width and height are not said",
     "missing-area": "objects whose area is not said",
     "missing-crowd": "objects that are not said to be one or a crowd",

@@ -153,12 +153,18 @@ def plain_name(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def picture_folder(source: Source, names: list[str]) -> tuple[Path, bool]:
-    """The folder in which most of some pictures are, and whether only the last word of their names counts."""
+def picture_folder(source: Source, names: list[str], avoid: Path | None = None) -> tuple[Path, bool]:
+    """The folder in which most of some pictures are, and whether only the last word of their names counts.
+
+    Args:
+        source: the annotation file.
+        names: of all pictures.
+        avoid: a folder that holds something else under the same names.
+    """
     some = names[:: max(1, len(names) // SOME)][:SOME]
     best, most = (source.file.parent, False), 0
     for folder in dict.fromkeys(folders_for(source)):
-        if not folder.is_dir():
+        if not folder.is_dir() or folder == avoid:
             continue
         for bare in (False, True):
             count = sum((folder / (PurePosixPath(name).name if bare else name)).is_file() for name in some)

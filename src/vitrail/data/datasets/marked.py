@@ -39,6 +39,7 @@ SAID = {
     "rle-size": "with a mask of another size than {their} picture {are} taken to fill {their} box",
     "bad-rle": "with a damaged mask {are} taken to fill {their} box",
     "wrong-area": "with an area that {their} box cannot have {are} given that of the box",
+    "label-without-picture": "",
     "wrong-crowd": "with an iscrowd that is neither 0 nor 1 {are} taken as single ones",
 }  # what is done about each warning, in a note
 
@@ -197,6 +198,9 @@ def notes_about(faults: Sequence[Fault], source: Path) -> Iterator[str]:
     counts = Counter(found.code for found in faults if found.severity == "warning")
     first = {found.code: found.path for found in reversed(faults)}
     for code, count in counts.items():
+        if not SAID[code]:
+            yield f"{shown(source)}: {count} text files have no picture, and are not read ({first[code]} first)."
+            continue
         done = SAID[code].format(
             are="is" if count == 1 else "are",
             their="its" if count == 1 else "their",
@@ -300,7 +304,7 @@ def turn_of(picture: ImageFile) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class MarkedPictures:
+class MarkedFiles:
     """Pictures in files, with the objects that somebody has marked in them.
 
     Attributes:
@@ -425,10 +429,10 @@ def without_masks(dataset: Dataset) -> Dataset:
     """The same data set without the masks of its objects, which take time and memory to draw."""
     if isinstance(dataset, Subset):
         return replace(dataset, whole=without_masks(dataset.whole))
-    return replace(dataset, with_masks=False) if isinstance(dataset, MarkedPictures) else dataset
+    return replace(dataset, with_masks=False) if isinstance(dataset, MarkedFiles) else dataset
 
 
-def open_marks(marks: Marks, classes: tuple[str, ...] | None, **more: Any) -> MarkedPictures:
+def open_marks(marks: Marks, classes: tuple[str, ...] | None, **more: Any) -> MarkedFiles:
     """A data set of what a format has said.
 
     Args:
@@ -443,4 +447,4 @@ def open_marks(marks: Marks, classes: tuple[str, ...] | None, **more: Any) -> Ma
         raise DataError(f"{shown(marks.source)} names no pictures.")
     notes = (*marks.notes, *notes_about(marks.faults, marks.source))
     right = put_right(marks if classes is None else renumbered(marks, classes))
-    return MarkedPictures(replace(right, faults=[], places=str), notes, **more)
+    return MarkedFiles(replace(right, faults=[], places=str), notes, **more)
