@@ -2,7 +2,7 @@
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021. The same modules, given other parts, are
 DeiT (Touvron et al., ICML 2021), ViT with a convolutional stem (Xiao et al., NeurIPS 2021), DINOv2 (Oquab et al.,
-2023) and registers (Darcet et al., ICLR 2024).
+2023) and registers (Darcet et al., ICLR 2024). A hybrid cuts its patches from the map of a ResNetV2 (section 3.1).
 Compared with transformers, timm and torchvision in tests/parity/test_vit.py.
 """
 
@@ -33,6 +33,7 @@ from vitrail.core.tokens import Feature, Tokens, feature, mean_of_patches
 from vitrail.errors import ConfigError, unknown
 from vitrail.fields import LARGEST, Range, check_fields, check_ranges
 from vitrail.geometry.grid import pair
+from vitrail.models.resnetv2 import ResNetV2, ResNetV2Config
 from vitrail.outputs import DistilledLogits
 
 Position = Literal["learned", "axes", "sinusoidal", "relative", "relative-log", "none"]
@@ -64,6 +65,7 @@ class ViTConfig:
 
     stem: tuple[int, ...] = ()  # widths of stride-2 convolutions in place of one patch convolution
     stem_last: Literal["norm", "bias"] = "norm"  # what follows the last of them
+    backbone: ResNetV2Config | None = None  # whose last map is cut into patches, in place of the picture (hybrid)
     class_token: bool = True
     distillation_token: bool = False  # a second class token, that listens to a teacher
     distillation_head: bool = False  # and has a classifier of its own
@@ -110,6 +112,8 @@ class ViTConfig:
                 f"{len(self.stem)} stride-2 convolutions make patches of {2 ** len(self.stem)} pixels, not of "
                 f"{self.patch}. Set patch={2 ** len(self.stem)} or give another number of widths in stem."
             )
+        if self.backbone is not None:
+            self.check_backbone(self.backbone)
         if "class" in self.pool and not self.class_token:
             raise ConfigError(f"pool={self.pool!r} reads the class token, and class_token is False. Use pool='mean'.")
         if self.distillation_head and not (self.distillation_token and self.pool == "class"):
@@ -123,6 +127,19 @@ class ViTConfig:
             raise ConfigError(f"position='sinusoidal' needs a width that divides by 4, and dim={self.dim} does not.")
         if self.dialect not in DIALECTS:
             raise ConfigError(unknown("dialect of resizing positions", self.dialect, DIALECTS))
+
+    def check_backbone(self, backbone: ResNetV2Config) -> None:
+        """Refuse a backbone whose cells make no patches. It has no head, and reads what the whole model reads."""
+        object.__setattr__(self, "backbone", replace(backbone, image=224, channels=3, classes=0))
+        if self.stem:
+            raise ConfigError(
+                f"stem={self.stem} and a backbone are two ways to make patches. Set stem=() or backbone=None."
+            )
+        if any(side % backbone.stride for side in self.patch_size):
+            raise ConfigError(
+                f"Patches of {self.patch} pixels do not divide into cells of the backbone, which are "
+                f"{backbone.stride} pixels apart. Set patch={backbone.stride}, or a multiple of it."
+            )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -194,6 +211,11 @@ DINOV2: dict[str, Any] = {
     "dialect": "dinov2",
 }
 
+ROOT = ResNetV2Config(norm="after", border="same", layers=(), widths=(), classes=0)  # the first convolution alone
+R26 = replace(ROOT, layers=(2, 2, 2, 2), widths=(256, 512, 1024, 2048))
+R50 = replace(R26, layers=(3, 4, 6, 3))
+R50_16 = replace(R26, layers=(3, 4, 9), widths=(256, 512, 1024))  # the fourth stage's blocks moved to the third
+
 VARIANTS = {
     "vit-tiny-16": ViTConfig(**TINY),
     "vit-tiny-16-384": ViTConfig(**TINY, image=384),
@@ -216,6 +238,14 @@ VARIANTS = {
     "vit-tiny-conv": ViTConfig(dim=192, heads=3, mlp_dim=576, depth=11, stem=(24, 48, 96, 192)),
     "vit-small-conv": ViTConfig(dim=384, heads=6, mlp_dim=1152, depth=11, stem=(48, 96, 192, 384)),
     "vit-base-conv": ViTConfig(**BASE, depth=11, stem=(64, 128, 256, 512)),
+    "vit-tiny-hybrid-32": ViTConfig(**TINY, patch=32, backbone=ROOT),
+    "vit-tiny-hybrid-32-384": ViTConfig(**TINY, patch=32, backbone=ROOT, image=384),
+    "vit-small-hybrid-32": ViTConfig(**SMALL, patch=32, backbone=R26),
+    "vit-small-hybrid-32-384": ViTConfig(**SMALL, patch=32, backbone=R26, image=384),
+    "vit-base-hybrid-16": ViTConfig(**BASE, backbone=R50_16),
+    "vit-base-hybrid-16-384": ViTConfig(**BASE, backbone=R50_16, image=384),
+    "vit-large-hybrid-32": ViTConfig(**LARGE, patch=32, backbone=R50),
+    "vit-large-hybrid-32-384": ViTConfig(**LARGE, patch=32, backbone=R50, image=384),
     "deit-tiny-16": ViTConfig(**TINY),
     "deit-small-16": ViTConfig(**SMALL),
     "deit-base-16": ViTConfig(**BASE),
@@ -279,6 +309,39 @@ def build_positions(config: ViTConfig) -> nn.Module | None:
     return None
 
 
+class Hybrid(nn.Module):
+    """Patches of a map that a ResNetV2 has made of the picture (section 3.1).
+
+    Args:
+        backbone: makes the map.
+        dim: width of a token.
+        patch: height and width of a patch, pixels.
+    """
+
+    def __init__(self, backbone: ResNetV2, dim: int, patch: tuple[int, int]) -> None:
+        super().__init__()
+        self.backbone, self.stride = backbone, patch
+        cells = (patch[0] // backbone.config.stride, patch[1] // backbone.config.stride)
+        self.project = nn.Conv2d(backbone.config.dim, dim, kernel_size=cells, stride=cells)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Float[Tensor, "batch dim rows columns"]:
+        check_divides(images.shape[2], images.shape[3], self.stride)
+        return self.project(self.backbone.last_map(images, valid).map)
+
+
+def build_patches(config: ViTConfig) -> nn.Module:
+    """What makes vectors of the picture."""
+    if config.backbone is not None:
+        return Hybrid(ResNetV2(replace(config.backbone, channels=config.channels)), config.dim, config.patch_size)
+    if config.stem:
+        return ConvStem(config.channels, config.dim, config.stem, last=config.stem_last)
+    return PatchEmbed(config.channels, config.dim, config.patch_size)
+
+
 class ViT(nn.Module):
     """Classify an image from tokens that have read all its patches."""
 
@@ -286,11 +349,7 @@ class ViT(nn.Module):
         super().__init__()
         self.config = config
         dim = config.dim
-        self.patch_embed = (
-            ConvStem(config.channels, dim, config.stem, last=config.stem_last)
-            if config.stem
-            else PatchEmbed(config.channels, dim, config.patch_size)
-        )
+        self.patch_embed = build_patches(config)
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.class_token else None
         self.distillation_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.distillation_token else None
         self.registers = nn.Parameter(torch.zeros(1, config.registers, dim)) if config.registers else None
@@ -325,7 +384,8 @@ class ViT(nn.Module):
         check_images(images, next(self.patch_embed.parameters()))
         if valid is not None:
             images = images.masked_fill(~valid[:, None], 0.0)  # a patch may be partly padding
-        patches = self.patch_embed(images)
+        hybrid = isinstance(self.patch_embed, Hybrid)  # whose layers see beyond a patch
+        patches = self.patch_embed(images, valid) if hybrid else self.patch_embed(images)
         grid = (patches.shape[2], patches.shape[3])
         if self.config.position.startswith("relative") and grid != self.config.grid:
             raise ConfigError(

@@ -55,7 +55,8 @@ def size_for(config: Any, side: int, given: Mapping[str, Any] = UNDECIDED) -> di
     published, patch = config.size[0], given.get("patch", config.patch_size[0])
     if len({*config.size}) > 1 or not isinstance(patch, int) or side >= published:
         return {}
-    free = "patch" not in given and not given.get("stem", config.stem)  # whose convolutions decide the patch
+    convolutions = given.get("stem", config.stem) or given.get("backbone", config.backbone)  # decide the patch
+    free = "patch" not in given and not convolutions
     while free and side < LEAST_GRID * patch and patch % 2 == 0:
         patch //= 2
     fitting = {"image": max(side // patch, 1) * patch} | ({"patch": patch} if free else {})

@@ -32,6 +32,7 @@ FAMILY = Family(
         "heads",
         "mlp_dim",
         "stem",
+        "backbone",
         "class_token",
         "distillation_token",
         "registers",

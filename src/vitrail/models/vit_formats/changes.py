@@ -28,6 +28,7 @@ def change(config: ViTConfig, changes: Fields) -> ViTConfig:
 def resize_stem(tensors: dict[str, Tensor], old: ViTConfig, new: ViTConfig) -> list[str]:
     """Make the first convolution read another number of channels."""
     name = "patch_embed.convolutions.0.weight" if old.stem else "patch_embed.project.weight"
+    name = name if old.backbone is None else "patch_embed.backbone.stem.weight"
     return resize_channels(tensors, name, old.channels, new.channels)
 
 

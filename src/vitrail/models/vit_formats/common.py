@@ -8,7 +8,7 @@ QUERY_KEY_VALUE = tuple(f"blocks.{{i}}.attention.{part}.{{p}}" for part in ("que
 
 PLAIN = ViTConfig()
 STRUCTURE = (
-    "stem", "class_token", "distillation_token", "distillation_head", "registers", "mask_token", "position",
+    "stem", "backbone", "class_token", "distillation_token", "distillation_head", "registers", "mask_token", "position",
     "positions_for", "norm", "gated", "layer_scale", "pool", "norm_pooled", "representation",
 )  # fmt: skip
 

@@ -5,8 +5,12 @@ from typing import Any
 
 from vitrail.errors import CheckpointError
 from vitrail.geometry.grid import pair
+from vitrail.models import resnetv2_formats
 from vitrail.models.family import Shapes
 from vitrail.models.foreign import Fields
+from vitrail.models.resnetv2 import STEM_STRIDE
+
+BACKBONE = "patch_embed.backbone."
 
 
 def square(places: int) -> int | None:
@@ -22,15 +26,31 @@ def as_guessed(size: tuple[int, int], guess: int | tuple[int, int]) -> int | tup
     return size[0] if size[0] == size[1] else size
 
 
+def infer_hybrid(shapes: Shapes) -> dict[str, Any]:
+    """Channels, patch and the backbone whose map is cut into patches."""
+    inside = {name.removeprefix(BACKBONE): shape for name, shape in shapes.items() if name.startswith(BACKBONE)}
+    told = resnetv2_formats.infer(inside, {})
+    cell = STEM_STRIDE * 2 ** max(len(told["layers"]) - 1, 0)
+    rows, columns = shapes["patch_embed.project.weight"][2:]
+    return {
+        "channels": told.pop("channels"),
+        "stem": (),
+        "patch": (cell * rows, cell * columns),
+        "backbone": {name: told[name] for name in told if name != "classes"},
+    }
+
+
 def infer_stem(shapes: Shapes) -> dict[str, Any]:
     """Channels, patch and convolutions."""
+    if f"{BACKBONE}stem.weight" in shapes:
+        return infer_hybrid(shapes)
     stem = []
     while (name := f"patch_embed.convolutions.{len(stem)}.weight") in shapes:
         stem.append(shapes[name][0])
     first = shapes.get("patch_embed.convolutions.0.weight" if stem else "patch_embed.project.weight")
     if first is None or len(first) != 4:
         return {}
-    told: dict[str, Any] = {"channels": first[1], "stem": tuple(stem)}
+    told: dict[str, Any] = {"channels": first[1], "stem": tuple(stem), "backbone": None}
     told["patch"] = (2 ** len(stem),) * 2 if stem else tuple(first[2:])
     if stem:
         told["stem_last"] = "bias" if f"patch_embed.convolutions.{len(stem) - 1}.bias" in shapes else "norm"

@@ -5,16 +5,19 @@ timm's norm has epsilon 1e-6 in all of them. Source: timm 1.0.31, `vision_transf
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vitrail.errors import ConfigError
 from vitrail.models.family import Format, Misfits, Shapes
 from vitrail.models.foreign import Fields, foreign_word, one_of
-from vitrail.models.vit import ViTConfig
+from vitrail.models.resnetv2 import ResNetV2Config
+from vitrail.models.resnetv2_formats import timm_names
+from vitrail.models.vit import R26, ViTConfig
 from vitrail.models.vit_formats.common import QUERY_KEY_VALUE, differs
-from vitrail.weights.keymap import Alias, Ignore, KeyMap, Rename, Split
+from vitrail.weights.keymap import Alias, Ignore, KeyMap, Rename, Split, within
 
 NAMES = (
     Rename("cls_token", "class_token"),
@@ -45,6 +48,13 @@ NORM = (Rename("norm.{p}", "norm.{p}"),)
 NORM_POOLED = (Rename("fc_norm.{p}", "norm.{p}"),)
 PLAIN_MLP = (Rename("blocks.{i}.mlp.fc1.{p}", "blocks.{i}.mlp.expand.{p}"),)
 GATED_MLP = (Split("blocks.{i}.mlp.fc1.{p}", ("blocks.{i}.mlp.gate.{p}", "blocks.{i}.mlp.expand.{p}")),)
+
+INSIDE = "patch_embed.backbone."
+ROOT = (
+    Rename(f"{INSIDE}conv.weight", f"{INSIDE}stem.weight"),
+    Rename(f"{INSIDE}norm.{{p}}", f"{INSIDE}stem_norm.{{p}}"),
+)
+STAGES = within(INSIDE, (rule for rule in timm_names(INSIDE) if rule.theirs != "norm.{p}"))  # which norms before have
 
 ARCHITECTURES = tomllib.loads(Path(__file__).with_name("timm.toml").read_text())  # sizes, in timm's words
 
@@ -107,6 +117,26 @@ def built_with(config: Fields) -> dict[str, Any]:
     return base | sized | ARCHITECTURES[name] | given
 
 
+def hybrid_of(layers: tuple[int, ...]) -> ResNetV2Config:
+    """The backbone of one of timm's hybrids."""
+    return replace(R26, layers=layers, widths=R26.widths[: len(layers)])
+
+
+def in_pixels(patch: int | Sequence[int], backbone: ResNetV2Config | None) -> Any:
+    """The side of a patch in pixels; timm counts the cells of a backbone's map."""
+    if backbone is None:
+        return patch
+    return patch * backbone.stride if isinstance(patch, int) else tuple(side * backbone.stride for side in patch)
+
+
+def in_cells(config: ViTConfig) -> Any:
+    """The side of a patch as timm counts it."""
+    if config.backbone is None:
+        return config.patch
+    sides = tuple(side // config.backbone.stride for side in config.patch_size)
+    return sides[0] if isinstance(config.patch, int) else sides
+
+
 def pooling(arguments: Fields, classes: int, distilled: bool) -> str:
     """Which tokens timm's head reads.
 
@@ -145,13 +175,15 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
     distilled = "distilled" in str(config["architecture"])
     pool = pooling(arguments, classes, distilled)
     pooled_norm = False if distilled else arguments.get("fc_norm")
+    backbone = None if "backbone" not in arguments else hybrid_of(tuple(arguments["backbone"]))
     position = "learned" if arguments.get("pos_embed", "learn") == "learn" else "none"
     if relative:
         position = one_of({"mlp": "relative-log", "bias": "relative"}, arguments["rel_pos_type"], "rel_pos_type")
     return {
         "image": arguments["img_size"],
-        "patch": arguments.get("patch_size", 16),
+        "patch": in_pixels(arguments.get("patch_size", 16), backbone),
         "channels": arguments["in_chans"],
+        "backbone": backbone,
         "dim": dim,
         "depth": arguments.get("depth", 12),
         "heads": arguments.get("num_heads", 12),
@@ -178,6 +210,9 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
 
 def architecture(config: ViTConfig) -> str:
     """A timm architecture with the modules that a configuration needs; sizes are said by arguments."""
+    if config.backbone is not None:
+        layers = list(config.backbone.layers)
+        return next(name for name, sizes in ARCHITECTURES.items() if sizes.get("backbone") == layers)
     if config.distillation_token:
         return "deit_base_distilled_patch16_224"
     if config.position.startswith("relative"):
@@ -200,7 +235,7 @@ def write(config: ViTConfig) -> dict[str, Any]:
     pool = foreign_word(POOLS, config.pool)
     arguments = {
         "img_size": config.image,
-        "patch_size": config.patch,
+        "patch_size": in_cells(config),
         "in_chans": config.channels,
         "embed_dim": config.dim,
         "depth": config.depth,
@@ -259,6 +294,24 @@ def misfits(norm_pooled: bool, gated: bool) -> Misfits:
     return wrong
 
 
+def hybrid_misfits(root: bool) -> Misfits:
+    """In what a configuration is not one of timm's hybrids, with the first convolution alone or with stages."""
+    plain = misfits(norm_pooled=False, gated=False)
+    known = [hybrid_of(tuple(sizes["backbone"])) for sizes in ARCHITECTURES.values() if "backbone" in sizes]
+
+    def wrong(config: ViTConfig) -> list[str]:
+        others = plain(replace(config, backbone=None))
+        same = config.backbone in known and bool(config.backbone.layers) != root
+        return others if same else [*others, "backbone"]
+
+    return wrong
+
+
+def told_by_norm(shapes: Shapes) -> dict[str, Any]:
+    """Where the last norm stands."""
+    return {"norm_pooled": True, "pool": "mean"} if "fc_norm.weight" in shapes else NOT_POOLED
+
+
 FORMATS = tuple(
     Format(
         library="timm",
@@ -268,8 +321,20 @@ FORMATS = tuple(
         write_config=write,
         misfits=misfits(norm is NORM_POOLED, mlp is GATED_MLP),
         defaults={"eps": 1e-6, "dialect": "timm"},
-        infer=lambda shapes: {"norm_pooled": True, "pool": "mean"} if "fc_norm.weight" in shapes else NOT_POOLED,
+        infer=told_by_norm,
     )
     for norm in (NORM, NORM_POOLED)
     for mlp in (PLAIN_MLP, GATED_MLP)
+) + tuple(
+    Format(
+        library="timm",
+        architectures=tuple(ARCHITECTURES),
+        keymap=KeyMap((*NAMES, *NORM, *PLAIN_MLP, *backbone)),
+        read_config=read,
+        write_config=write,
+        misfits=hybrid_misfits(root=backbone is ROOT),
+        defaults={"eps": 1e-6, "dialect": "timm"},
+        infer=lambda shapes: {**NOT_POOLED, "backbone": {"border": "same"}},
+    )
+    for backbone in (ROOT, STAGES)
 )
