@@ -6,14 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 
-from parity.references import agree, disturbed, load, saved
-from vitrail.models.detr import DETR, DETRConfig
-from vitrail.models.detr_formats import FORMATS
+from parity.references import agree, disturbed, load, quiet, saved
+from vitrail.errors import ConfigError
+from vitrail.loading import from_pretrained, save_pretrained
+from vitrail.models.detr import DETR, SMALL, VARIANTS, DETRConfig, resnet
+from vitrail.models.detr_formats import BODIES, FORMATS, IN_TRANSFORMERS
 from vitrail.models.resnet import ResNetConfig
+from vitrail.models.vit import ViTConfig
+from vitrail.preprocessing import Fitted
 from vitrail.samples import Targets
 from vitrail.tasks.set_loss import set_loss
+from vitrail.weights.card import Card
+from vitrail.weights.keymap import KeyMap
 
 CASES = ["detr_bottleneck_sine", "detr_dc5_sine", "detr_prenorm_learned"]
 FACEBOOK = FORMATS[-1]
@@ -115,3 +122,143 @@ def test_detr_answers_as_transformers_does(tmp_path, changes, precise):
     agree(answer.boxes, told.pred_boxes, precise)
     alone = ours(pixels[:1])
     agree(alone.boxes, theirs(pixels[:1]).pred_boxes, precise)
+
+
+def says(folder: Path, **told) -> Path:
+    """The same folder, whose configuration says something else."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | told))
+    return folder
+
+
+def as_timm(folder: Path, **told) -> Path:
+    """The same folder with the backbone's names as timm has them, which older folders use."""
+    tensors = load_file(folder / "model.safetensors")
+    own, timm = (within_transformers(body) for body in ("own", "timm"))
+    save_file(timm.write(own.read(tensors)), folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    del config["backbone_config"]
+    (folder / "config.json").write_text(json.dumps(config | {"use_timm_backbone": True, "backbone": "resnet18"} | told))
+    return folder
+
+
+def within_transformers(body: str) -> KeyMap:
+    """The table for a backbone of transformers' own, or of timm."""
+    return KeyMap((*BODIES[body], *IN_TRANSFORMERS))
+
+
+def full_size(**changes) -> transformers.DetrForObjectDetection:
+    """A small transformer of transformers on a whole ResNet-18, as timm knows no smaller by name."""
+    backbone = transformers.ResNetConfig(
+        hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic", out_features=["stage4"]
+    )
+    config = transformers.DetrConfig(
+        use_timm_backbone=False, backbone_config=backbone, d_model=24,
+        encoder_layers=1, decoder_layers=1, encoder_attention_heads=3, decoder_attention_heads=3, encoder_ffn_dim=20,
+        decoder_ffn_dim=20, num_queries=7, num_labels=5, **changes,
+    )  # fmt: skip
+    return transformers.DetrForObjectDetection(config).eval()
+
+
+def test_folders_with_timms_names_are_read(tmp_path):
+    theirs = full_size()
+    folder = as_timm(saved(theirs, tmp_path))
+    pixels = torch.randn(1, 3, 64, 80)
+    ours = load(folder)
+    agree(ours(pixels).boxes, theirs(pixels).pred_boxes, precise=False)
+    assert ours.config.backbone == resnet("resnet-18")
+    assert load(says(folder, dilation=True)).config.backbone == resnet("resnet-18", dilated=True)
+
+
+def test_names_in_memory_are_read_as_those_in_files():
+    theirs = build(position_embedding_type="learned")
+    table = within_transformers("own")
+    ours = table.read(dict(theirs.state_dict()))
+    assert torch.equal(ours["positions.rows"], theirs.model.position_embedding.row_embeddings.weight)
+    assert torch.equal(ours["decoder.1.mlp.expand.bias"], theirs.model.decoder.layers[1].mlp.fc1.bias)
+
+
+@pytest.mark.parametrize("position", ["sine", "learned"])
+def test_transformers_reads_what_we_write(tmp_path, position):
+    torch.manual_seed(1)
+    backbone = ResNetConfig(
+        stem=6, block="basic", layers=(1, 2, 1, 1), widths=(8, 12, 20, 24), norm="frozen", classes=0
+    )
+    ours = DETR(DETRConfig(backbone=backbone, **SMALL | {"dim": 24, "heads": 3}, position=position, classes=4)).eval()
+    ours.card = Card(
+        model="detr", task="detect", labels=("N/A", "cat", "N/A", "dog"), preprocessing=Fitted(shorter=600)
+    )
+    save_pretrained(ours, tmp_path, "transformers", announce=quiet)
+    theirs = transformers.DetrForObjectDetection.from_pretrained(tmp_path).eval()
+    pixels = torch.randn(2, 3, 70, 90)
+    agree(theirs(pixels).pred_boxes, ours(pixels).boxes, precise=False)
+    agree(theirs(pixels).logits, ours(pixels).logits, precise=False)
+    assert theirs.config.id2label[3] == "dog"
+    again = load(tmp_path)
+    assert again.config == ours.config
+    assert again.card.labels == ours.card.labels
+    assert again.card.preprocessing == ours.card.preprocessing
+
+
+def test_what_transformers_has_no_words_for_is_refused(tmp_path):
+    for changes in ({"norm": "before"}, {"backbone": ViTConfig(classes=0)}):
+        model = DETR(DETRConfig(**SMALL | changes))
+        with pytest.raises(ConfigError, match=next(iter(changes))):
+            save_pretrained(model, tmp_path / "out", "transformers", announce=quiet)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_published_files_are_read_by_what_they_are_called_and_written_again(shared, tmp_path, name):
+    _, tensors, told = published(shared, name)
+    weights = {key.removeprefix("weight."): value for key, value in tensors.items() if key.startswith("weight.")}
+    torch.save({"model": weights, "epoch": 3}, tmp_path / "detr.pth")
+    model = from_pretrained(
+        tmp_path / "detr.pth", format="facebook", model="detr-resnet-50", heads=4, announce=quiet,
+        backbone={"dilated": told["config"]["dc5"], "padding": "original"},
+        activation=told["config"].get("act", "relu"),
+    )  # fmt: skip
+    answer = model(tensors["input.image"], ~tensors["input.mask"])
+    agree(answer.boxes, tensors["output.pred_boxes"], precise=False)
+    written = FACEBOOK.keymap.write(dict(model.state_dict()))
+    assert written.keys() == {key for key in weights if not key.endswith("num_batches_tracked")}
+    assert all(torch.equal(written[key], weights[key]) for key in written)
+
+
+def test_sizes_of_one_stack_alone_are_refused(tmp_path):
+    folder = saved(build(), tmp_path)
+    says(folder, decoder_ffn_dim=30)
+    with pytest.raises(ConfigError, match="encoder_ffn_dim=20 and decoder_ffn_dim=30 are different"):
+        load(folder)
+
+
+def test_published_sizes_have_the_papers_numbers_of_parameters_and_products():
+    """Table 1: 41 M, 41 M, 60 M, 60 M, which learn while the stem and the first stage are frozen; 86, 187, 152, 253
+    GFLOPs, a product and its sum counted once, on average over 100 photographs. One of 800 x 1130 pixels needs these.
+    """
+    paper = {
+        "detr-resnet-50": (41.3, 86),
+        "detr-resnet-50-dc5": (41.3, 187),
+        "detr-resnet-101": (60.2, 152),
+        "detr-resnet-101-dc5": (60.2, 253),
+    }
+    for name, (millions, products) in paper.items():
+        with torch.device("meta"):
+            model = DETR(VARIANTS[name]).eval()
+        learned = [
+            parameter.numel()
+            for part, parameter in model.named_parameters()
+            if not part.startswith(("backbone.stem.", "backbone.stages.0."))
+        ]
+        assert round(sum(learned) / 1e6, 1) == millions
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, 3, 800, 1130, device="meta"))
+        assert counter.get_total_flops() / 2e9 == pytest.approx(products, rel=0.01)
+
+
+def test_other_classes_make_a_new_head_and_keep_the_rest(tmp_path):
+    folder = saved(build(), tmp_path)
+    told = []
+    model = from_pretrained(folder, classes=2, announce=told.append)
+    assert model.class_head.weight.shape == (3, 24)
+    assert any("new: class_head.weight (3, 24), class_head.bias (3,)" in note for note in told)
+    torch.testing.assert_close(model.box_head.layers[0].weight, load(folder).box_head.layers[0].weight)

@@ -131,7 +131,7 @@ DEFAULTS = {
 }  # fmt: skip
 IS_DETR = {"norm": "after", "eps": 1e-5}
 AS_BACKBONE = {"family": "resnet", "classes": 0, "norm": "frozen"}
-STRIDES = {None: False, 32: False, 16: True}  # timm's output_stride, and whether the last stage is dilated for it
+STRIDES = {"None": False, "32": False, "16": True}  # timm's output_stride, and whether the last stage is dilated for it
 
 
 def values_of(config: Any) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def read_backbone(config: Fields) -> dict[str, Any]:
         return read_transformers(given, {}) | AS_BACKBONE
     published = one_of(ARCHITECTURES, given.get("backbone") or "resnet50", "backbone")
     return values_of(published) | AS_BACKBONE | {
-        "dilated": bool(config.get("dilation")) or one_of(STRIDES, given.get("output_stride"), "output_stride"),
+        "dilated": bool(config.get("dilation")) or one_of(STRIDES, str(given.get("output_stride")), "output_stride"),
         "channels": given.get("num_channels", config.get("num_channels", 3)),
     }  # fmt: skip
 

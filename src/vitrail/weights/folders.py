@@ -366,7 +366,7 @@ def read_foreign(
     formats = formats if typed is None else [typed[1]]
     foreign, file = read_weights(folder)
     ours = read_config(family, formats[0], config, shapes_of(foreign), where)
-    format = min(formats, key=lambda one: len(one.misfits(ours)))
+    format = min(formats, key=lambda one: (len(one.misfits(ours)), *one.keymap.unread(foreign)))
     tensors, notes = translate(format, foreign, file)
     check_told(family, ours, tensors, file)
     card, guessed = foreign_card(folder, config, LIBRARIES[library], family, ours, preprocessing)
