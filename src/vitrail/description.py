@@ -92,6 +92,11 @@ class Description:
         return 4 * self.weights + batch * self.kept
 
 
+def classes_called(task: str) -> str:
+    """What the classes of a task are to people."""
+    return getattr(catalog.load(catalog.TASKS[task]), "classes_are", "classes") if task in catalog.TASKS else "classes"
+
+
 def storage(tensor: Tensor) -> int:
     """Which memory a tensor stands in; views of one memory answer the same."""
     return tensor.untyped_storage()._cdata

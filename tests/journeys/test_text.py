@@ -1,7 +1,10 @@
 """Models of texts from the first command to the last, each on a corpus that a second is enough to learn from."""
 
+import html
 import json
 import random
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -135,6 +138,13 @@ JOURNEYS = {
 }  # fmt: skip
 
 
+NEXT = {
+    "causal-lm": "--prompt 'TEXT'",
+    "masked-lm": "'TEXT WITH [MASK]' ...",
+    "answer": "'QUESTION' --context 'TEXT' ...",
+}
+
+
 def typed(*words: str) -> None:
     """Do what was typed; it must end well."""
     assert main(list(words)) == 0
@@ -150,6 +160,7 @@ def test_from_a_corpus_to_a_model_that_others_read(name, tmp_path, monkeypatch, 
     order += [word for setting in journey.settings for word in ("--set", setting)]
 
     typed("train", journey.model, "--data", data, *order, "--out", "whole")
+    assert "Next: vitrail predict whole " + NEXT.get(name, "'TEXT' ...") + "\n" in capsys.readouterr().out
     stop_after(monkeypatch, 0.6)
     assert main(["train", journey.model, "--data", data, *order, "--out", "halves"]) == 130
     monkeypatch.undo()
@@ -166,7 +177,17 @@ def test_from_a_corpus_to_a_model_that_others_read(name, tmp_path, monkeypatch, 
     assert reached < bound if score == "perplexity" else reached > bound, reached
     page = (tmp_path / "whole/report.html").read_text(encoding="utf-8")
     assert ("and what the model says" in page) == (name != "masked-lm")
-    assert name not in ("tag", "answer") or any(f"<td>{place}" in page or f"{place}/B-LOC" in page for place in PLACES)
+    assert name not in ("tag", "answer") or any(
+        f'<td class="words">{place}' in page or f"{place}/B-LOC" in page for place in PLACES
+    )
+
+    [example] = re.findall(r"vitrail predict whole (.*)", html.unescape(page))
+    typed("predict", "whole", *shlex.split(example))  # what the report suggests can be typed
+    capsys.readouterr()
+    if name.startswith("translate"):
+        assert "<dt>Languages</dt><dd>2: de, en</dd>" in page
+        assert "Counted by sacrebleu: BLEU as nrefs:1|" in page
+        assert (tmp_path / "whole/examples.csv").read_text().startswith("source,written,reference\n")
 
     typed("info", "whole", "--json")
     told = json.loads(capsys.readouterr().out)

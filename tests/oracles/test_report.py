@@ -20,6 +20,7 @@ from vitrail.data.images import PictureArray
 from vitrail.data.loader import Loader
 from vitrail.data.transforms import eval_transform
 from vitrail.errors import DataError
+from vitrail.evaluate import page
 from vitrail.evaluate.background import Background, read_records
 from vitrail.evaluate.confusion import confusion, confusions, joined, printed, tinted
 from vitrail.evaluate.evaluate import evaluate
@@ -353,8 +354,8 @@ def test_the_report_of_an_evaluation_leads_back_to_the_recipe_of_its_run(tmp_pat
 
 
 def test_the_commands_of_the_page_mean_something_with_any_path(tmp_path):
-    commands = Background(run_folder(tmp_path / "my run"), tmp_path).commands("PICTURE")
-    commands += Background("a/hub-id", tmp_path).commands(__file__)
+    commands = Background(run_folder(tmp_path / "my run"), tmp_path).commands(["PICTURE"])
+    commands += Background("a/hub-id", tmp_path).commands([__file__])
     for command in commands:
         _, verb, *words = shlex.split(command)
         tyro.cli(functools.wraps(find(verb))(lambda *given, **named: None), args=words, config=EVERY_VERB)
@@ -587,3 +588,12 @@ def test_a_sheet_holds_pictures_of_all_shapes():
         for size, right in [((300, 10), True), ((10, 300), False), ((30, 30), None), ((1, 1), True), ((5, 5), True)]
     ]
     assert drawn(sheet(tiles, "Pictures")).shape[0] > drawn(sheet(tiles[:4], "Pictures")).shape[0]
+
+
+def test_words_of_a_table_stand_left_and_share_its_width_and_numbers_end_right():
+    both = page.table([{"class": "cat", "recall": 0.5, "support": 3}])
+    assert '<th class="words">class</th><th>recall</th>' in both
+    assert '<td class="words">cat</td>' in both
+    assert "<td>3</td>" in both
+    assert "<table>" in both
+    assert '<table class="words">' in page.table([{"source": "ein Hund", "written": "a dog"}])

@@ -33,6 +33,8 @@ from vitrail.tasks.text_scores import (
     chrf,
     entities,
 )
+from vitrail.tasks.translate import Translate
+from vitrail.tasks.translate_parallel import TranslateParallel
 
 
 def batch_of(target):
@@ -85,7 +87,18 @@ def test_translations_are_scored_batch_by_batch_as_at_once(published):
         metrics.update(written, Batch(torch.zeros(2), None, torch.tensor(places)))
     assert metrics.compute()["bleu"] == pytest.approx(results["bleu_13a"]["score"])
     assert metrics.details()["signatures"]["bleu"].startswith("nrefs:2|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-    assert metrics.details()["examples"][0]["written"] == "The cat sat on the mat."
+    (counted,) = metrics.details()["remarks"]
+    assert counted.startswith("Counted by sacrebleu: BLEU as nrefs:2|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert " and chrF as nrefs:2|" in counted
+
+
+def test_how_translations_were_written_is_said_with_their_scores():
+    for task, said in (
+        (Translate(), "Written greedily, the likeliest word each time (1 beam)."),
+        (Translate(beams=4), "Written with 4 beams."),
+        (TranslateParallel(steps=4, lengths=1), "Written all at once, in 4 steps, the best of 1 length."),
+    ):
+        assert task.metrics().details()["remarks"] == [said]
 
 
 def test_a_batch_can_bring_its_references_along():
@@ -167,6 +180,24 @@ def test_the_best_window_answers_and_the_kindest_truth_counts():
     assert read_answer(pointing(0, 2, 2.0), nowhere) == Answer(0, "", -math.inf)
     with pytest.raises(ConfigError, match="no answer to compare"):
         metrics.count(Answer(5, "x", 1.0), ())
+
+
+@pytest.mark.parametrize(
+    ("context", "stretch", "answer"),
+    [
+        ("the Denverians won", (4, 10), "Denverians"),
+        ("in 1998 they", (4, 6), "1998"),
+        ("unhappily married", (2, 7), "unhappily"),
+        ("a co-op won", (5, 7), "op"),  # marks part words
+        ("東京に住む", (0, 2), "東京"),  # nothing parts them
+        ("हिन्दी भाषा", (0, 3), "हिन्दी"),  # signs of vowels are parts of words
+        ("the end", (4, 7), "end"),
+    ],
+)
+def test_an_answer_has_whole_words(context, stretch, answer):
+    reading = Reading(0, (), context, spans=(stretch,), central=(True,))
+    found = read_answer(pointing(0, 0, 1.0), reading)
+    assert found.text == context[found.start : found.end] == answer
 
 
 def by_trying_all(start, end, central, longest):

@@ -45,6 +45,8 @@ def evaluate(
     else:
         scores = [(name, in_words(name, value)) for name, value in report.telling.items()]
         table(("score", f"{report.seen:,} judged"), scores)
+        for remark in report.remarks:
+            print(remark)
         print(f"The report is in {page}.")
 
 

@@ -99,6 +99,8 @@ def costs(found: "Description") -> Iterator[tuple[str, str]]:
 
 def uses(found: "Description") -> Iterator[tuple[str, str]]:
     """What it reads, what it works on and what it answers."""
+    from vitrail.description import classes_called
+
     reads = found.card.preprocessing
     if found.text:
         yield "reads", f"texts of at most {many(reads.max_tokens, 'word piece')}"
@@ -119,7 +121,8 @@ def uses(found: "Description") -> Iterator[tuple[str, str]]:
         yield from both_preprocessings(reads, found.checkpoint.preprocessing)
     if labels := found.card.labels:
         more = f" and {len(labels) - 8} more" if len(labels) > 8 else ""
-        yield "labels", ", ".join(labels[:8]) + more
+        called = classes_called(found.card.task or "")
+        yield "labels" if called == "classes" else called, ", ".join(labels[:8]) + more
     yield "configuration", configuration(found.config)
 
 

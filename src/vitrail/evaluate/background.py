@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 from torch import nn
 
 from vitrail.data.dataset import Dataset
+from vitrail.description import classes_called
 from vitrail.errors import many
 from vitrail.preprocessing import Preprocessing
 
@@ -142,9 +144,10 @@ class Background:
         from_others = f"; {many(learned, f'other {unit}')} to learn from" if learned else ""
         which = f" ({self.part})" if self.part else ""
         names = ", ".join(dataset.classes[:CLASSES]) + (" ..." if len(dataset.classes) > CLASSES else "")
+        called = classes_called(dataset.task)
         facts = [
             Fact("Data", f"{self.data or 'not named'}: {many(len(dataset), unit)} judged{which}{from_others}"),
-            *([Fact("Classes", f"{len(dataset.classes):,}: {names}")] if dataset.classes else []),
+            *([Fact(called.capitalize(), f"{len(dataset.classes):,}: {names}")] if dataset.classes else []),
             Fact("Model", self.model(model, preprocessing)),
         ]
         if self.run:
@@ -183,12 +186,19 @@ class Background:
         """Of a file of the run, seen from the page."""
         return quote(Path(os.path.relpath(Path(self.source) / name, self.folder)).as_posix())
 
-    def commands(self, example: str, foreign: str = "timm") -> list[str]:
-        """What to type next, with a picture or a text as an example; `foreign` is a format that holds the weights."""
-        run, example, data = (shlex.quote(word) for word in (self.source, example, self.data or "DATA"))
+    def commands(self, example: Sequence[str], foreign: str = "timm", *, prompt: bool = False) -> list[str]:
+        """What to type next.
+
+        Args:
+            example: a picture or a text as one types it, with what belongs to it.
+            foreign: a format that holds the weights; none where it is empty.
+            prompt: whether the text is one that the model goes on with.
+        """
+        run, data = (shlex.quote(word) for word in (self.source, self.data or "DATA"))
+        typed = shlex.join(example)
         found = [
-            f"vitrail predict {run} {example}",
-            f"vitrail explain {run} {example}",
+            f"vitrail predict {run} {'--prompt ' * prompt}{typed}",
+            f"vitrail explain {run} {typed}",
             f"vitrail evaluate {run} --data {data}",
         ]
         if foreign:

@@ -3,7 +3,7 @@
 import csv
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,15 @@ class Kept:
         return tuple(case for _, _, case in sorted(self.heap, reverse=True))
 
 
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Rows that all have the same columns, as a CSV file; gives its path."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
     """What came out.
@@ -97,6 +106,11 @@ class Report:
         """The scores that say something with so few classes."""
         return telling(self.scores, len(self.details.get("classes", ())))
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """How the scores were counted, where that has to be known to compare them, as sentences for the person."""
+        return self.details.get("remarks", ())
+
     def to_json(self) -> dict[str, Any]:
         """Scores and details as plain values."""
         return {"task": self.task, "seen": self.seen, "scores": self.scores, "details": self.details}
@@ -115,11 +129,7 @@ class Report:
         paths = [folder / "scores.json"]
         paths[0].write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
         for name, rows in self.tables().items():
-            paths.append(folder / f"{name}.csv")
-            with open(paths[-1], "w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, rows[0])
-                writer.writeheader()
-                writer.writerows(rows)
+            paths.append(write_table(folder / f"{name}.csv", rows))
         return paths
 
 

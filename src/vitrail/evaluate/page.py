@@ -23,6 +23,7 @@ p { margin: 0.2rem 0 1rem; color: var(--quiet); max-width: 46rem; }
 .scores li { padding: 0.9rem 1.1rem; color: var(--quiet); font-size: 0.8rem; line-height: 1.35; }
 .scores b { display: block; margin-bottom: 0.3rem; color: var(--ink); font-size: 0.9rem; font-weight: 600; }
 .scores strong { display: block; color: var(--ink); font-size: 1.7rem; font-variant-numeric: tabular-nums; }
+.remark { margin: 0.5rem 0 0; max-width: none; font-size: 0.85rem; overflow-wrap: anywhere; }
 .scores .best { color: #cfe8ec; background: var(--right); border-color: var(--right); }
 .scores .best strong, .scores .best b { color: white; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.35rem 1.4rem; margin: 1.2rem 0 0; }
@@ -38,6 +39,8 @@ th, td { padding: 0.4rem 0.9rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 th { position: sticky; top: 0; background: white; color: var(--quiet); font-weight: 500; }
 th:first-child { min-width: 8rem; }
+th.words, td.words { text-align: left; vertical-align: top; white-space: normal; overflow-wrap: break-word; }
+table.words { table-layout: fixed; }
 td { border-top: 1px solid #f1f1ef; }
 .share { background: linear-gradient(to right, #d7ecef var(--part), transparent var(--part)); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 1rem; }
@@ -108,6 +111,11 @@ def scores(values: Iterable[Score]) -> str:
     return f'<ul class="scores">{"".join(boxes)}</ul>'
 
 
+def remarks(lines: Sequence[str]) -> str:
+    """What is to be said of the scores above."""
+    return "".join(f'<p class="remark">{html.escape(line)}</p>' for line in lines)
+
+
 def facts(values: Iterable[tuple[str, str, str]]) -> str:
     """Names and what there is to say of each, which ends with a link to a file where there is one."""
     lines = (
@@ -132,14 +140,24 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         part = f' class="share" style="--part: {value:.1%}"' if 0 <= value <= 1 else ""
         return f"<td{part}>{value:.3f}</td>"
-    return f"<td>{html.escape('' if value is None else str(value))}</td>"
+    return f"<td{as_words(value)}>{html.escape('' if value is None else str(value))}</td>"
+
+
+def as_words(value: Any) -> str:
+    """How a cell is marked: words stand on the left and are broken into lines, numbers end on the right."""
+    return ' class="words"' if isinstance(value, str) else ""
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows that all have the same columns, in a box that scrolls when they are many."""
-    head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in rows[0])
+    """Rows that all have the same columns, in a box that scrolls when they are many.
+
+    Columns of words alone share the width evenly.
+    """
+    first = rows[0]
+    head = "".join(f"<th{as_words(value)}>{html.escape(name.replace('_', ' '))}</th>" for name, value in first.items())
     body = "".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
-    return f'<div class="box table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    words = ' class="words"' if all(isinstance(value, str) for value in first.values()) else ""
+    return f'<div class="box table"><table{words}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def section(title: str, content: str, words: str = "") -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from vitrail.data.dataset import Dataset, Label
-from vitrail.data.text.dataset import Labelled, Passage, Question, Tagged, TextSample
+from vitrail.data.text.dataset import Labelled, Pair, Passage, Question, Tagged, TextSample
 from vitrail.errors import ConfigError
 from vitrail.evaluate.evaluate import KEPT, Report
 from vitrail.predict_texts import TextPredictor
@@ -46,6 +46,8 @@ def truth_in_words(sample: TextSample, classes: Sequence[str]) -> str:
 
 def told(sample: TextSample, result: Result, classes: Sequence[str]) -> Row:
     """A text, what was said about it, and the truth."""
+    if isinstance(sample, Pair):
+        return {"source": sample.source, "written": result.summary(), "reference": sample.target}
     return {"text": sample.texts[0], "answer": result.summary(), "truth": truth_in_words(sample, classes)}
 
 

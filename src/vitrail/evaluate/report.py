@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image, ImageOps
 from torch import nn
 
+from vitrail import catalog
 from vitrail.data.dataset import Dataset
+from vitrail.data.text.dataset import Question, TextSample
 from vitrail.errors import ExplanationError, many
 from vitrail.evaluate import page
 from vitrail.evaluate.background import Background, meaning
 from vitrail.evaluate.confusion import confusion
-from vitrail.evaluate.evaluate import Case, Report
+from vitrail.evaluate.evaluate import Case, Report, write_table
 from vitrail.evaluate.plots import Tile, curves, reliability, sheet
 from vitrail.evaluate.readings import label_in_words, readings
 from vitrail.explain.attention import explain
@@ -21,6 +23,7 @@ from vitrail.pixels import to_channels
 from vitrail.preprocessing import Preprocessing
 from vitrail.samples import Picture
 from vitrail.tasks.scores import in_words
+from vitrail.tokenizing import TextPreprocessing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,18 +151,34 @@ def in_pictures(
     ]
 
 
-def in_texts(report: Report, dataset: Dataset, model: nn.Module) -> list[str]:
-    """Some texts with what the model says of them."""
+def in_texts(report: Report, folder: Path, dataset: Dataset, model: nn.Module) -> list[str]:
+    """Some texts with what the model says of them, as a file of the folder and as a section of the page."""
     rows = readings(report, dataset, model)
+    if rows:
+        write_table(folder / "examples.csv", rows)
     title = f"{many(len(rows), 'text')} and what the model says"
     return [page.section(title, page.table(rows), "Spread evenly over the data.")] if rows else []
 
 
+def typed(sample: TextSample, preprocessing: TextPreprocessing, task: Any) -> list[str]:
+    """A text, or its beginning, as one types it after a command.
+
+    Behind a question stands the text that answers it, and where hidden words are guessed, one is hidden.
+    """
+    if isinstance(sample, Question):
+        return [sample.question, "--context", " ".join(sample.context.split())]
+    words = sample.texts[0].split()[:EXAMPLE]
+    if getattr(task, "hides", False) and preprocessing.mask_token is not None:
+        words[len(words) // 2] = preprocessing.mask_token
+    return [" ".join(words)]
+
+
 def headline(report: Report) -> str:
-    """The scores, each with what it means."""
-    return page.scores(
+    """The scores, each with what it means, and how they were counted."""
+    boxes = page.scores(
         page.Score(in_words(name, value), *meaning(name), name == report.best) for name, value in report.telling.items()
     )
+    return boxes + page.remarks(report.remarks)
 
 
 def write_report(
@@ -203,17 +222,19 @@ def write_report(
             content.append(drawn(folder, name, figure.title, figure.words, figure.draw(report.details)))
     for name, rows in report.tables().items():
         content.append(page.section(name.replace("_", " ").capitalize(), page.table(rows), TABLES.get(name, "")))
+    task = catalog.load(catalog.TASKS[report.task]) if report.task in catalog.TASKS else None
     if isinstance(preprocessing, Preprocessing):
         content += in_pictures(report, folder, dataset, model, preprocessing)
         names = [dataset[case.index].name for case in report.shown]
-        example, foreign = next((name for name in names if Path(name).is_file()), "PICTURE"), "timm"
+        example, foreign = [next((name for name in names if Path(name).is_file()), "PICTURE")], "timm"
     else:
-        content += in_texts(report, dataset, model)
-        example = " ".join(dataset[0].texts[0].split()[:EXAMPLE])
+        content += in_texts(report, folder, dataset, model)
+        example = typed(dataset[0], preprocessing, task)
         foreign = (
             "" if dataset.task == "translate" else "transformers"
         )  # which has Marian's shape of a translator alone
-    content.append(page.section("What to type next", page.commands(background.commands(example, foreign))))
+    commands = background.commands(example, foreign, prompt=getattr(task, "goes_on", False))
+    content.append(page.section("What to type next", page.commands(commands)))
     path = folder / "report.html"
     path.write_text(page.page(title, content), encoding="utf-8", errors="backslashreplace")
     return path

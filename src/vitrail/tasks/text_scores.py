@@ -8,7 +8,7 @@ BLEU Scores", WMT 2018; Tjong Kim Sang and De Meulder, "CoNLL-2003", CoNLL 2003 
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -22,7 +22,7 @@ from vitrail.tasks.scores import class_scores
 IGNORED = -100  # a target that is not asked for
 TAG = re.compile(r"([BIESLU])-(.+)")
 BEGINS, ENDS = frozenset("BSU"), frozenset("ESLU")
-SHOWN = 10  # translations kept as examples
+NAMES = {"bleu": "BLEU", "chrf": "chrF"}
 
 
 def asked_for(batch: Batch) -> int:
@@ -121,12 +121,13 @@ def own_references(batch: Batch) -> list[tuple[str, ...]]:
 
 
 class TranslationMetrics:
-    """`bleu` and `chrf` of what was written, from 0 to 100; signatures and examples are in `details`.
+    """`bleu` and `chrf` of what was written, from 0 to 100; signatures, and how it was written, are in `details`.
 
     Args:
         references: gives, for each sentence of a batch, one or more right translations, as people wrote them; what
             the batch has as its `references`, unless given.
         tokenize, lower_case: how BLEU is counted; see `bleu`.
+        manner: how the texts are written, in words; nothing is said of it unless given.
     """
 
     def __init__(
@@ -135,7 +136,9 @@ class TranslationMetrics:
         *,
         tokenize: Literal["13a", "intl", "char", "none", "zh"] = "13a",
         lower_case: bool = False,
+        manner: str = "",
     ) -> None:
+        self.manner = manner
         self.references_of = references or own_references
         self.tokenize: Literal["13a", "intl", "char", "none", "zh"] = tokenize
         self.lower_case = lower_case
@@ -163,11 +166,16 @@ class TranslationMetrics:
             "sentences": len(self.written),
             "signatures": {name: score.signature for name, score in found.items()},
             "bleu": found["bleu"].parts if found else {},
-            "examples": [
-                {"written": written, "reference": reference[0]}
-                for written, reference in zip(self.written[:SHOWN], self.references[:SHOWN], strict=True)
-            ],
+            "remarks": list(self.remarks(found)),
         }
+
+    def remarks(self, found: Mapping[str, Score]) -> Iterator[str]:
+        """What has to be known to compare the scores."""
+        if found:
+            signatures = " and ".join(f"{NAMES[name]} as {score.signature}" for name, score in found.items())
+            yield f"Counted by sacrebleu: {signatures}."
+        if self.manner:
+            yield f"Written {self.manner}."
 
 
 class Foretold(NamedTuple):

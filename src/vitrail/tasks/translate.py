@@ -19,6 +19,8 @@ from vitrail.samples import Batch, Words
 from vitrail.tasks.task import Loss
 from vitrail.tasks.text_scores import TranslationMetrics
 
+HALF = "\N{REPLACEMENT CHARACTER}"  # what bytes become that are no whole character
+
 
 class Sentence(NamedTuple):
     """What a model wrote.
@@ -59,6 +61,7 @@ class Translate:
     seed: int | None = field(default=None, compare=False)
 
     name = "translate"
+    classes_are = "languages"  # the one that is read first
 
     @property
     def best(self) -> tuple[str, Literal["max", "min"]]:
@@ -90,7 +93,8 @@ class Translate:
         return written(model, batch.inputs, replace(how(model), beams=self.beams))
 
     def metrics(self) -> TranslationMetrics:
-        return TranslationMetrics()
+        one = "greedily, the likeliest word each time (1 beam)"
+        return TranslationMetrics(manner=one if self.beams == 1 else f"with {self.beams} beams")
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Nothing has to follow."""
@@ -116,8 +120,10 @@ def written(model: Any, inputs: Words, settings: Generation, chance: torch.Gener
 def sentences(model: Any, answers: Written) -> list[Sentence]:
     """What was written, as people read it.
 
-    A table of words may have more rows than its tokenizer has pieces. Such a word says nothing, as in transformers.
+    A table of words may have more rows than its tokenizer has pieces. Such a word says nothing, as in transformers. A
+    character of which only some bytes are written is left out at the end: it would be read as one that was lost.
     """
     reads = model.card.preprocessing
     rows = [ids[valid].tolist() for ids, valid in zip(answers.ids, answers.valid, strict=True)]
-    return [Sentence(reads.decode([word for word in row if word in reads.pieces]), len(row)) for row in rows]
+    texts = [reads.decode([word for word in row if word in reads.pieces]) for row in rows]
+    return [Sentence(text.rstrip(HALF), len(row)) for text, row in zip(texts, rows, strict=True)]

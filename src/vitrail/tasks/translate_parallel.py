@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from vitrail.decoding.parallel import mask_predict
+from vitrail.errors import many
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.samples import Batch, Words
 from vitrail.tasks.task import Loss
@@ -52,6 +53,7 @@ class TranslateParallel:
     lengths: int = 3
 
     name = "translate-parallel"
+    classes_are = "languages"  # the one that is read first
     answering = ("steps", "lengths")  # what a card keeps of it
 
     @property
@@ -89,7 +91,8 @@ class TranslateParallel:
         return sentences(model, answers)
 
     def metrics(self) -> TranslationMetrics:
-        return TranslationMetrics()
+        steps, lengths = many(self.steps, "step"), many(self.lengths, "length")
+        return TranslationMetrics(manner=f"all at once, in {steps}, the best of {lengths}")
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Nothing has to follow."""
