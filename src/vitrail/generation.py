@@ -164,7 +164,8 @@ def longest(generation: Generation, most: int | None) -> tuple[dict[str, int | N
     if generation.max_tokens is not None and (limit is None or generation.max_tokens < limit):
         if generation.start is not None or generation.max_length is None:  # a translation begins with one word
             return {"max_new_tokens": generation.max_tokens}, []
-        lost = [f"max_tokens={generation.max_tokens} beside max_length"]
+        both = f"at most {generation.max_tokens} tokens are written and a text has at most {limit} in all"
+        lost = [f"{both} (max_tokens, max_length); it takes one limit, and the second was written"]
     return {"max_length": limit}, lost
 
 

@@ -10,8 +10,10 @@ import transformers
 import vitrail
 from vitrail.cli.main import main
 from vitrail.data.material import going_on, translating
+from vitrail.decoding.write import Written
 from vitrail.loading import create_model
 from vitrail.predict_texts import content_of
+from vitrail.tasks.translate import Sentence, sentences
 from vitrail.tokenizing import train_byte_pairs, train_joint, train_word_pieces
 
 LINES = ["a dog runs on the bench", "a man sits and a woman runs", "ein hund rennt auf der bank"] * 20
@@ -59,6 +61,14 @@ def writer(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def guesser(tmp_path_factory):
+    reads = train_word_pieces(LINES, size=120, max_tokens=32)
+    sizes = {"vocabulary": reads.size, "max_tokens": 32, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
+    model = create_model("bert-mini", **sizes, head="masked-lm")
+    return saved(tmp_path_factory.mktemp("models") / "guesser", model, preprocessing=reads, task="masked-lm")
+
+
+@pytest.fixture(scope="module")
 def nameless(tmp_path_factory):
     """A classifier of transformers whose labels nobody has named."""
     folder = tmp_path_factory.mktemp("models") / "nameless"
@@ -83,6 +93,27 @@ def test_a_seed_draws_the_same_translation_again(translator, capsys):
     assert said(capsys, *asked, "0") == said(capsys, *asked, "0")
     assert len({said(capsys, *asked, seed) for seed in range(4)}) > 1
     assert said(capsys, *asked, 2**70) == said(capsys, *asked, 0)
+
+
+def test_a_text_without_a_hidden_word_has_no_answer(guesser, capsys):
+    assert said(capsys, "predict", guesser, "a [MASK] runs").count("%") == 3
+    assert main(["predict", guesser, "a dog runs", "a [MASK] runs"]) == 1
+    told = capsys.readouterr()
+    assert "no word is hidden: write [MASK] where one should be guessed" in told.out
+    assert told.out.count("%") == 3, "the others are answered"
+    assert "1 row has no answer, and says why." in told.err
+
+
+def test_half_a_character_is_left_out_at_the_end(writer):
+    model = vitrail.from_pretrained(writer, announce=lambda sentence: None)
+    [ids] = model.card.preprocessing.encode_all(["a caf\xe9"], around=False)  # its last letter is two bytes
+
+    def written(pieces):
+        rows = torch.tensor([pieces])
+        return sentences(model, Written(rows, torch.ones_like(rows, dtype=torch.bool)))
+
+    assert written(ids) == [Sentence("a caf\xe9", len(ids))]
+    assert written(ids[:-1]) == [Sentence("a caf", len(ids) - 1)]
 
 
 def test_classes_of_texts_without_names_are_numbers(nameless, capsys):
@@ -153,7 +184,7 @@ def test_half_a_character_in_a_label_is_a_fault_of_its_line(tmp_path, capsys):
     rows = [json.dumps({"text": f"text {number}", "label": "ab"[number % 2]}) for number in range(8)]
     (tmp_path / "labels.jsonl").write_text("\n".join([*rows, '{"text": "x", "label": "\\ud800"}']))
     assert main(["check", "--data", str(tmp_path / "labels.jsonl")]) == 1
-    assert "labels.jsonl:9: half a character" in capsys.readouterr().out
+    assert "labels.jsonl:9: error: half a character" in capsys.readouterr().out
 
 
 def test_a_bert_that_answers_one_number_is_refused(tmp_path):

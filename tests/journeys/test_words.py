@@ -25,7 +25,10 @@ def test_from_a_text_to_the_nearest_words(corpus, capsys):
     assert main(["train", "word2vec", "--data", "corpus.txt", *RUN]) == 0
     folder = corpus.parent / "runs/word2vec/corpus"
     assert {path.name for path in folder.iterdir()} == {"vectors.txt", "card.json", "recipe.json"}
-    assert "vitrail predict runs/word2vec/corpus --analogy king man woman" in capsys.readouterr().out
+    words = ["king", "queen", "rules", "reigns", "cat", "dog", "runs", "jumps"]
+    first, second = capsys.readouterr().out.split("Next: ")[1].splitlines()
+    assert first.removeprefix("vitrail predict runs/word2vec/corpus ") in words
+    assert set(second.split("--analogy ")[1].split()) < set(words), "only words that have a vector are suggested"
 
     assert main(["predict", "runs/word2vec/corpus", "king", "Cat", "--top", "2", "--json"]) == 0
     king, cat = map(json.loads, capsys.readouterr().out.splitlines())

@@ -15,7 +15,7 @@ from vitrail.decoding.parallel import mask_predict
 from vitrail.errors import ConfigError, ExplanationError
 from vitrail.explain.pieces import Piece, find_word, merged, pieces_read, pieces_written, words
 from vitrail.explain.recording import recording
-from vitrail.explain.text_drawing import LINES, ROWS, Layout, TextPanel, Window, darkest
+from vitrail.explain.text_drawing import LINES, ROWS, Layout, TextPanel, Window, darkest, marks
 from vitrail.explain.texts import Alignment, Arcs, Asking, SelfAttention, kinds, refined
 from vitrail.loading import save_pretrained
 from vitrail.predict import predictor
@@ -345,6 +345,14 @@ def test_even_attention_looks_even():
     panel = TextPanel("", torch.full((8, 8), 1 / 8))
     assert darkest([panel], 1 / 8) == 0.5
     assert darkest([TextPanel("", torch.eye(8))], 1 / 8) == 1
+
+
+@pytest.mark.parametrize("top", [0.0312, 0.1, 0.47, 1.0])
+def test_the_bar_of_colours_says_what_its_end_means(top):
+    shares = marks(top)
+    assert (shares[0], shares[-1]) == (0, top)
+    assert shares == sorted(set(shares))
+    assert 3 <= len(shares) <= 6
 
 
 def test_a_long_title_is_set_in_smaller_letters_before_it_is_cut():

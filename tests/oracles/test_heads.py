@@ -175,7 +175,7 @@ def test_each_picture_counts_alike_in_whatever_batches_they_come():
     said = []
     one, two = examine_heads(model, TASK, [whole]), examine_heads(model, TASK, parts, said.append)
     assert (one.count, two.count) == (5, 5)
-    assert said == ["4 pictures shown to 7 models.", "5 pictures shown to 7 models."]
+    assert said == [f"{count} pictures shown to the model, and to it without each of 6 heads." for count in (4, 5)]
     for name, values in one.arrays().items():
         np.testing.assert_allclose(two.arrays()[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
 
@@ -265,7 +265,7 @@ def test_sentences_and_table_count_from_one():
     assert "most global: head 3 of layer 2, with 15 (evenly spread: 12)" in said[0]
     assert said[1:] == (
         "Removing head 3 of layer 2 costs most: the loss rises by 0.4, from 0.5 to 0.9 over 64 pictures.",
-        "Removing head 1 of layer 1 costs least: the loss falls by 0.1.",
+        "Removing head 1 of layer 1 helps most: the loss falls by 0.1.",
         "2 of 6 heads can go, one at a time, without the loss rising by 1% of it.",
     )
     rows = example().table()

@@ -106,7 +106,11 @@ def test_texts_go_on_by_our_settings_as_there_and_never_beyond_the_model(tmp_pat
 def test_of_two_greatest_lengths_the_one_that_keeps_within_the_model_is_written():
     both = Generation(end=(END,), max_tokens=20, max_length=500)
     assert to_transformers(both, PLACES) == (
-        {"max_length": PLACES, "eos_token_id": END}, ["max_tokens=20 beside max_length"]
+        {"max_length": PLACES, "eos_token_id": END},
+        [
+            f"at most 20 tokens are written and a text has at most {PLACES} in all (max_tokens, max_length); it takes "
+            "one limit, and the second was written"
+        ],
     )  # fmt: skip
     assert to_transformers(replace(both, start=PAD), PLACES)[0]["max_new_tokens"] == 20
     assert to_transformers(replace(both, max_tokens=500), PLACES) == ({"max_length": PLACES, "eos_token_id": END}, [])

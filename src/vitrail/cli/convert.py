@@ -27,10 +27,10 @@ def convert(
     """
     from pathlib import Path
 
-    from vitrail.cli.values import changes, refuse_taken
+    from vitrail.cli.values import changes, refuse_overwriting
     from vitrail.loading import from_pretrained, save_pretrained
     from vitrail.predict import refuse_no_model
 
     refuse_no_model(Path(source))
-    refuse_taken(Path(out))
+    refuse_overwriting(Path(out))
     save_pretrained(from_pretrained(source, format=from_, model=model, **changes(set)), out, format=to, announce=print)

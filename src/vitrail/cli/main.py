@@ -15,10 +15,10 @@ from vitrail.errors import UsageError, VitrailError, unknown
 
 VERBS = {
     "check": "say what is wrong with a data set, file by file, before anything runs",
-    "train": "train a model on a folder of pictures, from published or from fresh weights",
+    "train": "train a model on your pictures or texts, from published or from fresh weights",
     "resume": "go on with a run that was stopped, to the same bytes as if it had not been",
-    "evaluate": "score a run on labelled pictures and write its report",
-    "predict": "say what pictures show",
+    "evaluate": "score a run on labelled pictures, or on texts, and write its report",
+    "predict": "say what pictures show; translate texts, go on with them, tag them, answer from them",
     "explain": "draw what a model looked at",
     "models": "list the models by name",
     "info": "tell a model's size, cost, input, licence and origin",
@@ -35,7 +35,7 @@ def welcome() -> str:
     verbs = "\n".join(f"  {verb:<10}{sentence}" for verb, sentence in VERBS.items())
     return (
         "usage: vitrail VERB [OPTIONS]\n\n"
-        "Vision transformers: train them on your own pictures, and see what they look at.\n\n"
+        "Transformers for pictures and for texts: train them on your own, and see what they look at.\n\n"
         f"{verbs}\n\n"
         "`vitrail VERB --help` tells the rest of each. New here? Type `vitrail demo`."
     )

@@ -90,7 +90,7 @@ def predict(
             raise UsageError("--features are of pictures, and this model reads texts.")
         if prompt is not None and ask.card.task != "causal-lm":
             raise UsageError(f"--prompt is for a model that goes on with texts, and this {ask.card.model} does not.")
-        found = text_answers(ask, images, prompt, batch, seed=seed, context=context, **settings)
+        found = text_answers(ask, images, prompt, batch, unread, seed=seed, context=context, **settings)
     elif prompt is not None or context is not None or settings or seed is not None:
         raise UsageError(
             "--prompt, --context, --beam, --tokens, --temperature, --top-p, --top-k and --seed are for models of texts."
@@ -124,14 +124,25 @@ def writing(**said: Any) -> dict[str, Any]:
 
 
 def text_answers(
-    ask: "TextPredictor", texts: Sequence[str], prompt: str | None, batch: int, **settings: Any
+    ask: "TextPredictor",
+    texts: Sequence[str],
+    prompt: str | None,
+    batch: int,
+    unread: list["Answer"],
+    **settings: Any,
 ) -> Iterator["Answer"]:
-    """What becomes of texts, in their order; of a prompt, the whole that it becomes."""
+    """What becomes of texts, in their order; of a prompt, the whole that it becomes.
+
+    Results that miss something are also added to `unread`.
+    """
     from vitrail.predict_texts import texts_of
 
     given = [*texts_of(texts), *([] if prompt is None else [prompt])]
     for text, result in zip(given, ask(given, batch=batch, **settings), strict=True):
-        yield Answer(text, result, text if text is prompt else "", of_text=True)
+        answer = Answer(text, result, text if text is prompt else "", of_text=True)
+        if getattr(result, "missing", ""):
+            unread.append(answer)
+        yield answer
 
 
 def word_answers(

@@ -30,7 +30,7 @@ def changes(assignments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def refuse_taken(out: Path) -> None:
+def refuse_overwriting(out: Path) -> None:
     """Refuse to write a folder where there is something already.
 
     Raises:

@@ -361,7 +361,8 @@ class Texts:
 
     @property
     def example(self) -> str:
-        return "'QUESTION' --context 'TEXT'" if self.use == "answer" else "'TEXT'"
+        said = {"answer": "'QUESTION' --context 'TEXT'", "masked-lm": "'TEXT WITH [MASK]'"}
+        return said.get(self.use, "'TEXT'")
 
     @property
     def reading(self) -> str:

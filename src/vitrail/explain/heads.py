@@ -261,9 +261,10 @@ class Heads(Drawn):
         after = self.base_loss + self.rise(most)
         return (
             *(self.local(number) for number, stack in enumerate(self.stacks) if stack.placed),
-            f"Removing {self.called(most)} costs most: {changed(self.rise(most))}, {both(self.base_loss, after)}over "
-            f"{self.samples}.",
-            f"Removing {self.called(least)} costs least: {changed(self.rise(least))}.",
+            f"Removing {self.called(most)} {'helps least' if self.rise(most) < 0 else 'costs most'}: "
+            f"{changed(self.rise(most))}, {both(self.base_loss, after)}over {self.samples}.",
+            f"Removing {self.called(least)} {'helps most' if self.rise(least) < 0 else 'costs least'}: "
+            f"{changed(self.rise(least))}.",
             f"{self.spared} of {many(self.losses.size, 'head')} can go, one at a time, without the loss rising by "
             f"{SPARED:.0%} of it.",
             *([f"The loss is the mean surprise at {self.measured}, in nats."] if self.measured else []),
@@ -546,7 +547,7 @@ def examine_heads(
                 lost[place] += loss(without_heads(model, [place]), batch)
             weight, count = weight + weight_of(task, batch), count + batch.index.shape[0]
             if say is not None:
-                say(f"{many(count, ground.sample)} shown to {many(1 + len(heads), 'model')}.")
+                say(f"{many(count, ground.sample)} shown to the model, and to it without each of {len(heads)} heads.")
     if ground is None:
         raise ExplanationError("There are no pictures and no texts to examine the heads by.")
     numbers = {name: number for number, name in enumerate(layers)}

@@ -96,6 +96,13 @@ def wide(words: Sequence[str], size: float) -> float:
     return max(map(len, words), default=0) * LETTER * size / 72
 
 
+def marks(top: float) -> list[float]:
+    """The shares that are written below the bar: round ones, and its end."""
+    from matplotlib.ticker import MaxNLocator
+
+    return [share for share in MaxNLocator(4).tick_values(0, top).tolist() if 0 <= share <= 0.8 * top] + [top]
+
+
 def show_bar(figure: "Figure", top: float, title: str, *, exceeded: bool) -> None:
     """A bar with the colours and their shares, at the foot: on the right where there is room, or else on the left.
 
@@ -107,7 +114,7 @@ def show_bar(figure: "Figure", top: float, title: str, *, exceeded: bool) -> Non
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter
 
     width, height = figure.get_size_inches()
     left = width - MARGIN - SCALE if width >= BESIDE else MARGIN
@@ -117,7 +124,7 @@ def show_bar(figure: "Figure", top: float, title: str, *, exceeded: bool) -> Non
         cax=axes,
         orientation="horizontal",
         extend="max" if exceeded else "neither",
-        ticks=MaxNLocator(4),
+        ticks=marks(top),
         format=FuncFormatter(lambda share, _: f"{share * 100:.3g}%"),
     )
     bar.outline.set(edgecolor=QUIET, linewidth=0.4)

@@ -10,6 +10,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+from unicodedata import category
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from vitrail.samples import Batch
 BEST_PLACES = 20  # beginnings, and ends, that are tried
 LONGEST_ANSWER = 30  # tokens
 PUNCTUATION = str.maketrans("", "", string.punctuation)
+UNPARTED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -137,6 +139,23 @@ def best_span(
     return TokenSpan(int(firsts[first]), int(lasts[last]), float(scores[first, last]))
 
 
+def goes_on(text: str, place: int) -> bool:
+    """Whether a word goes on between a character and the one before it; never where blanks part no words."""
+    if not 0 < place < len(text):
+        return False
+    pair = text[place - 1 : place + 1]
+    return all(category(one)[0] in "LMN" for one in pair) and UNPARTED.search(pair) is None
+
+
+def whole_words(text: str, left: int, right: int) -> tuple[int, int]:
+    """A stretch of a text, widened until no word is cut: a piece of a word answers nothing."""
+    while left < right and goes_on(text, left):
+        left -= 1
+    while left < right and goes_on(text, right):
+        right += 1
+    return left, right
+
+
 def read_answer(scores: SpanScores, reading: Reading, before: int = 0) -> Answer:
     """The best answer of one row, in the words of the text.
 
@@ -151,6 +170,7 @@ def read_answer(scores: SpanScores, reading: Reading, before: int = 0) -> Answer
     if found is None:
         return Answer(reading.question, "", -math.inf)
     left, right = int(reading.spans[found.first][0]), int(reading.spans[found.last][1])
+    left, right = whole_words(reading.context, left, right)
     return Answer(reading.question, reading.context[left:right], found.score, left, right)
 
 

@@ -63,10 +63,15 @@ class Filled(NamedTuple):
         """Ready for JSON."""
         return {"text": self.text, "guesses": [dict(guess.pieces[:top]) for guess in self.guesses]}
 
+    @property
+    def missing(self) -> str:
+        """Why there is no answer; empty where there is one."""
+        return "" if self.guesses else "no word is hidden: write [MASK] where one should be guessed"
+
     def summary(self, top: int = 3) -> str:
         """The hidden words in their order, each with its likeliest readings."""
-        if not self.guesses:
-            return "no word is hidden: write [MASK] where one should be guessed"
+        if self.missing:
+            return self.missing
         said = [", ".join(f"{piece!r} {share:.1%}" for piece, share in guess.pieces[:top]) for guess in self.guesses]
         return "; ".join(said)
 
@@ -87,6 +92,7 @@ class CausalLanguage:
     seed: int | None = field(default=None, compare=False)
 
     name = "causal-lm"
+    goes_on = True
 
     @property
     def best(self) -> tuple[str, Literal["max", "min"]]:
@@ -132,6 +138,7 @@ class MaskedLanguage:
     """The task of guessing hidden pieces of a text from all the others."""
 
     name = "masked-lm"
+    hides = True  # a text to be asked has hidden words
 
     @property
     def best(self) -> tuple[str, Literal["max", "min"]]:

@@ -139,6 +139,14 @@ class NeedsWeights(Protocol):
 
 
 @runtime_checkable
+class GoesOn(Protocol):
+    """A task whose answer is one text with what it is given, and which so is given a prompt."""
+
+    @property
+    def goes_on(self) -> bool: ...
+
+
+@runtime_checkable
 class Remarks(Protocol):
     """A task with something to say about the model that is about to learn it."""
 

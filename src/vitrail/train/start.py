@@ -23,7 +23,7 @@ from vitrail.loading import from_pretrained
 from vitrail.models.family import Family
 from vitrail.predict import refuse_no_model
 from vitrail.tasks.scores import in_words as score_in_words
-from vitrail.tasks.task import NeedsModels, Task
+from vitrail.tasks.task import GoesOn, NeedsModels, Task
 from vitrail.train.asked import Asked, sketch
 from vitrail.train.building import card_of, in_words
 from vitrail.train.dryrun import dry_run as try_out
@@ -299,7 +299,8 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
         say(learned_by_heart(folder, recipe, report))
         return
     example = recipe.data.example
-    say(f"Next: vitrail predict {folder} {example} ...")
+    asked = f"--prompt {example}" if isinstance(recipe.task, GoesOn) else f"{example} ..."
+    say(f"Next: vitrail predict {folder} {asked}")
     say(f"      vitrail explain {folder} {example}")
     say(f"      vitrail evaluate {folder} --data {recipe.data.path}")
 

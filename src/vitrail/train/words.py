@@ -24,7 +24,8 @@ from vitrail.words.vectors import WordVectors
 
 NAME = "word2vec"
 CARD = "card.json"
-SHOWN = 8  # words
+SHOWN, FREQUENT = 8, 50  # words
+FAMOUS = ("king", "man", "woman")  # an analogy that everybody knows: to queen
 
 Say = Callable[[str], None]
 
@@ -136,6 +137,15 @@ def refuse_words(folder: Path) -> None:
         )
 
 
+def examples(known: Sequence[str]) -> list[str]:
+    """A word to ask for, and three for an analogy where there are so many: the well-known ones, or frequent ones."""
+    if set(FAMOUS) <= set(known):
+        return [FAMOUS[0], *FAMOUS]
+    told = [word for word in known if word.isalpha()] or list(known)
+    longer = sorted(told[:FREQUENT], key=len, reverse=True)  # the shortest of frequent words mean least
+    return [longer[0], *(longer[:3] if len(longer) > 2 else [])]
+
+
 def train_words(recipe: WordRecipe, folder: Path, *, dry_run: bool = False, say: Say = print) -> Path | None:
     """Learn word vectors, and write them into a folder with how they came about.
 
@@ -178,6 +188,8 @@ def train_words(recipe: WordRecipe, folder: Path, *, dry_run: bool = False, say:
         replace_text(folder / name, json.dumps(told, indent=2) + "\n")
     frequent = ", ".join(islice(vectors.words, SHOWN))
     say(f"{len(vectors):,} words have a vector; the most frequent are {frequent}.")
-    say(f"Next: vitrail predict {folder} WORD ...")
-    say(f"      vitrail predict {folder} --analogy king man woman")
+    one, *three = examples(vectors.words)
+    say(f"Next: vitrail predict {folder} {one}")
+    if three:
+        say(f"      vitrail predict {folder} --analogy {' '.join(three)}")
     return folder
