@@ -1,11 +1,12 @@
 """`vitrail predict`: what pictures show, and what becomes of texts."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from tyro.conf import Positional, arg
 
-from vitrail.cli.flags import Batch, Source, Switch, Word, number, read_by, shown, whole
+from vitrail.cli.flags import Batch, Out, Source, Switch, Word, number, read_by, shown, whole
 from vitrail.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,8 +36,13 @@ def predict(
     top_p: Annotated[float | None, shown("X"), number("--top-p", "0.9")] = None,
     top_k: Annotated[int | None, shown("N"), whole("--top-k", "50")] = None,
     seed: Annotated[int | None, shown("N"), whole("--seed", "0")] = None,
+    threshold: Annotated[float | None, shown("X"), number("--threshold", "0.7")] = None,
+    tile: Annotated[int | None, shown("N"), whole("--tile", "800")] = None,
+    overlap: Annotated[float | None, shown("X"), number("--overlap", "0.2")] = None,
+    out: Out = None,
     json: Switch = False,
     csv: Switch = False,
+    yolo: Switch = False,
     batch: Batch = 32,
     device: Word = None,
 ) -> None:
@@ -58,14 +64,22 @@ def predict(
         top_p: draw among the likeliest words that have so much of the probability together.
         top_k: draw among so many words.
         seed: of what is drawn; another each time without it.
-        json: print one JSON object for each picture or text, as soon as it is known.
+        threshold: of a detector: show objects from this score on; as its recipe says (0.7) without it.
+        tile: of a detector: look at large pictures in pieces of N by N pixels, for small objects.
+        overlap: the share of a piece that its neighbour sees too; 0.2 without it.
+        out: of a detector: the folder of the drawn pictures, or of YOLO's files; `predicted` in the run without it.
+        json: print one JSON object for each picture or text, as soon as it is known; of a detector COCO's results, one
+            list of all objects, whatever their score unless --threshold is typed.
         csv: print a table of comma-separated values.
+        yolo: of a detector: write a text file for each picture, as YOLO has them.
         batch: pictures at once.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
     """
+    from vitrail.cli.predict_objects import predict_objects
     from vitrail.cli.screen import print_csv, print_json_lines, table
     from vitrail.errors import DataError
     from vitrail.predict import predictor
+    from vitrail.predict_objects import finds_objects
     from vitrail.predict_texts import TextPredictor
     from vitrail.words.predictor import WordPredictor
 
@@ -73,8 +87,8 @@ def predict(
         raise UsageError(f"Which pictures? Type: vitrail predict RUN PICTURE ... Only {run} was given.")
     if top < 1:
         raise UsageError(f"--top {top} would show nothing. Type --top 1 or more.")
-    if json and csv:
-        raise UsageError("--json and --csv are two ways to print the same. Type one of them.")
+    if json + csv + yolo > 1:
+        raise UsageError("--json, --csv and --yolo are ways to say the same. Type one of them.")
     if "" in images:
         raise UsageError("'' names nothing. Type a picture, a folder of pictures, or a text.")
     settings = writing(beam=beam, tokens=tokens, temperature=temperature, top_p=top_p, top_k=top_k)
@@ -95,8 +109,22 @@ def predict(
         raise UsageError(
             "--prompt, --context, --beam, --tokens, --temperature, --top-p, --top-k and --seed are for models of texts."
         )
+    elif finds_objects(ask) and not features:
+        predict_objects(
+            ask,
+            images,
+            threshold=share("--threshold", threshold),
+            out=out or (Path(run) if Path(run).is_dir() else Path()) / "predicted",
+            json=json,
+            csv=csv,
+            yolo=yolo,
+            batch=batch,
+            tiling=tiling(tile, overlap),
+        )
+        return
     else:
         found = answers(ask, images, batch, features, unread)
+    refuse_for_others(threshold=threshold, tile=tile, overlap=overlap, out=out, yolo=yolo or None)
     if csv:
         print_csv(record(answer, top) for answer in found)
     elif json or features:
@@ -110,6 +138,48 @@ def predict(
     if unread:
         rows = "1 row has no answer, and says" if len(unread) == 1 else f"{len(unread)} rows have no answer, and say"
         raise DataError(f"{rows} why.")
+
+
+def share(flag: str, value: float | None) -> float | None:
+    """A number from 0 to 1.
+
+    Raises:
+        UsageError: it is another.
+    """
+    if value is not None and not 0 <= value <= 1:
+        raise UsageError(f"{flag} {value:g} is no share. Type a number from 0 to 1, such as {flag} 0.5.")
+    return value
+
+
+def tiling(tile: int | None, overlap: float | None) -> Any:
+    """How large pictures are cut into pieces, if they are.
+
+    Raises:
+        UsageError: an overlap of nothing, or pieces without pixels.
+    """
+    from vitrail.cli.predict_objects import Tiling
+
+    if tile is None:
+        if overlap is not None:
+            raise UsageError("--overlap is of the pieces that --tile cuts. Type --tile 800 as well.")
+        return None
+    if tile < 16:
+        raise UsageError(f"--tile {tile} shows hardly anything. Type --tile 800, for example.")
+    overlap = 0.2 if overlap is None else overlap
+    if not 0 <= overlap < 0.9:
+        raise UsageError(f"--overlap {overlap:g} must be at least 0 and below 0.9. Usual: --overlap 0.2.")
+    return Tiling(tile, overlap)
+
+
+def refuse_for_others(**flags: Any) -> None:
+    """Refuse what only detectors have.
+
+    Raises:
+        UsageError: names the flag.
+    """
+    given = next((name for name, value in flags.items() if value is not None), None)
+    if given is not None:
+        raise UsageError(f"--{given} is for models that find objects, and this one does not. Leave it out.")
 
 
 def writing(**said: Any) -> dict[str, Any]:

@@ -29,10 +29,10 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
     return {key: cell for part in cells for key, cell in part.items()}
 
 
-def print_csv(records: Iterable[dict[str, Any]]) -> None:
-    """Comma-separated values, with a column for everything that any record has."""
+def print_csv(records: Iterable[dict[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Comma-separated values, with a column for everything that any record has; of none, those that are named."""
     rows = [flat(record) for record in records]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -92,7 +92,13 @@ SMALL: dict[str, Any] = {"dim": 128, "heads": 4, "encoder_depth": 3, "decoder_de
 
 HALF: dict[str, Any] = {"norm": "batch", "stem": 32, "widths": (32, 64, 128, 256)}
 
+STILL: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
+
 VARIANTS = {
+    # ours, to begin from nothing on a processor: cells of 16 pixels, and norms that learn
+    "detr-tiny": DETRConfig(
+        backbone=resnet("resnet-18", norm="batch", stem=32, layers=(2, 2, 2), widths=(32, 64, 128)), **SMALL, **STILL
+    ),
     "detr-resnet-50": DETRConfig(),
     "detr-resnet-50-dc5": DETRConfig(backbone=resnet("resnet-50", dilated=True)),
     "detr-resnet-101": DETRConfig(backbone=resnet("resnet-101")),
