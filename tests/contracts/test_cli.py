@@ -24,7 +24,7 @@ FLAGS = {
     "resume": "--workers --device",
     "evaluate": "--data --out --batch --workers --device --json",
     "predict": "--top --features --prompt --context --analogy --beam --tokens --temperature --top-p --top-k --seed"
-    " --json --csv --batch --device",
+    " --threshold --tile --overlap --out --json --csv --yolo --batch --device",
     "explain": "--method --at --layer --head --word --of --context --target --faithful --positions --data --out"
     " --device",
     "models": "--json",

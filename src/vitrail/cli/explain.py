@@ -196,11 +196,11 @@ def each_head(ask: "Predictor | TextPredictor", run: str, data: str | None, out:
     from vitrail.explain.few import few
     from vitrail.explain.heads import examine_heads, written
     from vitrail.loading import say
-    from vitrail.preprocessing import Preprocessing
+    from vitrail.preprocessing import PicturePreprocessing
 
     shown, reads = data or learned_from(run), ask.card.preprocessing
     if not shown:
-        them = "pictures" if isinstance(reads, Preprocessing) else "texts"
+        them = "pictures" if isinstance(reads, PicturePreprocessing) else "texts"
         raise UsageError(f"What each head does is measured on {them}: vitrail explain {run} --heads --data PATH.")
     dataset = part_to_judge(run, shown, ask.card.labels or None, print).dataset
     chosen = few(material_for(shown, ask.card.task, reads, batch=16, workers=0), dataset, reads)

@@ -13,7 +13,7 @@ from torch import nn
 from vitrail.data.dataset import Dataset
 from vitrail.description import classes_called
 from vitrail.errors import many
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 
 CLASSES = 8  # most whose names are listed
 
@@ -108,6 +108,11 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 def reads_in_words(preprocessing: Any) -> str:
     """What a model reads."""
+    if isinstance(preprocessing, Fitted):
+        return (
+            f"whole pictures of {many(preprocessing.channels, 'channel')}, {preprocessing.shorter} pixels at the "
+            f"shorter side and at most {preprocessing.longer} at the longer"
+        )
     if not isinstance(preprocessing, Preprocessing):
         return f"at most {preprocessing.max_tokens:,} pieces of text, out of {preprocessing.size:,}"
     rows, columns = preprocessing.size
@@ -140,7 +145,7 @@ class Background:
             preprocessing: how it reads them.
             learned: how many pictures it has learned from, if that is known.
         """
-        unit = "picture" if isinstance(preprocessing, Preprocessing) else "text"
+        unit = "picture" if isinstance(preprocessing, PicturePreprocessing) else "text"
         from_others = f"; {many(learned, f'other {unit}')} to learn from" if learned else ""
         which = f" ({self.part})" if self.part else ""
         names = ", ".join(dataset.classes[:CLASSES]) + (" ..." if len(dataset.classes) > CLASSES else "")

@@ -20,7 +20,7 @@ from vitrail.evaluate.readings import label_in_words, readings
 from vitrail.explain.attention import explain
 from vitrail.explain.drawing import HeatMap, overlay, png
 from vitrail.pixels import to_channels
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Picture
 from vitrail.tasks.scores import in_words
 from vitrail.tokenizing import TextPreprocessing
@@ -99,7 +99,7 @@ def shown(case: Case, dataset: Dataset) -> Tile:
     return Tile(small(sample.picture), (f"answer: {case.result.summary()}", f"truth: {truth}", name), right)
 
 
-def looked_at(case: Case, dataset: Dataset, model: nn.Module, preprocessing: Preprocessing) -> Tile:
+def looked_at(case: Case, dataset: Dataset, model: nn.Module, preprocessing: PicturePreprocessing) -> Tile:
     """The same, and beside the picture where the model looked.
 
     Raises:
@@ -125,7 +125,9 @@ def pictured(folder: Path, name: str, title: str, words: str, tiles: Sequence[Ti
     return page.section(title, page.tiles((page.tile(*tile) for tile in tiles), wide=wide), words)
 
 
-def mistakes(report: Report, folder: Path, dataset: Dataset, model: nn.Module, preprocessing: Preprocessing) -> str:
+def mistakes(
+    report: Report, folder: Path, dataset: Dataset, model: nn.Module, preprocessing: PicturePreprocessing
+) -> str:
     """The worst mistakes, with what the model looked at where it can tell."""
     title = f"The {len(report.worst)} worst mistakes" if len(report.worst) > 1 else "The only mistake"
     captions = CAPTIONS + SEVERAL * dataset.multi_label
@@ -140,7 +142,7 @@ def mistakes(report: Report, folder: Path, dataset: Dataset, model: nn.Module, p
 
 
 def in_pictures(
-    report: Report, folder: Path, dataset: Dataset, model: nn.Module, preprocessing: Preprocessing
+    report: Report, folder: Path, dataset: Dataset, model: nn.Module, preprocessing: PicturePreprocessing
 ) -> list[str]:
     """Some predictions, and the worst mistakes."""
     tiles = [shown(case, dataset) for case in report.shown]
@@ -223,7 +225,7 @@ def write_report(
     for name, rows in report.tables().items():
         content.append(page.section(name.replace("_", " ").capitalize(), page.table(rows), TABLES.get(name, "")))
     task = catalog.load(catalog.TASKS[report.task]) if report.task in catalog.TASKS else None
-    if isinstance(preprocessing, Preprocessing):
+    if isinstance(preprocessing, PicturePreprocessing):
         content += in_pictures(report, folder, dataset, model, preprocessing)
         names = [dataset[case.index].name for case in report.shown]
         example, foreign = [next((name for name in names if Path(name).is_file()), "PICTURE")], "timm"

@@ -25,7 +25,7 @@ from vitrail.explain.recording import Layers, chosen_layers, recording
 from vitrail.explain.seam import attentions
 from vitrail.geometry.grid import patch_box, token_at
 from vitrail.geometry.placement import Placement
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Picture
 
 Head = int | Literal["mean", "all"]
@@ -274,7 +274,7 @@ def patch_under(at: Point, picture: Picture, placement: Placement, tokens: Token
 @torch.inference_mode()
 def look(
     model: nn.Module,
-    preprocessing: Preprocessing,
+    preprocessing: PicturePreprocessing,
     picture: Picture | Tensor,
     *,
     at: Sequence[Point | None] = (None,),
@@ -337,7 +337,7 @@ def look(
 
 def explain(
     model: nn.Module,
-    preprocessing: Preprocessing,
+    preprocessing: PicturePreprocessing,
     picture: Picture | Tensor,
     *,
     at: Point | None = None,

@@ -14,7 +14,7 @@ from vitrail.explain.drawing import Caption, HeatMap, Panel, Plot, lacking
 from vitrail.explain.explanation import Explanation, visible_channels
 from vitrail.explain.faithfulness import Say, Trust, trust
 from vitrail.explain.methods import METHODS
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Picture
 
 
@@ -123,7 +123,7 @@ def find_class(wanted: str | int, labels: Sequence[str]) -> int:
 
 def evidence(
     model: nn.Module,
-    preprocessing: Preprocessing,
+    preprocessing: PicturePreprocessing,
     picture: Picture | Tensor,
     *,
     method: str = "relevance",

@@ -1,0 +1,119 @@
+"""A detector from marked pictures to files that other tools read, as a new user would type it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitrail.cli.main import main
+
+
+def write_voc(folder, count=8):
+    """Pictures with a bright square or a dark disc, in Pascal VOC's layout."""
+    random = np.random.default_rng(0)
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    names = [f"{number:06d}" for number in range(count)]
+    for name in names:
+        pixels = np.full((64, 80, 3), 90, np.uint8)
+        left, top = int(random.integers(2, 40)), int(random.integers(2, 30))
+        pixels[top : top + 24, left : left + 30] = (250, 240, 230)
+        Image.fromarray(pixels).save(folder / "JPEGImages" / f"{name}.jpg", quality=95)
+        (folder / "Annotations" / f"{name}.xml").write_text(
+            f"<annotation><filename>{name}.jpg</filename><size><width>80</width><height>64</height><depth>3</depth>"
+            f"</size><object><name>square</name><difficult>0</difficult><bndbox><xmin>{left + 1}</xmin>"
+            f"<ymin>{top + 1}</ymin><xmax>{left + 30}</xmax><ymax>{top + 24}</ymax></bndbox></object></annotation>"
+        )
+    for part, members in (("train", names[:-2]), ("val", names[-2:])):
+        (folder / f"ImageSets/Main/{part}.txt").write_text("\n".join(members) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Marked pictures, and a detector that has seen them for a few steps."""
+    folder = tmp_path_factory.mktemp("detection")
+    data = write_voc(folder / "squares")
+    small = ["data.shorter=48", "data.longer=80", "model.encoder_depth=1", "model.decoder_depth=1", "model.queries=9"]
+    typed = ["train", "detr-tiny", "--data", str(data), "--out", str(folder / "run"), "--epochs", "2", "--batch", "3"]
+    assert main([*typed, "--workers", "0", *(word for one in small for word in ("--set", one))]) == 0
+    return folder
+
+
+def test_a_run_keeps_what_it_was_shown_and_how_it_scored(place):
+    assert Image.open(place / "run/targets.png").size[0] > 400
+    scores = json.loads((place / "run/scores.json").read_text())["scores"]
+    assert {"ap", "ap50", "ap75", "ar100"} <= scores.keys()
+    card = json.loads((place / "run/card.json").read_text())
+    assert card["task"] == "detect"
+    assert card["labels"] == ["square"]
+    assert card["preprocessing"]["shorter"] == 48
+
+
+def test_pictures_are_drawn_and_what_is_in_them_is_said(place, capsys):
+    pictures = str(place / "squares/JPEGImages")
+    assert main(["predict", str(place / "run"), pictures, "--threshold", "0", "--out", str(place / "drawn")]) == 0
+    assert "9 square" in capsys.readouterr().out
+    assert len(list((place / "drawn").glob("*.jpg"))) == 8
+
+
+def test_json_is_what_coco_tools_read(place, capsys):
+    assert main(["predict", str(place / "run"), str(place / "squares/JPEGImages"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 8 * 9
+    assert {row["image_id"] for row in rows} == set(range(8))
+    assert all(len(row["bbox"]) == 4 and 0 <= row["score"] <= 1 for row in rows)
+
+
+def test_csv_and_yolo_say_the_same(place, capsys):
+    picture = str(place / "squares/JPEGImages/000003.jpg")
+    assert main(["predict", str(place / "run"), picture, "--csv", "--threshold", "0"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head == "file,label,score,left,top,right,bottom,query"
+    assert main(["predict", str(place / "run"), picture, "--yolo", "--threshold", "0", "--out", str(place / "y")]) == 0
+    lines = (place / "y/000003.txt").read_text().splitlines()
+    assert len(lines) == len(rows) == 9
+    left, right = (float(rows[0].split(",")[column]) for column in (3, 5))
+    assert float(lines[0].split()[1]) * 80 == pytest.approx((left + right) / 2, abs=0.01)
+
+
+def test_large_pictures_are_looked_at_in_tiles(place, capsys):
+    picture = str(place / "squares/JPEGImages/000001.jpg")
+    typed = ["predict", str(place / "run"), picture, "--tile", "40", "--overlap", "0.25", "--csv", "--threshold", "0"]
+    assert main(typed) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows
+    assert all(-0.01 <= float(row[3]) <= float(row[5]) <= 80.01 for row in rows)
+
+
+def test_it_is_judged_by_the_part_for_that(place, capsys):
+    assert main(["evaluate", str(place / "run"), "--data", str(place / "squares"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["seen"] == 2
+    assert report["task"] == "detect"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--threshold 7", "--threshold 7 is no share"),
+        ("--overlap 0.2", "Type --tile 800 as well"),
+        ("--tile 4", "--tile 4 shows hardly anything"),
+        ("--json --csv", "Type one of them"),
+        ("--beam 4", "models of texts"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_a_sentence(place, capsys, typed, said):
+    picture = str(place / "squares/JPEGImages/000001.jpg")
+    assert main(["predict", str(place / "run"), picture, *typed.split()]) in (1, 2)
+    assert said in capsys.readouterr().err
+
+
+def test_a_few_pictures_are_learned_by_heart_as_a_trial(place, tmp_path, capsys):
+    typed = ["train", "detr-tiny", "--data", str(place / "squares"), "--out", str(tmp_path / "run"), "--overfit", "2"]
+    small = ["data.shorter=48", "data.longer=80", "model.encoder_depth=1", "model.decoder_depth=1", "steps=3"]
+    assert main([*typed, "--batch", "2", *(word for one in small for word in ("--set", one))]) == 0
+    printed = capsys.readouterr().out
+    assert "Only 2 pictures are learned from, by heart" in printed
+    assert "Not known by heart: ap50" in printed
