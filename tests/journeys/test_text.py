@@ -160,7 +160,9 @@ def test_from_a_corpus_to_a_model_that_others_read(name, tmp_path, monkeypatch, 
     order += [word for setting in journey.settings for word in ("--set", setting)]
 
     typed("train", journey.model, "--data", data, *order, "--out", "whole")
-    assert "Next: vitrail predict whole " + NEXT.get(name, "'TEXT' ...") + "\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Next: vitrail predict whole " + NEXT.get(name, "'TEXT' ...") + "\n" in said
+    assert ("Counted by sacrebleu: BLEU as nrefs:1|" in said) == name.startswith("translate")
     stop_after(monkeypatch, 0.6)
     assert main(["train", journey.model, "--data", data, *order, "--out", "halves"]) == 130
     monkeypatch.undo()

@@ -100,7 +100,7 @@ def marks(top: float) -> list[float]:
     """The shares that are written below the bar: round ones, and its end."""
     from matplotlib.ticker import MaxNLocator
 
-    return [share for share in MaxNLocator(4).tick_values(0, top).tolist() if 0 <= share <= 0.8 * top] + [top]
+    return [share for share in map(float, MaxNLocator(4).tick_values(0, top)) if 0 <= share <= 0.85 * top] + [top]
 
 
 def show_bar(figure: "Figure", top: float, title: str, *, exceeded: bool) -> None:

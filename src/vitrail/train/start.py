@@ -294,6 +294,8 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
             learned=len(splits.train),
         )
     say(", ".join(f"{name} {score_in_words(name, value)}" for name, value in report.telling.items()))
+    for remark in report.remarks:
+        say(remark)
     say(f"The model is in {folder}, its report in {page}.")
     if recipe.overfit is not None:
         say(learned_by_heart(folder, recipe, report))
