@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -82,8 +82,20 @@ def look_at_all(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Look]]:
             yield from zip(some, threads.map(look, some), strict=True)
 
 
-def picture_faults(entries: Iterable[Entry]) -> Iterator[Fault]:
-    """Everything that only opening the files can show."""
+def nothing_else(entry: Entry, seen: Look) -> Iterator[Fault]:
+    """No further fault of a picture."""
+    return iter(())
+
+
+def picture_faults(
+    entries: Iterable[Entry], judge: Callable[[Entry, Look], Iterator[Fault]] = nothing_else
+) -> Iterator[Fault]:
+    """Everything that only opening the files can show.
+
+    Args:
+        entries: the pictures.
+        judge: what else is wrong with a picture that can be decoded.
+    """
     alike: dict[bytes, list[Entry]] = defaultdict(list)
     kinds: dict[str, list[Path]] = defaultdict(list)
     decoded = 0
@@ -94,6 +106,7 @@ def picture_faults(entries: Iterable[Entry]) -> Iterator[Fault]:
         decoded += 1
         alike[seen.digest].append(entry)
         yield from own_faults(entry.path, seen)
+        yield from judge(entry, seen)
         for kind in notable(seen):
             kinds[kind].append(entry.path)
     yield from duplicates(alike)

@@ -13,6 +13,7 @@ as such: nothing is learned from them, and what is found inside one counts neith
 Source: T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and its page on the data format.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -145,7 +146,8 @@ def folders_for(source: Source) -> Iterator[Path]:
             yield from (folder / word for word in words)
         yield from (root, root / "images", root / "JPEGImages")
     for root in roots[:3]:
-        yield from folders_in(root) if root.is_dir() else ()
+        near = folders_in(root) if root.is_dir() else []
+        yield from (folder for folder in near if part is None or part_of(folder.name) in (None, part))
 
 
 def plain_name(name: str) -> str:
@@ -170,9 +172,14 @@ def picture_folder(source: Source, names: list[str], avoid: Path | None = None) 
             count = sum((folder / (PurePosixPath(name).name if bare else name)).is_file() for name in some)
             if count > most:
                 best, most = (folder, bare), count
-        if most == len(some):
+        if 2 * most > len(some):
             break
     return best
+
+
+def joined(folder: Path, names: list[str], bare: bool) -> list[str]:
+    """The paths of pictures in a folder; only the last word of their names counts if they are to be `bare`."""
+    return [os.path.normpath(folder / (PurePosixPath(name).name if bare else name)) for name in names]
 
 
 def compact(record: dict[str, Any]) -> dict[str, Any]:
@@ -244,13 +251,43 @@ class Reading:
                 found[number] = row
         return found
 
+    def outside(self, pictures: dict[Any, dict[str, Any]]) -> None:
+        """Pictures that are not in the folder of the data set."""
+        for number, row in pictures.items():
+            words = PurePosixPath(plain_name(row["file_name"].strip()))
+            if words.is_absolute() or ".." in words.parts:
+                self.wrong("outside-root", f"image {number}", f"{words} leads out of the folder of pictures.")
+
+    def twice(self, numbers: list[Any], paths: list[str]) -> None:
+        """Pictures that are listed under two ids."""
+        first: dict[str, Any] = {}
+        for number, path in zip(numbers, paths, strict=True):
+            if first.setdefault(path, number) != number:
+                reason = f"It is {shown(path)}, as image {first[path]} is. Join their annotations."
+                self.wrong("listed-twice", f"image {number}", reason)
+
+    def keypoints(self, what: str, row: dict[str, Any], category: dict[str, Any]) -> None:
+        """Three numbers for each point that the category names."""
+        given, names = row.get("keypoints"), category.get("keypoints")
+        if given is None and names is None:
+            return
+        if (
+            isinstance(names, list)
+            and given is not None
+            and (not isinstance(given, list) or len(given) != 3 * len(names))
+        ):
+            count = len(given) if isinstance(given, list) else repr(given)[:40]
+            self.wrong(
+                "keypoints-length", what, f"It has {count} numbers for {many(len(names), 'keypoint')}: 3 for each."
+            )
+
     def size(self, number: Any, row: dict[str, Any]) -> tuple[int, int]:
         """Rows and columns of a picture; 0 where they are not said."""
         sides = row.get("height"), row.get("width")
         if all(isinstance(side, int | float) and 0 < side < FARTHEST and side == int(side) for side in sides):
             return int(sides[0]), int(sides[1])  # pyright: ignore[reportArgumentType]
         self.missing["missing-size"] += 1
-        if any(side is not None for side in sides):
+        if any(side is not None and not (isinstance(side, int | float) and side > 0) for side in sides):
             self.wrong(
                 "missing-size", f"image {number}", f"Its height and width are {sides[0]!r:.20} and {sides[1]!r:.20}."
             )
@@ -366,9 +403,9 @@ def read(source: Source) -> Marks:
         reading.wrong("no-classes", "", "It lists no category.")
     files = [plain_name(row["file_name"].strip()) for row in pictures.values()]
     folder, bare = picture_folder(source, files)
-    paths = [str(folder / (PurePosixPath(name).name if bare else name)) for name in files]
+    paths = joined(folder, files, bare)
     sizes = [reading.size(number, row) for number, row in pictures.items()]
-    columns = read_objects(reading, rows, pictures, names, sizes)
+    columns = read_objects(reading, rows, pictures, names, sizes, categories)
     marks = Marks(
         source.file,
         paths,
@@ -380,6 +417,8 @@ def read(source: Source) -> Marks:
         places=lambda place: f"{reading.name}:annotation {columns[5][place]}",
         faults=reading.faults,
     )
+    reading.outside(pictures)
+    reading.twice(list(pictures), paths)
     reading.faults += [*box_faults(marks), *area_faults(marks), *absences(reading, len(paths), len(rows))]
     if source.others:
         others = ", ".join(shown(other.name) for other in source.others)
@@ -393,6 +432,7 @@ def read_objects(
     pictures: dict[Any, dict[str, Any]],
     names: dict[int, str],
     sizes: list[tuple[int, int]],
+    categories: dict[int, dict[str, Any]],
 ) -> tuple[Any, ...]:
     """The columns of the sound objects: owners, labels, boxes, crowd, areas, ids and outlines."""
     owner = {number: place for place, number in enumerate(pictures)}
@@ -413,12 +453,15 @@ def read_objects(
             reading.wrong("duplicate-object-id", what, "Another annotation has this id.")
         seen.add(number)
         category, picture = row.get("category_id"), picture_number(row)
+        if type(category) is int and category in categories and category not in label:
+            continue  # its name stands twice, which has been told
         if type(category) is not int or category not in label:
             reading.wrong("unknown-category", what, f"Its category_id is {category!r:.40}, which no category has.")
             continue
         if picture not in owner:
             reading.wrong("unknown-picture", what, f"Its image_id is {row.get('image_id')!r:.40}, which no image has.")
             continue
+        reading.keypoints(what, row, categories[category])
         outline = reading.outline(what, row, sizes[owner[picture]])
         box = reading.box(what, row, outline)
         if box is None:

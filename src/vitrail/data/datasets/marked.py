@@ -39,9 +39,15 @@ SAID = {
     "rle-size": "with a mask of another size than {their} picture {are} taken to fill {their} box",
     "bad-rle": "with a damaged mask {are} taken to fill {their} box",
     "wrong-area": "with an area that {their} box cannot have {are} given that of the box",
-    "label-without-picture": "",
+    "keypoints-length": "with keypoints of another number than {their} category has {are} read all the same",
     "wrong-crowd": "with an iscrowd that is neither 0 nor 1 {are} taken as single ones",
-}  # what is done about each warning, in a note
+}  # what is done about each warning about objects, in a note
+SAID_OF_FILES = {
+    "label-without-picture": ("text file", "without a picture, not read"),
+    "outside-root": ("picture", "outside the folder, read all the same"),
+    "filename-disagrees": ("file", "that name another picture, of which the one with their own name is read"),
+    "no-segments": ("picture", "without segments, left out"),
+}  # and about files
 
 
 @dataclass(eq=False)
@@ -198,8 +204,9 @@ def notes_about(faults: Sequence[Fault], source: Path) -> Iterator[str]:
     counts = Counter(found.code for found in faults if found.severity == "warning")
     first = {found.code: found.path for found in reversed(faults)}
     for code, count in counts.items():
-        if not SAID[code]:
-            yield f"{shown(source)}: {count} text files have no picture, and are not read ({first[code]} first)."
+        if code in SAID_OF_FILES:
+            thing, done = SAID_OF_FILES[code]
+            yield f"{shown(source)}: {many(count, thing)} {done} ({first[code]}{' first' if count > 1 else ''})."
             continue
         done = SAID[code].format(
             are="is" if count == 1 else "are",

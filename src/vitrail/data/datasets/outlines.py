@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+NUMBERS = {int, float}
 FARTHEST = 1e5  # pixels that a corner may lie from the picture's own
 
 
@@ -37,7 +38,7 @@ def pack(given: Any) -> Any:
     """Polygons of numbers as compact arrays; whatever else is given stays as it is."""
     if isinstance(given, list) and given and all(type(polygon) is list for polygon in given):
         try:
-            if all(type(value) in (int, float) for polygon in given for value in polygon):
+            if all(NUMBERS.issuperset(map(type, polygon)) for polygon in given):
                 return tuple(array("d", polygon) for polygon in given)
         except OverflowError:
             return given
@@ -105,11 +106,12 @@ def read_polygons(given: Any) -> tuple[array, ...]:
     packed = pack(given)
     if not isinstance(packed, tuple):
         raise OutlineError("it is neither polygons nor runs")
-    faults = [fault for polygon in packed if (fault := polygon_fault(polygon))]
-    sound = tuple(polygon for polygon in packed if not polygon_fault(polygon))
-    if not sound:
+    faults = [polygon_fault(polygon) for polygon in packed]
+    if not any(faults):
+        return packed
+    if all(faults):
         raise OutlineError(faults[0])
-    return sound
+    return tuple(polygon for polygon, fault in zip(packed, faults, strict=True) if not fault)
 
 
 def polygon_fault(polygon: array) -> str:

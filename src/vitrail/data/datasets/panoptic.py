@@ -12,7 +12,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +20,9 @@ import torch
 from jaxtyping import Bool, Int
 from PIL import Image
 
-from vitrail.data.checks.faults import fault
 from vitrail.data.dataset import Label
 from vitrail.data.datasets import coco
-from vitrail.data.datasets.coco import Reading, Source, picture_folder, picture_number, plain_name
+from vitrail.data.datasets.coco import Reading, Source, joined, picture_folder, picture_number, plain_name
 from vitrail.data.datasets.crowded import boxes_around
 from vitrail.data.datasets.folder import listing
 from vitrail.data.datasets.marked import displayed_masks, notes_about, refuse, turn_of
@@ -86,6 +85,8 @@ def map_folder(source: Source, names: list[str]) -> Path:
     """The folder with the PNGs of a panoptic file."""
     stem = source.file.stem
     near = [source.file.parent / stem, source.root / stem, source.file.parent, source.root]
+    if named := [folder for folder in near[:2] if folder.is_dir()]:
+        return named[0]
     folders = [*near, *(folder for root in near[2:] for folder in folders_in(root))]
     return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names[: coco.SOME]))
 
@@ -147,15 +148,10 @@ def read(source: Source) -> Segments:
             reading.wrong("duplicate-object-id", f"image {number}", "It is annotated twice; the first counts.")
         else:
             told[number] = (plain_name(file), list(read_segments(reading, f"image {number}", row, label)))
+    reading.outside(pictures)
     silent = [number for number in pictures if number not in told]
-    if silent:
-        reading.faults.append(
-            fault(
-                "no-segments",
-                source.file,
-                f"{len(silent)} pictures have no segments and are left out: {silent[0]} first.",
-            )
-        )
+    for number in silent:
+        reading.wrong("no-segments", f"image {number}", "It has no segments, and is left out.")
     kept = {number: row for number, row in pictures.items() if number in told}
     files, pngs = [plain_name(row["file_name"].strip()) for row in kept.values()], [told[number][0] for number in kept]
     maps = map_folder(source, pngs)
@@ -164,7 +160,7 @@ def read(source: Source) -> Segments:
     flat = [one for some in segments for one in some]
     return Segments(
         source.file,
-        [str(folder / (PurePosixPath(name).name if bare else name)) for name in files],
+        joined(folder, files, bare),
         [str(maps / name) for name in pngs],
         list(kept),
         tuple(names.values()),

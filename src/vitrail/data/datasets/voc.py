@@ -234,6 +234,7 @@ class Reading:
         self.owners: list[int] = []
         self.things: list[Thing] = []
         self.faults: list[Fault] = []
+        self.unsized: list[Path] = []
 
     def add(self, stem: str, path: str, page: Page) -> None:
         """A picture with its objects."""
@@ -270,7 +271,17 @@ def read_pages(source: Source) -> Reading:
             hint = f"No picture called {shown(stem)} is in {shown(source.pictures)}."
             reading.faults.append(fault("missing-picture", page_file, hint))
             continue
+        named = Path(page.filename.replace("\\", "/")).stem
+        if page.filename and named != Path(path).stem:
+            hint = f"It says that its picture is {shown(page.filename)}; {Path(path).name} is read."
+            reading.faults.append(fault("filename-disagrees", page_file, hint))
+        if 0 in page.size:
+            reading.unsized.append(page_file)
         reading.add(stem, path, page)
+    if reading.unsized:
+        count, be = len(reading.unsized), "does" if len(reading.unsized) == 1 else "do"
+        hint = f"{many(count, 'file')} {be} not say the size of the picture; it is taken from there."
+        reading.faults.append(fault("missing-size", reading.unsized[0], hint))
     return reading
 
 
@@ -285,7 +296,7 @@ def read(path: Path, part: str | None) -> Marks:
     things, label = reading.things, {name: place for place, name in enumerate(classes)}
     written = np.array([thing.box for thing in things], np.float64).reshape(-1, 4)
     boxes = np.concatenate([np.where(written[:, :2] == 0, 0, written[:, :2] - 1), written[:, 2:]], axis=1)
-    empty = written[:, 2:] <= written[:, :2]
+    empty = (written[:, 2:] <= written[:, :2]).any(axis=1, keepdims=True)
     boxes[:, :2] = np.where(empty, written[:, :2], boxes[:, :2])  # so that what has no area keeps none
     sides = boxes[:, 2:] - boxes[:, :2]
     marks = Marks(
