@@ -215,6 +215,7 @@ def is_published(config: ResNetConfig, name: str) -> bool:
 def misfits(config: DETRConfig, body: str) -> list[str]:
     """In what a configuration is not a DETR of transformers on its own ResNet, or on timm's."""
     wrong = [name for name, value in IS_DETR.items() if getattr(config, name) != value]
+    wrong += ["query_groups"] * (config.query_groups > 1)
     backbone = config.backbone
     if not isinstance(backbone, ResNetConfig) or backbone.eps != 1e-5 or len(backbone.layers) != STAGES:
         return [*wrong, "backbone"]
@@ -265,9 +266,12 @@ def infer(shapes: Shapes, guess: Fields) -> dict[str, Any]:
     backbone = guess["backbone"]
     told = BACKBONES[type(backbone)].infer(part(shapes), values_of(backbone))
     queries, dim = shapes["queries"]
+    groups = guess.get("query_groups", 1)
+    if queries % groups:
+        raise CheckpointError(f"The file has {queries} queries, which are not query_groups={groups} of one size.")
     return {
         "backbone": {"family": backbone.family, **told},
-        "queries": queries,
+        "queries": queries // groups,
         "dim": dim,
         "classes": shapes["class_head.weight"][0] - 1,
         "mlp_dim": shapes["encoder.0.mlp.expand.weight"][0],
@@ -279,12 +283,21 @@ def infer(shapes: Shapes, guess: Fields) -> dict[str, Any]:
 
 
 def resize(tensors: Tensors, old: DETRConfig, new: DETRConfig) -> tuple[Tensors, list[str]]:
-    """Tensors of one configuration made ready for another: what the backbone can change."""
+    """Tensors of one configuration made ready for another: what the backbone can change, and the groups of queries.
+
+    A group that is new begins as the first one; dropout, and what each is matched with, tell them apart.
+    """
+    said: list[str] = []
+    if (old.query_groups, old.queries) != (new.query_groups, new.queries) and old.queries == new.queries:
+        first = tensors["queries"][: new.query_groups * new.queries]
+        copies = -(-new.query_groups * new.queries // first.shape[0])
+        tensors = tensors | {"queries": first.repeat(copies, 1)[: new.query_groups * new.queries]}
+        said = [f"query_groups was {old.query_groups}, is {new.query_groups}: the first one answers, as before."]
     if type(old.backbone) is not type(new.backbone):
-        return tensors, []
+        return tensors, said
     changed, notes = BACKBONES[type(old.backbone)].resize(part(tensors), old.backbone, new.backbone)
     others = {name: tensor for name, tensor in tensors.items() if not name.startswith(INSIDE)}
-    return {f"{INSIDE}{name}": tensor for name, tensor in changed.items()} | others, notes
+    return {f"{INSIDE}{name}": tensor for name, tensor in changed.items()} | others, [*said, *notes]
 
 
 def card(config: DETRConfig) -> dict[str, Any]:
@@ -301,7 +314,7 @@ FAMILY = Family(
     reads=Fitted,
     card=card,
     heads=("class_head.*",),
-    training=("dropout", "attention_dropout", "activation_dropout"),
+    training=("dropout", "attention_dropout", "activation_dropout", "query_groups"),
     identity=("backbone", "dim", "heads", "mlp_dim", "encoder_depth", "decoder_depth", "queries"),
     flexible=("classes", "backbone"),
     untold={"heads": "dim"},

@@ -50,6 +50,7 @@ class Recipe:
         ema: decay of a moving average of the weights, which is then what is judged and kept; `None` for none.
         average_last: judge and keep the mean of the weights after each of so many epochs, the last ones; `None` for the
             weights as they are. Not both this and `ema`.
+        judge_every: epochs from one judgement by the validation data to the next; the end is always judged.
         overfit: learn so many samples by heart, as a trial; `None` learns from all.
         patience: stop after so many epochs without getting better; `None` for never.
         probe: linear probe: only the head learns.
@@ -75,6 +76,7 @@ class Recipe:
     keep: Literal["best", "last"] = "best"
     ema: float | None = None
     average_last: int | None = None
+    judge_every: int = 1
     overfit: int | None = None
     patience: int | None = None
     probe: bool = False
@@ -96,6 +98,7 @@ class Recipe:
             steps=Range(1),
             ema=Range(0, 1, below=True, usual="0.99 to 0.9999, or none for no average"),
             average_last=Range(2, 1000, usual="5, or none for the weights as they are"),
+            judge_every=Range(1, usual="1, or 5 where judging takes as long as learning"),
             overfit=Range(1, 1000, usual="16, or none to learn from all"),
             patience=Range(1, usual="3 to 10, or none to go on to the end"),
             clip=Range(0, above=True, usual="1, or none for a gradient of any length"),

@@ -176,7 +176,7 @@ class Run:
     @property
     def due(self) -> bool:
         """Whether the model is to be judged before the next step."""
-        at_end = self.step == self.steps or self.step % self.steps_per_epoch == 0
+        at_end = self.step == self.steps or self.step % (self.recipe.judge_every * self.steps_per_epoch) == 0
         return at_end and self.step > self.judged
 
     @property

@@ -1,0 +1,62 @@
+"""Groups of queries learn side by side and know nothing of each other; one answers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vitrail.errors import ConfigError
+from vitrail.loading import from_pretrained, save_pretrained
+from vitrail.models.detr import DETR, VARIANTS
+
+TINY = replace(VARIANTS["detr-tiny"], queries=5, classes=3, encoder_depth=1, decoder_depth=2)
+
+
+def grouped(groups: int = 3) -> DETR:
+    torch.manual_seed(0)
+    return DETR(replace(TINY, query_groups=groups))
+
+
+def test_a_group_answers_as_if_the_others_were_not_there():
+    model, pixels = grouped().train(), torch.randn(2, 3, 64, 80)
+    model.backbone.eval()  # whose norms otherwise look at the batch
+    together = model.layers(pixels)
+    assert len(together) == 3 * 2
+    alone = DETR(TINY).train()
+    alone.backbone.eval()
+    for number in range(3):
+        weights = dict(model.state_dict())
+        weights["queries"] = weights["queries"][5 * number : 5 * number + 5]
+        alone.load_state_dict(weights)
+        for layer, answer in enumerate(alone.layers(pixels)):
+            found = together[2 * (2 - number) + layer]
+            torch.testing.assert_close(found.logits, answer.logits, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(found.boxes, answer.boxes, atol=1e-5, rtol=1e-5)
+
+
+def test_the_first_group_answers():
+    model, pixels = grouped().eval(), torch.randn(1, 3, 64, 80)
+    changed = grouped().eval()
+    with torch.no_grad():
+        changed.queries[5:] += 1
+    assert torch.equal(model(pixels).logits, changed(pixels).logits)
+    assert model(pixels).logits.shape == (1, 5, 4)
+    assert torch.equal(model.layers(pixels)[-1].logits, model(pixels).logits)
+
+
+def test_groups_can_be_left_out_and_taken_up(tmp_path):
+    model, pixels = grouped().eval(), torch.randn(1, 3, 64, 80)
+    save_pretrained(model, tmp_path / "three", announce=lambda words: None)
+    one = from_pretrained(tmp_path / "three", query_groups=1, announce=lambda words: None)
+    assert one.queries.shape[0] == 5
+    torch.testing.assert_close(one(pixels).logits, model(pixels).logits)
+    more = from_pretrained(tmp_path / "three", query_groups=4, announce=lambda words: None)
+    assert more.queries.shape[0] == 20
+    torch.testing.assert_close(more(pixels).logits, model(pixels).logits)
+
+
+def test_other_libraries_have_no_groups(tmp_path):
+    backbone = replace(VARIANTS["detr-resnet-50"].backbone, norm="frozen", layers=(1, 1, 1, 1), widths=(4, 4, 4, 4))
+    model = DETR(replace(TINY, backbone=backbone, query_groups=2))
+    with pytest.raises(ConfigError, match="query_groups"):
+        save_pretrained(model, tmp_path / "foreign", format="transformers", announce=lambda words: None)
