@@ -15,7 +15,7 @@ ROWS = (
     {"models", "tasks", "data", "weights"},
     {"catalog", "loading"},
     {"description", "flow", "explain", "export", "words"},
-    {"predict", "predict_texts", "evaluate"},
+    {"predict", "predict_objects", "predict_texts", "evaluate"},
     {"train"},
     {"recipes"},
     {"cli"},
