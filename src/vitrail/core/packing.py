@@ -1,7 +1,8 @@
 """Prediction on CPU with weights that oneDNN has laid out beforehand.
 
 A matrix product spends part of its time bringing the weights into the order in which the processor wants to read
-them. They do not change while a model predicts, so that can be done once: ViT-B/16 answers one picture in 0.80 of
+them. They do not change while a model predicts, so that can be done once (convolutions: `core.packed_convolutions`):
+ViT-B/16 answers one picture in 0.80 of
 torch's time on two Zen 4 cores and in 0.71 on two Zen 5 (benchmarks/README.md), with the same numbers within float32
 rounding.
 """
@@ -15,6 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitrail.core.convolutions import ConvNorm
+from vitrail.core.init import Undrawn
+from vitrail.core.layouts import is_float32_on_cpu, predicts, state_of
+from vitrail.core.packed_convolutions import pack, packable_convolution
 from vitrail.core.precision import LIMIT
 from vitrail.core.twins import twin_of
 from vitrail.errors import ConfigError
@@ -37,11 +42,6 @@ class Layout:
         return self
 
 
-def state_of(weight: Tensor) -> tuple[int, int]:
-    """Where the values stand, and how many changes of them torch has counted."""
-    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
-
-
 def apply(layout: Layout, x: Float[Tensor, "*batch inputs"], bias: Tensor | None) -> Float[Tensor, "*batch outputs"]:
     """What `F.linear` answers. The operations are private to torch; its compiler is built on them."""
     return torch.ops.mkldnn._linear_pointwise(x, layout.weight, bias, "none", [], "")
@@ -56,10 +56,6 @@ def apply_to_few(
     return answer[: rows.shape[0]].view(*x.shape[:-1], answer.shape[-1])
 
 
-def is_float32_on_cpu(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.dtype == torch.float32
-
-
 class PackedLinear(nn.Linear):
     """An `nn.Linear` whose weight has been laid out for predicting in float32 on CPU.
 
@@ -70,22 +66,13 @@ class PackedLinear(nn.Linear):
     layout: Layout
 
     def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        if not self.predicts(input):
+        if not predicts(input, self.weight):
             return super().forward(input)
         layout = self.layout
         if layout.state != state_of(self.weight):
             layout = self.layout = Layout(self.weight)
         few = 0 < input.numel() < FEWEST * input.shape[-1]
         return (apply_to_few if few else apply)(layout, input, self.bias)
-
-    def predicts(self, x: Tensor) -> bool:
-        return (
-            is_float32_on_cpu(x)
-            and is_float32_on_cpu(self.weight)
-            and not torch.is_grad_enabled()
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-        )
 
 
 @cache
@@ -112,26 +99,53 @@ def packable(part: nn.Module) -> bool:
     )
 
 
+@cache
+def convolutions_available() -> bool:
+    """Whether this torch has the operations for convolutions, and they answer what the layers answer."""
+    if platform.machine() not in MEASURED:
+        return False
+    with torch.no_grad():
+        with Undrawn():
+            plain = ConvNorm(8, 16, 3, stride=2).to("cpu", torch.float32).eval()
+        plain.convolution.weight.copy_(torch.linspace(-1, 1, 16 * 8 * 9).view(16, 8, 3, 3))
+        x, around = torch.linspace(-1, 1, 8 * 49).view(1, 8, 7, 7), torch.ones(1, 16, 4, 4)
+        folded = twin_of(plain)
+        pack(folded)
+        try:
+            answers = [folded(x), folded(x, None, around)]
+        except (AttributeError, RuntimeError, TypeError):
+            return False
+        pairs = zip(answers, [plain(x), plain(x, None, around)], strict=True)
+        return all(torch.allclose(ours, theirs, rtol=LIMIT, atol=LIMIT) for ours, theirs in pairs)
+
+
 def packed(model: nn.Module) -> nn.Module:
     """Make a twin of a model that predicts faster on CPU, with the same numbers within float32 rounding.
 
-    The twin shares every parameter and buffer with the model, which stays as it is, and holds each linear weight once
-    more in another order: 342 MB for ViT-B/16. It can be called, copied, moved and recorded as the model can. Pack
-    again after training on: the twin notices weights that are loaded, but not the steps of a fused optimiser, which
-    torch does not count.
+    The twin shares every parameter and buffer with the model, which stays as it is. It holds each linear weight once
+    more in another order (342 MB for ViT-B/16), and each convolution once more with its norm in it (94 MB for
+    ResNet-50). It can be called, copied, moved and recorded as the model can. Pack again after training on: the twin
+    notices weights that are loaded, but not the steps of a fused optimiser, which torch does not count.
 
     Returns:
-        The twin; or the model itself where nothing is to be gained: in training mode, without float32 linear layers
-        on CPU, where torch lacks the operations, or where the model cannot be copied.
+        The twin; or the model itself where nothing is to be gained: in training mode, without float32 layers of these
+        kinds on CPU, where torch lacks the operations, or where the model cannot be copied.
     """
-    if model.training or not available() or not any(map(packable, model.modules())):
+    linear = {name for name, part in model.named_modules() if available() and packable(part)}
+    convolutions = {
+        name for name, part in model.named_modules() if packable_convolution(part) and convolutions_available()
+    }
+    if model.training or not (linear or convolutions):
         return model
     try:
         twin = twin_of(model)
     except ConfigError:
         return model
-    for part in filter(packable, twin.modules()):
-        part.__class__ = PackedLinear  # so it keeps its hooks, and its place wherever it is referred to
-        assert isinstance(part, PackedLinear)
-        part.layout = Layout(part.weight)
+    for name, part in [*twin.named_modules()]:
+        if name in convolutions:
+            pack(part)
+        if name in linear:
+            part.__class__ = PackedLinear  # so it keeps its hooks, and its place wherever it is referred to
+            assert isinstance(part, PackedLinear)
+            part.layout = Layout(part.weight)
     return twin
