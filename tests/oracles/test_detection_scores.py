@@ -361,13 +361,22 @@ def test_curves_and_sizes_are_those_of_the_scores():
     assert sum(row["objects"] for row in details["by_size"]) == counted
     assert sum(row["objects"] for row in details["per_class"]) == counted
     curves = details["precision_recall"]
-    assert curves["recall"] == pytest.approx(np.linspace(0, 1, 21))
+    assert curves["recall"] == pytest.approx(np.linspace(0, 1, 51))
     for curve, row in zip(curves["precision"], details["per_class"], strict=True):
         assert curve == sorted(curve, reverse=True)
         assert abs(np.mean(curve) - row["ap50"]) < 0.05
-        reached = round(row["recall"] * 20 - 0.5) / 20  # the curve lies on or above every point that is reached
+        reached = round(row["recall"] * 50 - 0.5) / 50  # the curve lies on or above every point that is reached
         assert curve[curves["recall"].index(pytest.approx(reached))] >= row["precision"] - 1e-12
     json.dumps(details, allow_nan=False)
+
+
+def test_a_mistake_is_belief_that_is_lacking_or_wrong():
+    truth = truth_of((BOX, 0), (OTHER, 1))
+    assert found_of((BOX, 0, 1.0), (OTHER, 1, 1.0)).mistake(truth) == 0
+    assert found_of().mistake(truth) == 2
+    assert found_of((BOX, 0, 0.75), (OTHER, 0, 0.5)).mistake(truth) == pytest.approx(0.25 + 1 + 0.5)
+    crowded = truth_of((BOX, 0), (OTHER, 0), crowd={1})
+    assert found_of((BOX, 0, 1.0), (OTHER, 0, 0.9), (OTHER, 0, 0.8)).mistake(crowded) == 0
 
 
 @pytest.mark.parametrize("score", DETECTION)

@@ -4,7 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
@@ -47,6 +47,8 @@ td { border-top: 1px solid #f1f1ef; }
 .tiles.wide { grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr)); }
 figure { margin: 0; overflow: hidden; }
 figure img { display: block; max-width: 100%; max-height: 20rem; margin: 0 auto; }
+.tiles.whole { grid-template-columns: 1fr; }
+.tiles.whole img { max-height: 30rem; }
 .tiles { align-items: start; }
 figcaption { padding: 0.6rem 0.9rem 0.8rem; color: var(--quiet); font-size: 0.85rem; overflow-wrap: anywhere; }
 figcaption div:first-child { color: var(--ink); font-weight: 600; }
@@ -87,9 +89,9 @@ def tile(image: Image.Image, lines: Sequence[str], right: bool | None) -> str:
     return f'<figure class="box {verdict}">{photograph(image, lines[0])}<figcaption>{words}</figcaption></figure>'
 
 
-def tiles(content: Iterable[str], *, wide: bool = False) -> str:
-    """Tiles in rows; wide ones are two pictures each."""
-    return f'<div class="tiles{" wide" if wide else ""}">{"".join(content)}</div>'
+def tiles(content: Iterable[str], *, width: Literal["narrow", "wide", "whole"] = "narrow") -> str:
+    """Tiles in rows; wide ones are two pictures each, and whole ones fill a row."""
+    return f'<div class="tiles {width}">{"".join(content)}</div>'
 
 
 class Score(NamedTuple):

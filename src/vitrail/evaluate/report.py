@@ -1,8 +1,8 @@
 """A report as one page that needs nothing else, with its figures as files beside it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from PIL import Image, ImageOps
 from torch import nn
@@ -11,7 +11,7 @@ from vitrail import catalog
 from vitrail.data.dataset import Dataset
 from vitrail.data.text.dataset import Question, TextSample
 from vitrail.errors import ExplanationError, many
-from vitrail.evaluate import page
+from vitrail.evaluate import detection_plots, objects, page
 from vitrail.evaluate.background import Background, meaning
 from vitrail.evaluate.confusion import confusion
 from vitrail.evaluate.evaluate import Case, Report, write_table
@@ -22,6 +22,7 @@ from vitrail.explain.drawing import HeatMap, overlay, png
 from vitrail.pixels import to_channels
 from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Picture
+from vitrail.tasks.detected import Detected
 from vitrail.tasks.scores import in_words
 from vitrail.tokenizing import TextPreprocessing
 
@@ -54,10 +55,42 @@ FIGURES = {
         "Of the answers given with a score of 80 %, 80 % should be right: the bars should end on the dashed line.",
         lambda details: reliability(details["calibration"]),
     ),
+    "precision_recall": Drawn(
+        "How sure it must be",
+        "At an overlap of one half, for each class: the more objects are to be found, the more wrong answers come with "
+        "them. The area is AP50. The point is where precision and recall are best together, and the score from which "
+        "on answers are then believed.",
+        detection_plots.precision_recall,
+    ),
+    "errors": Drawn(
+        "What goes wrong",
+        "Missed: no answer is about the object. Wrong class: the place of an object of another class. Badly placed: "
+        "less than half of an object of its class, but a tenth. Both: of another class, and less than half. Duplicate: "
+        "of an object that a better answer has found. Background: where nothing is. Left: how often, among answers "
+        "from the best threshold of their class on. Right: by how much AP50 would rise if it never happened, by TIDE.",
+        detection_plots.errors,
+    ),
+    "by_size": Drawn(
+        "How size matters",
+        "AP and AR, from 0 to 100, of objects by their area in pixels of the file.",
+        detection_plots.by_size,
+    ),
 }
+# What is said of tables: under their name, and a column that tells them from others of that name.
 TABLES = {
-    "per_class": "Support: how many there are of a class. Precision: of those called so, the share that are. "
-    "Recall (the accuracy of the class): of those that are, the share called so. F1: the two as one.",
+    ("per_class", "support"): "Support: how many there are of a class. Precision: of those called so, the share that "
+    "are. Recall (the accuracy of the class): of those that are, the share called so. F1: the two as one.",
+    (
+        "per_class",
+        "objects",
+    ): "Objects: how many there are of a class. AP: average precision, the mean over overlaps of "
+    "50 to 95 %; AP50: at 50 %. AR: the share that a hundred answers find. Threshold: the score from which on answers "
+    "are best believed, and precision, recall and F1 of those, at an overlap of 50 %.",
+    (
+        "per_class",
+        "pq",
+    ): "Found, missed: segments of a class. Wrong: said where there is none. PQ: SQ times RQ. SQ: how "
+    "much those that are found share with the true ones. RQ: how many are found, and how few said for nothing.",
 }
 CAPTIONS = (
     "Below each picture: the model's answer with its scores, teal where it is right and orange where it is wrong; then "
@@ -90,6 +123,11 @@ def beside(first: Image.Image, second: Image.Image) -> Image.Image:
     return both
 
 
+def table_words(name: str, columns: Iterable[str]) -> str:
+    """What is said of a table."""
+    return next((words for (table, column), words in TABLES.items() if table == name and column in columns), "")
+
+
 def shown(case: Case, dataset: Dataset) -> Tile:
     """A picture, what was said about it, and the truth."""
     sample = dataset[case.index]
@@ -119,10 +157,27 @@ def drawn(folder: Path, name: str, title: str, words: str, figure: "Figure") -> 
     return page.section(title, page.drawing(data, figure.get_figwidth(), title), words)
 
 
-def pictured(folder: Path, name: str, title: str, words: str, tiles: Sequence[Tile], *, wide: bool = False) -> str:
+def found_beside(case: Case, dataset: Dataset, details: Mapping[str, Any]) -> Tile:
+    """A picture with the objects that were found, beside the same with those that are there."""
+    sample = dataset[case.index]
+    assert sample.objects is not None, "a detector is judged by objects"
+    pair = objects.side_by_side(small(sample.picture), case.result, sample.objects, details)
+    name = "/".join(Path(sample.picture.name).parts[-2:])
+    return Tile(beside(pair.answer, pair.truth), (pair.words, name), pair.right)
+
+
+def pictured(
+    folder: Path,
+    name: str,
+    title: str,
+    words: str,
+    tiles: Sequence[Tile],
+    *,
+    width: Literal["narrow", "wide", "whole"] = "narrow",
+) -> str:
     """Pictures as a file of the folder, and as a section of the page."""
-    (folder / f"{name}.png").write_bytes(png(sheet(tiles, title, words, wide=wide)))
-    return page.section(title, page.tiles((page.tile(*tile) for tile in tiles), wide=wide), words)
+    (folder / f"{name}.png").write_bytes(png(sheet(tiles, title, words, wide=width != "narrow")))
+    return page.section(title, page.tiles((page.tile(*tile) for tile in tiles), width=width), words)
 
 
 def mistakes(
@@ -138,7 +193,7 @@ def mistakes(
     except ExplanationError as error:
         tiles = [shown(case, dataset) for case in report.worst]
         return pictured(folder, "mistakes", title, f"{captions} {error}", tiles)
-    return pictured(folder, "mistakes", title, captions + LOOKED, tiles, wide=True)
+    return pictured(folder, "mistakes", title, captions + LOOKED, tiles, width="wide")
 
 
 def in_pictures(
@@ -151,6 +206,20 @@ def in_pictures(
         pictured(folder, "predictions", f"{len(tiles)} predictions", words, tiles),
         mistakes(report, folder, dataset, model, preprocessing),
     ]
+
+
+def in_objects(report: Report, folder: Path, dataset: Dataset) -> list[str]:
+    """Some predictions of a detector, and the pictures in which most is wrong."""
+    tiles = [found_beside(case, dataset, report.details) for case in report.shown]
+    words = f"Spread evenly over the data. {objects.WORDS}"
+    content = [pictured(folder, "predictions", many(len(tiles), "prediction"), words, tiles, width="whole")]
+    worst = [tile for tile in (found_beside(case, dataset, report.details) for case in report.worst) if not tile.right]
+    if not worst:
+        words = "Every object is found, and nothing else is said."
+        return [*content, pictured(folder, "mistakes", "No mistakes", words, [])]
+    words = "Where most belief is wrong, or lacking. " + objects.WORDS
+    title = f"The {len(worst)} worst pictures" if len(worst) > 1 else "The worst picture"
+    return [*content, pictured(folder, "mistakes", title, words, worst, width="whole")]
 
 
 def in_texts(report: Report, folder: Path, dataset: Dataset, model: nn.Module) -> list[str]:
@@ -223,10 +292,15 @@ def write_report(
         if name in report.details:
             content.append(drawn(folder, name, figure.title, figure.words, figure.draw(report.details)))
     for name, rows in report.tables().items():
-        content.append(page.section(name.replace("_", " ").capitalize(), page.table(rows), TABLES.get(name, "")))
+        if name in FIGURES:
+            continue
+        content.append(page.section(name.replace("_", " ").capitalize(), page.table(rows), table_words(name, rows[0])))
     task = catalog.load(catalog.TASKS[report.task]) if report.task in catalog.TASKS else None
     if isinstance(preprocessing, PicturePreprocessing):
-        content += in_pictures(report, folder, dataset, model, preprocessing)
+        if all(isinstance(case.result, Detected) for case in report.shown):
+            content += in_objects(report, folder, dataset)
+        else:
+            content += in_pictures(report, folder, dataset, model, preprocessing)
         names = [dataset[case.index].name for case in report.shown]
         example, foreign = [next((name for name in names if Path(name).is_file()), "PICTURE")], "timm"
     else:

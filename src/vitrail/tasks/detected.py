@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitrail.geometry.boxes import area
+from vitrail.geometry.boxes import area, overlap, share
 from vitrail.geometry.placement import Placement
+from vitrail.samples import Objects, Truth
+from vitrail.tasks.detection_errors import CROWDED, RIGHT, Verdicts, tell_apart
 
 THRESHOLD = 0.7  # score from which an object is shown, as in the paper's figures
 
@@ -118,3 +120,20 @@ class Detected:
     def areas(self) -> Float[Tensor, " objects"]:
         """Of the boxes."""
         return area(self.boxes_xyxy)
+
+    def compared(self, objects: Objects) -> Verdicts:
+        """What is right and wrong, by the overlap of boxes, where the best stand first."""
+        common, both = overlap(self.boxes_xyxy.double()[:, None], objects.boxes_xyxy.double()[None])
+        whole = torch.where(objects.crowd[None], self.areas.double()[:, None], both)
+        shares = share(common, whole).numpy()
+        return tell_apart(shares, self.labels.numpy(), objects.labels.numpy(), objects.crowd.numpy())
+
+    def mistake(self, truth: Truth) -> float:
+        """How far beliefs are from the truth: what they lack in each object, and all of them in what is not there.
+
+        Of answers that are sure, that is how many objects are missed and how many answers are wrong.
+        """
+        kinds = self.compared(truth.objects).kinds
+        scores = self.scores.double().numpy()
+        lacking = int((~truth.objects.crowd).sum()) - scores[kinds == RIGHT].sum()
+        return float(lacking + scores[(kinds != RIGHT) & (kinds != CROWDED)].sum())

@@ -125,6 +125,54 @@ class Judged(NamedTuple):
         return [int(self.missed().sum()), *np.bincount(self.verdicts, minlength=RIGHT)[1:RIGHT].tolist()]
 
 
+class Verdicts(NamedTuple):
+    """What each answer of one picture is.
+
+    Attributes:
+        kinds: what is wrong with it: a place in `ERRORS`, `RIGHT`, or `CROWDED`.
+        about: the object that it is right about, or would be: its place among the objects; else `NOTHING`.
+    """
+
+    kinds: Int[np.ndarray, " found"]
+    about: Int[np.ndarray, " found"]
+
+
+def tell_apart(
+    shares: Float[np.ndarray, "found objects"],
+    labels: Int[np.ndarray, " found"],
+    true_labels: Int[np.ndarray, " objects"],
+    crowd: Bool[np.ndarray, " objects"],
+) -> Verdicts:
+    """Tell right from wrong in one picture, and one error from another.
+
+    Args:
+        shares: overlap of each answer, best first, with each object; of a crowd, the part of the answer on it.
+        labels: of the answers.
+        true_labels, crowd: of the objects.
+    """
+    same = labels[:, None] == true_labels[None]
+    found = taken(shares, same, crowd)
+    of_class, of_others = np.where(same & ~crowd, shares, 0), np.where(same | crowd, 0, shares)
+    nearest, nearest_other = of_class.max(axis=1, initial=0), of_others.max(axis=1, initial=0)
+    kinds = np.select(
+        [
+            found == CROWDED,
+            found >= 0,
+            (nearest >= NEAR) & (nearest < SAME),
+            nearest_other >= SAME,
+            nearest >= SAME,
+            nearest_other >= NEAR,
+        ],
+        [CROWDED, RIGHT, BADLY_PLACED, WRONG_CLASS, DUPLICATE, BOTH],
+        BACKGROUND,
+    )
+    about = np.where(kinds == RIGHT, found, NOTHING)
+    if crowd.size:
+        about = np.where(kinds == BADLY_PLACED, of_class.argmax(axis=1), about)
+        about = np.where(kinds == WRONG_CLASS, of_others.argmax(axis=1), about)
+    return Verdicts(kinds, about)
+
+
 def judge(
     shares: Float[np.ndarray, "found objects"],
     labels: Int[np.ndarray, " found"],
@@ -132,37 +180,10 @@ def judge(
     true_labels: Int[np.ndarray, " objects"],
     crowd: Bool[np.ndarray, " objects"],
 ) -> Judged:
-    """Tell right from wrong in one picture; answers that lie on a crowd are left out.
-
-    Args:
-        shares: overlap of each answer with each object: of a crowd, the part of the answer that lies on it.
-        labels, scores: of the answers, best first.
-        true_labels, crowd: of the objects.
-    """
-    same = labels[:, None] == true_labels[None]
-    found = taken(shares, same, crowd)
-    stays = found != CROWDED
-    shares, same, found = shares[stays][:, ~crowd], same[stays][:, ~crowd], found[stays]
-    found = np.where(found >= 0, (np.cumsum(~crowd) - 1)[found] if crowd.size else found, found)
-
-    of_class, of_others = np.where(same, shares, 0), np.where(same, 0, shares)
-    nearest, nearest_other = of_class.max(axis=1, initial=0), of_others.max(axis=1, initial=0)
-    verdicts = np.select(
-        [
-            found >= 0,
-            (nearest >= NEAR) & (nearest < SAME),
-            nearest_other >= SAME,
-            nearest >= SAME,
-            nearest_other >= NEAR,
-        ],
-        [RIGHT, BADLY_PLACED, WRONG_CLASS, DUPLICATE, BOTH],
-        BACKGROUND,
-    )
-    about = found.copy()
-    if shares.shape[1]:
-        about = np.where(verdicts == BADLY_PLACED, of_class.argmax(axis=1), about)
-        about = np.where(verdicts == WRONG_CLASS, of_others.argmax(axis=1), about)
-    return Judged(labels[stays], scores[stays], verdicts, about, true_labels[~crowd])
+    """The same without crowds, and without the answers that lie on one."""
+    kinds, about = tell_apart(shares, labels, true_labels, crowd)
+    stays, place = kinds != CROWDED, np.append(np.cumsum(~crowd) - 1, NOTHING)
+    return Judged(labels[stays], scores[stays], kinds[stays], place[about[stays]], true_labels[~crowd])
 
 
 def together(pictures: Sequence[Judged]) -> Judged:

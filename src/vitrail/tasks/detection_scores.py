@@ -31,7 +31,7 @@ ALL, SMALL, MEDIUM, LARGE = range(4)  # places among its ranges of area
 FIRST, TEN, HUNDRED = range(3)  # places among how many answers count, of each class and picture
 MOST = 100  # answers that count at all, of each class and picture
 SIZES = {"small": "below 32 x 32", "medium": "32 x 32 to 96 x 96", "large": "above 96 x 96"}  # pixels
-DRAWN = slice(None, None, 5)  # of 101 recalls those that a curve is drawn through
+DRAWN = slice(None, None, 2)  # of 101 recalls those that a curve is drawn through
 
 
 def in_xywh(boxes_xyxy: Float[Tensor, "objects 4"]) -> Float[np.ndarray, "objects 4"]:
