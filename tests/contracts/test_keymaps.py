@@ -274,5 +274,6 @@ def test_every_resnet_that_fits_a_format_is_written_and_read_back(config):
         assert same(format.keymap.read(format.keymap.write(tensors)), tensors)
         if format.write_config is not None:
             again = format.read_config(format.write_config(config) | {"num_labels": config.classes}, {})
-            assert replace(config, **{name: value for name, value in again.items() if name != "widths"}) == config
+            same_kind = replace(config, norm="batch")  # that norms are frozen is not said in a foreign folder
+            assert replace(same_kind, **{name: value for name, value in again.items() if name != "widths"}) == same_kind
             assert tuple(again["widths"]) == config.widths

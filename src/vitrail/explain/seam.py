@@ -70,7 +70,8 @@ def attentions(model: nn.Module) -> dict[str, Attention]:
     if not found:
         raise ExplanationError(
             f"{type(model).__name__} has no attention to show: none of its parts is a vitrail Attention. "
-            f"Ask a transformer, such as vit-small-16, and give the plain model rather than an exported or packed one."
+            f"Ask a transformer, such as vit-small-16, and give the plain model rather than an exported or packed one. "
+            f"`vitrail explain RUN PICTURE --method gradient` goes by pixel and needs no attention."
         )
     return found
 

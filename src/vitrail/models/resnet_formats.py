@@ -104,6 +104,7 @@ def read_timm(config: Fields, shapes: Shapes) -> dict[str, Any]:
         "image": image[1] if image[1] == image[2] else tuple(image[1:]),
         "channels": given.get("in_chans", image[0]),
         "block": base.block,
+        "norm": "batch",
         "layers": given.get("layers", base.layers),
         "widths": given.get("channels", base.widths),
         "dilated": one_of(TIMM_STRIDES, str(given.get("output_stride", 32)), "output_stride"),
@@ -150,6 +151,7 @@ def read_transformers(config: Fields, shapes: Shapes) -> dict[str, Any]:
         "channels": config.get("num_channels", 3),
         "stem": config.get("embedding_size", 64),
         "block": block,
+        "norm": "batch",
         "layers": config.get("depths", VARIANTS["resnet-50"].layers),
         "widths": [dim // EXPANSION[block] for dim in dims],
     }

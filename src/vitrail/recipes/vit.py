@@ -90,6 +90,19 @@ def fit_to_pictures(config: Any, data: Dataset, given: Mapping[str, Any], say: S
     return fitting
 
 
+def fit_to_convolutions(config: Any, data: Dataset, given: Mapping[str, Any], say: Say) -> dict[str, int]:
+    """The image, of a model without patches, for pictures smaller than it was published for, with the guess said."""
+    side, step = typical_side(data), config.strides[-1]
+    if "image" in given or len({*config.size}) > 1 or side >= config.size[0]:
+        return {}
+    image = max(side // step, 1) * step
+    say(
+        f"The shorter side of the pictures is about {side} pixels, so the model reads {image} x {image}. Published: "
+        f"{config.image} (--set model.image={config.image})."
+    )
+    return {"image": image}
+
+
 def model_changes(model: str, data: Dataset, *, fresh: bool, given: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """What must be otherwise than published for this data, with each guess said."""
     config = catalog.family_of_model(model).variants[model]
@@ -101,6 +114,8 @@ def model_changes(model: str, data: Dataset, *, fresh: bool, given: Mapping[str,
             say(f"The pictures have {many(data.channels, 'channel')}; so does the model's stem.")
     if fresh and {"image", "patch", "stem"} <= known:
         changes |= fit_to_size(config, given, say) if "image" in given else fit_to_pictures(config, data, given, say)
+    if fresh and "image" in known and "patch" not in known and hasattr(config, "strides"):
+        changes |= fit_to_convolutions(config, data, given, say)
     return {**{name: value for name, value in changes.items() if name in known}, **given}
 
 
