@@ -19,7 +19,7 @@ from vitrail.errors import VitrailError
 
 ROOT = Path(__file__).parents[2]
 FLAGS = {
-    "check": "--data --json",
+    "check": "--data --json --draw",
     "train": "--data --init --out --epochs --batch --seed --workers --device --set --dry-run --overfit",
     "resume": "--workers --device",
     "evaluate": "--data --out --batch --workers --device --json",

@@ -7,7 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from vitrail.cli.main import main
+from vitrail.data.open import open_dataset
 from vitrail.explain.boxes import colour_of, draw_objects, ink_on, letter_height, place_for, shared
+from vitrail.explain.sheet import CELL, chosen, draw_sheet
 
 
 def test_a_box_is_drawn_where_it_is_and_the_picture_stays_as_it_was():
@@ -66,3 +69,33 @@ def test_a_hundred_classes_have_colours_that_can_be_told_apart_and_written_on():
     light = [0.299 * red + 0.587 * green + 0.114 * blue for red, green, blue in colours]
     assert {ink_on(colour) for colour in colours} == {(0, 0, 0), (255, 255, 255)}
     assert all((ink_on(colour) == (0, 0, 0)) == (level > 140) for colour, level in zip(colours, light, strict=True))
+
+
+def test_a_sheet_shows_sixteen_pictures_from_all_over_and_the_colours_of_their_classes():
+    assert chosen(0) == []
+    assert [chosen(count) for count in (1, 3, 16)] == [[0], [0, 1, 2], list(range(16))]
+    assert chosen(100)[0] == 0
+    assert chosen(100)[-1] == 99
+    assert len(chosen(100)) == 16
+    data = open_dataset("scenes:18,objects=2,size=32x64", "train")
+    sheet = draw_sheet(data, "scenes")
+    assert sheet.width > 4 * CELL
+    pixels = {tuple(pixel) for pixel in np.asarray(sheet).reshape(-1, 3)}
+    drawn = {label for index in chosen(18) for label in data[index].label}
+    assert {colour_of(label) for label in drawn} <= pixels
+
+
+def test_check_draws_what_is_marked_where_it_is_told_and_else_in_this_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "--data", "scenes:6,panoptic"]) == 0
+    assert "check-scenes-6,panoptic.png: some of the pictures" in capsys.readouterr().out
+    assert Image.open("check-scenes-6,panoptic.png").width > 4 * CELL
+    assert main(["check", "--data", "scenes:6,objects=1", "--draw", "a.webp"]) == 0
+    assert Image.open("a.webp").format == "WEBP"
+    assert main(["check", "--data", "scenes:6,objects=1", "--json"]) == 0
+    assert main(["check", "--data", "scenes:6"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.webp", "check-scenes-6,panoptic.png"]
+    assert main(["check", "--data", "scenes:6", "--draw", "b.png"]) == 1
+    assert "no pictures with marked objects" in capsys.readouterr().err
+    assert main(["check", "--data", "scenes:6,objects=1", "--draw", "nowhere/b.png"]) == 1
+    assert "nowhere/b.png cannot be written" in capsys.readouterr().err

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitrail.cli.flags import Data, Switch
+from vitrail.cli.flags import Data, Out, Switch
 
 if TYPE_CHECKING:
     from vitrail.data.check import Fault
@@ -12,19 +13,21 @@ if TYPE_CHECKING:
 SHOWN = 10  # findings of a kind that are printed one by one
 
 
-def check(*, data: Data, json: Switch = False) -> None:
+def check(*, data: Data, json: Switch = False, draw: Out = None) -> None:
     """Say what is wrong with a data set, file by file, and change nothing.
 
     Finds pictures that cannot be read, empty classes, the same picture in two parts, names that differ only in
     case, hidden files, wrong extensions and more; in texts, sides of different lengths, bytes that are no UTF-8, rows
     without a label, answers that are not where the file says, the same text twice and more. Exits with 1 when there is
     an error, which would stop a training or spoil its scores, or a warning, of what was probably not meant; notes alone
-    are no fault.
+    are no fault. Of pictures with marked objects it draws sixteen, with what is marked.
 
     Args:
-        data: an image folder, a CSV or JSONL manifest, a folder of idx files, scenes: for generated ones; or texts:
-            sentence pairs, running text, labelled texts, tagged words, questions.
+        data: an image folder, a CSV or JSONL manifest, a folder of idx files, scenes: for generated ones; or pictures
+            with marked objects: COCO, Pascal VOC, YOLO; or texts: sentence pairs, running text, labelled texts, tagged
+            words, questions.
         json: print one JSON object for each finding, however many there are.
+        draw: where sixteen annotated pictures are drawn; check-NAME.png without it, and nowhere with --json.
     """
     from collections import Counter
 
@@ -38,6 +41,8 @@ def check(*, data: Data, json: Switch = False) -> None:
     else:
         for line in (*lines(faults), *count_in_words(data)):
             print(line)
+    if draw is not None or not json:
+        draw_annotated(data, draw)
     found = Counter(fault.severity for fault in faults)
     if found["error"]:
         raise DataError(
@@ -47,6 +52,32 @@ def check(*, data: Data, json: Switch = False) -> None:
         raise DataError(f"{data} can be trained on, but {many(found['warning'], 'finding')} should be looked at first.")
     if not json:
         print(f"{data.removesuffix(':')}: ready to train on{', with the above in mind' if faults else ''}.")
+
+
+def draw_annotated(data: str, draw: Path | None) -> None:
+    """Draw sixteen annotated pictures, if objects are marked in any, and say where.
+
+    Raises:
+        DataError: a drawing was asked for of data without objects, or cannot be written where it was asked for.
+    """
+    from vitrail.data.open import name_of
+    from vitrail.errors import DataError
+    from vitrail.explain.sheet import sheet_of
+
+    sheet = sheet_of(data)
+    if sheet is None:
+        if draw is not None:
+            raise DataError(f"{data} has no pictures with marked objects that could be drawn. Leave out --draw.")
+        return
+    out = draw or Path(f"check-{name_of(data)}.png")
+    try:
+        sheet.save(out)
+    except (OSError, ValueError) as error:
+        if draw is not None:
+            raise DataError(f"{out} cannot be written ({error}). Name another with --draw OUT.png.") from error
+        print(f"Annotated pictures are not drawn: {out} cannot be written here. --draw OUT.png names another place.")
+        return
+    print(f"{out}: some of the pictures, with what is marked in them.")
 
 
 def lines(faults: Sequence["Fault"]) -> Iterator[str]:
