@@ -20,6 +20,9 @@ FAMILIES: dict[str, Entry] = {
     "vit": Entry("vitrail.models.vit_formats:FAMILY", "Vision Transformer, DeiT and DINOv2: an image read as patches."),
     "resnet": Entry("vitrail.models.resnet_formats:FAMILY", "ResNet: convolutions that add to what they are given."),
     "resnetv2": Entry("vitrail.models.resnetv2_formats:FAMILY", "ResNetV2 of Big Transfer: norms before convolutions."),
+    "detr-panoptic": Entry(
+        "vitrail.models.panoptic_formats:FAMILY", "Panoptic DETR: things and stuff, with the pixels of each."
+    ),
     "detr": Entry("vitrail.models.detr_formats:FAMILY", "DETR: objects found as a set, with a box for each."),
     "bert": Entry("vitrail.models.bert_formats:FAMILY", "BERT: a text read in both directions."),
     "gpt": Entry("vitrail.models.gpt_formats:FAMILY", "GPT-2: a text written word by word."),
@@ -96,6 +99,10 @@ MODELS: dict[str, Entry] = {
         "detr", "A small DETR on half a ResNet-18, to train from nothing, 4.28 M parameters."
     ),
     "detr-resnet-18-small-dc5": Entry("detr", "The same with a dilated last stage: finer, slower, 4.28 M parameters."),
+    "detr-resnet-50-panoptic": Entry("detr-panoptic", "DETR on a ResNet-50 that paints segments, 42.9 M parameters."),
+    "detr-resnet-50-dc5-panoptic": Entry("detr-panoptic", "The same with a dilated last stage, 42.9 M parameters."),
+    "detr-resnet-101-panoptic": Entry("detr-panoptic", "DETR on a ResNet-101 that paints segments, 61.8 M parameters."),
+    "detr-resnet-18-small-panoptic": Entry("detr-panoptic", "A small one, to train from nothing, 4.61 M parameters."),
     "bert-tiny": Entry("bert", "BERT with 2 layers 128 wide, 4.39 M parameters."),
     "bert-mini": Entry("bert", "BERT with 4 layers 256 wide, 11.2 M parameters."),
     "bert-small": Entry("bert", "BERT with 4 layers 512 wide, 28.8 M parameters."),

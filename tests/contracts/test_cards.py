@@ -18,6 +18,8 @@ FRESH = {
     "vit-small-conv",
     "vit-base-conv",
     "detr-resnet-18-small",
+    "detr-resnet-18-small-panoptic",
+    "detr-tiny",
     "detr-resnet-18-small-dc5",
     "gpt-mini",
     "transformer-tiny",

@@ -108,7 +108,10 @@ def pictures(*sizes: tuple[int, int], dtype: torch.dtype = torch.float32) -> tup
     return pixels, valid
 
 
-@pytest.mark.parametrize("changes", [{}, {"position_embedding_type": "learned", "activation_function": "gelu"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"position_embedding_type": "learned", "activation_function": "gelu"}, {"auxiliary_loss": True}],
+)
 @pytest.mark.parametrize("precise", [False, True])
 def test_detr_answers_as_transformers_does(tmp_path, changes, precise):
     theirs = build(**changes)
@@ -184,7 +187,8 @@ def test_transformers_reads_what_we_write(tmp_path, position):
     backbone = ResNetConfig(
         stem=6, block="basic", layers=(1, 2, 1, 1), widths=(8, 12, 20, 24), norm="frozen", classes=0
     )
-    ours = DETR(DETRConfig(backbone=backbone, **SMALL | {"dim": 24, "heads": 3}, position=position, classes=4)).eval()
+    sizes = SMALL | {"dim": 24, "heads": 3, "renormed": position == "learned"}
+    ours = disturbed(DETR(DETRConfig(backbone=backbone, **sizes, position=position, classes=4)))
     ours.card = Card(
         model="detr", task="detect", labels=("N/A", "cat", "N/A", "dog"), preprocessing=Fitted(shorter=600)
     )

@@ -61,6 +61,9 @@ class DETRConfig:
     mlp_dim: int = 2048  # width inside each MLP
     position: Literal["sine", "learned"] = "sine"  # of a cell of the map
     norm: Literal["before", "after"] = "after"
+    renormed: bool = (
+        False  # each decoder block reads the normed answer of the one before (transformers' auxiliary_loss)
+    )
     eps: float = 1e-5  # of every layer norm
     activation: Literal["gelu", "gelu-tanh", "quick-gelu", "relu", "silu"] = "relu"  # inside each MLP
     dropout: float = 0.1  # of every branch
@@ -276,6 +279,10 @@ class DETR(nn.Module):
         for block in self.decoder:
             x = self.decoder.run(block, x, **told)
             seen.append(self.decoder_norm(x))
+            if self.config.renormed:
+                x = seen[-1]
+        if self.config.renormed:
+            seen[-1] = self.decoder_norm(seen[-1])  # the last one twice, as there
         return seen
 
     def answer(self, x: Float[Tensor, "batch queries dim"]) -> Detections:

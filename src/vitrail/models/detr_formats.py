@@ -1,7 +1,8 @@
 """How others write DETR down: transformers, on its own ResNet or on timm's, and the published code's bare files.
 
 The published code stacks queries, keys and values in one matrix; transformers keeps them apart. Both freeze the norms
-of the backbone, and so does a model that is read here.
+of the backbone, and so does a model that is read here. Where transformers is to learn from all layers of the decoder
+(`auxiliary_loss`), it also hands the normed answer of each to the next, which the paper does not: `renormed` here.
 
 Source: facebookresearch/detr at 29901c5 (names); transformers 5.23, `models/detr` (names, fields and their defaults).
 """
@@ -120,14 +121,14 @@ BODIES = {"own": within(BODY, transformers_names(INSIDE)), "timm": within(BODY, 
 SAME = {  # transformers' words for fields of ours, where the values are the same
     "num_queries": "queries", "d_model": "dim", "encoder_layers": "encoder_depth", "decoder_layers": "decoder_depth",
     "dropout": "dropout", "attention_dropout": "attention_dropout", "activation_dropout": "activation_dropout",
-    "position_embedding_type": "position",
+    "position_embedding_type": "position", "auxiliary_loss": "renormed",
 }  # fmt: skip
 BOTH = {"attention_heads": "heads", "ffn_dim": "mlp_dim"}  # which it has for the encoder and for the decoder
 DEFAULTS = {
     "num_queries": 100, "d_model": 256, "encoder_layers": 6, "decoder_layers": 6, "dropout": 0.1,
     "attention_dropout": 0.0, "activation_dropout": 0.0, "position_embedding_type": "sine", "encoder_ffn_dim": 2048,
     "decoder_ffn_dim": 2048, "encoder_attention_heads": 8, "decoder_attention_heads": 8, "activation_function": "relu",
-    "num_channels": 3,
+    "num_channels": 3, "auxiliary_loss": False,
 }  # fmt: skip
 IS_DETR = {"norm": "after", "eps": 1e-5}
 AS_BACKBONE = {"family": "resnet", "classes": 0, "norm": "frozen"}
@@ -200,7 +201,6 @@ def write(config: DETRConfig, body: str) -> dict[str, Any]:
         "is_encoder_decoder": True,
         "num_channels": config.channels,
         "activation_function": foreign_word(TRANSFORMERS_ACTIVATIONS, config.activation),
-        "auxiliary_loss": True,
         "dilation": config.backbone.dilated,
         **write_backbone(config.backbone, body),
     }  # fmt: skip
@@ -318,7 +318,7 @@ FAMILY = Family(
     identity=("backbone", "dim", "heads", "mlp_dim", "encoder_depth", "decoder_depth", "queries"),
     flexible=("classes", "backbone"),
     untold={"heads": "dim"},
-    assumed=("heads", "activation"),
+    assumed=("heads", "activation", "renormed"),
     learns={"detect": "detect"},
     infer=infer,
     resize=resize,

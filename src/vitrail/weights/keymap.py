@@ -255,15 +255,27 @@ class Alias:
 Rule = Rename | Split | Join | Rearrange | Tie | Ignore | Again
 
 
-def within(prefix: str, rules: Iterable[Rule | Alias]) -> tuple[Rule | Alias, ...]:
-    """The same rules for a model that stands inside another under a name: `within("vit.", ENCODER)`."""
+def within(prefix: str, rules: Iterable[Rule | Alias], ours: str = "") -> tuple[Rule | Alias, ...]:
+    """The same rules for a model that stands inside another under a name: `within("vit.", ENCODER)`.
+
+    Args:
+        prefix: what stands before the foreign names.
+        rules: for the model alone.
+        ours: what stands before our names, where ours is inside another too.
+    """
     moved = []
     for rule in rules:
         if isinstance(rule, Alias):
             moved.append(Alias(prefix + rule.old, prefix + rule.new))
-        elif isinstance(rule, Again):
+            continue
+        if isinstance(rule, Again):
             moved.append(Again(prefix + rule.theirs, prefix + rule.first))
-        elif isinstance(rule, Join | Tie):
+            continue
+        if isinstance(rule, Split):
+            rule = replace(rule, ours=tuple(ours + name for name in rule.ours))
+        elif not isinstance(rule, Ignore):
+            rule = replace(rule, mine=ours + rule.mine)
+        if isinstance(rule, Join | Tie):
             moved.append(replace(rule, foreign=tuple(prefix + name for name in rule.foreign)))
         else:
             moved.append(replace(rule, theirs=prefix + rule.theirs))

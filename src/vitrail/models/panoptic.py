@@ -1,0 +1,263 @@
+"""Panoptic DETR: a detector whose queries also paint the pixels of what they have found.
+
+Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, section 4.4 and figure 8.
+Compared with the published code and with transformers in tests/parity/test_panoptic.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vitrail.core.convolutions import without_padding
+from vitrail.core.tokens import Feature
+from vitrail.errors import ConfigError
+from vitrail.fields import check_fields
+from vitrail.models.detr import DETR, DETRConfig, Memory
+from vitrail.models.detr import VARIANTS as DETECTORS
+from vitrail.models.resnet import ResNetConfig
+from vitrail.outputs import Detections, Segmentations
+
+GROUPS = 8  # of channels that are normalised together
+STAGES = 4  # of the backbone, whose last is read by the detector and whose others sharpen the masks
+NARROWER = (2, 4, 8, 16)  # by what the width of the detector is divided, from map to map
+COCO = {"classes": 250}  # the highest number of a category in COCO panoptic, and one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PanopticConfig:
+    """Everything that shapes a panoptic DETR: the detector in it, and how many classes that tells apart."""
+
+    family: ClassVar[str] = "detr-panoptic"
+
+    detr: DETRConfig = field(default_factory=lambda: replace(DETECTORS["detr-resnet-50"], **COCO))
+    classes: int = 250  # of the detector: things and stuff
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        backbone, width = self.detr.backbone, self.detr.dim + self.detr.heads
+        if self.classes != self.detr.classes:
+            raise ConfigError(f"classes={self.classes} and detr.classes={self.detr.classes} should be one number.")
+        if not isinstance(backbone, ResNetConfig) or len(backbone.layers) != STAGES:
+            raise ConfigError(
+                f"Masks are sharpened by maps of several sizes, so the backbone has to be a ResNet of {STAGES} stages."
+            )
+        if width % GROUPS or self.detr.dim % (NARROWER[-1] * GROUPS):
+            raise ConfigError(
+                f"dim={self.detr.dim} should be a multiple of {NARROWER[-1] * GROUPS}, and with heads="
+                f"{self.detr.heads} of {GROUPS}, for channels that are normalised {GROUPS} groups at a time."
+            )
+
+    @property
+    def channels(self) -> int:
+        """Of the image."""
+        return self.detr.channels
+
+    @property
+    def queries(self) -> int:
+        """Slots: the most segments that can be found in a picture."""
+        return self.detr.queries
+
+
+VARIANTS = {
+    f"{name}-panoptic": PanopticConfig(detr=replace(DETECTORS[name], **COCO))
+    for name in ("detr-resnet-50", "detr-resnet-50-dc5", "detr-resnet-101")
+} | {
+    "detr-resnet-18-small-panoptic": PanopticConfig(
+        detr=replace(DETECTORS["detr-resnet-18-small"], heads=8, **COCO)
+    ),
+}  # fmt: skip
+
+
+class AttentionMaps(nn.Module):
+    """Where each query looks, with one softmax over all heads and cells; nothing is passed on.
+
+    Args:
+        dim: width of queries and memory.
+        heads: how many maps each query has.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, (dim // heads) ** -0.5
+        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        for part in (self.query, self.key):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+
+    def forward(
+        self, x: Float[Tensor, "batch queries dim"], memory: Memory
+    ) -> Float[Tensor, "batch queries heads rows columns"]:
+        """Shares of each query's look, which sum to one."""
+        tokens, (rows, _) = memory.tokens, memory.tokens.grid
+        query = rearrange(
+            self.query(x) * self.scale, "batch query (heads width) -> batch query heads width", heads=self.heads
+        )
+        key = rearrange(self.key(tokens.x), "batch key (heads width) -> batch key heads width", heads=self.heads)
+        scores = torch.einsum("b q h w, b k h w -> b q h k", query, key)
+        if tokens.valid is not None:  # the least number and not infinity, which is no number where nothing is shown
+            scores = scores.masked_fill(~tokens.valid[:, None, None], torch.finfo(scores.dtype).min)
+        shares = scores.flatten(2).softmax(dim=-1)
+        return rearrange(
+            shares, "batch query (heads rows columns) -> batch query heads rows columns", heads=self.heads, rows=rows
+        )
+
+
+def group_norm(
+    x: Float[Tensor, "batch dim rows columns"], norm: nn.GroupNorm, valid: Bool[Tensor, "batch rows columns"] | None
+) -> Float[Tensor, "batch dim rows columns"]:
+    """A group norm whose mean and variance are those of the cells that show the picture."""
+    if valid is None:
+        return norm(x)
+    groups = rearrange(x, "batch (groups dim) rows columns -> batch groups dim rows columns", groups=norm.num_groups)
+    shown = valid[:, None, None].to(x)
+    count = (shown.sum(dim=(2, 3, 4), keepdim=True) * groups.shape[2]).clamp(min=1)
+    apart = groups - (groups * shown).sum(dim=(2, 3, 4), keepdim=True) / count
+    variance = (apart.square() * shown).sum(dim=(2, 3, 4), keepdim=True) / count
+    normed = (apart * (variance + norm.eps).rsqrt()).flatten(1, 2)
+    return normed * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def nearest_places(
+    fine: Bool[Tensor, "batch height width"], coarse: Bool[Tensor, "batch rows columns"], axis: int
+) -> Int[Tensor, "batch length"]:
+    """Along one axis, which cell of a picture's coarse map each cell of its fine map lies on, as torch counts it."""
+    have, want = (shown.any(dim=3 - axis).sum(dim=1, keepdim=True) for shown in (coarse, fine))
+    ratio = have.float() / want.clamp(min=1).float()
+    places = (torch.arange(fine.shape[axis], device=fine.device)[None].float() * ratio).floor().long()
+    return torch.minimum(places, (have - 1).clamp(min=0))
+
+
+def enlarge(
+    x: Float[Tensor, "batch queries dim rows columns"],
+    coarse: Bool[Tensor, "batch rows columns"] | None,
+    fine: Feature,
+) -> Float[Tensor, "batch queries dim height width"]:
+    """The map on the grid of a finer one, each cell repeated; with padding, each picture on its own grid."""
+    if coarse is None or fine.valid is None:
+        high, wide = fine.map.shape[2:]
+        return F.interpolate(x.flatten(0, 1), size=(high, wide), mode="nearest").unflatten(0, x.shape[:2])
+    rows, columns = (nearest_places(fine.valid, coarse, axis) for axis in (1, 2))
+    x = x.take_along_dim(rows[:, None, None, :, None], dim=3)
+    return x.take_along_dim(columns[:, None, None, None, :], dim=4)
+
+
+class Refine(nn.Module):
+    """A 3x3 convolution, a group norm and a rectifier."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm = nn.GroupNorm(GROUPS, outputs)
+
+    def forward(
+        self, x: Float[Tensor, "batch inputs rows columns"], valid: Bool[Tensor, "batch rows columns"] | None
+    ) -> Float[Tensor, "batch outputs rows columns"]:
+        """The next map, zero where it shows no picture."""
+        return without_padding(F.relu(group_norm(self.convolution(x), self.norm, valid)), valid)
+
+
+class MaskHead(nn.Module):
+    """Maps of where queries look, sharpened step by step with the finer maps of the backbone (a feature pyramid).
+
+    Args:
+        dim: width of the detector.
+        heads: maps of each query.
+        finer: widths of the backbone's maps, coarsest first.
+
+    Source: Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017.
+    """
+
+    def __init__(self, dim: int, heads: int, finer: Sequence[int]) -> None:
+        super().__init__()
+        widths = [dim // divisor for divisor in NARROWER]
+        self.mix = Refine(dim + heads, dim + heads)
+        self.narrow = Refine(dim + heads, widths[0])
+        self.adapters = nn.ModuleList(nn.Conv2d(one, width, 1) for one, width in zip(finer, widths, strict=False))
+        self.refine = nn.ModuleList(Refine(*pair) for pair in pairwise(widths))
+        self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_uniform_(part.weight, a=1)
+                nn.init.zeros_(part.bias)
+
+    def forward(
+        self, seen: Feature, looks: Float[Tensor, "batch queries heads rows columns"], finer: Sequence[Feature]
+    ) -> Float[Tensor, "batch queries height width"]:
+        """Logits of each pixel, on the finest map, belonging to each query.
+
+        Args:
+            seen: what the detector reads.
+            looks: where each query looks on it.
+            finer: the backbone's other maps, coarsest first; their `valid` and that of `seen` say where zeros are put
+                back.
+        """
+        queries, valid = looks.shape[1], seen.valid
+
+        def each(shown: Tensor | None) -> Tensor | None:
+            return None if shown is None else shown.repeat_interleave(queries, dim=0)
+
+        x = torch.cat([seen.map[:, None].expand(-1, queries, -1, -1, -1), looks], dim=2).flatten(0, 1)
+        x = self.narrow(self.mix(without_padding(x, each(valid)), each(valid)), each(valid))
+        for adapter, refine, feature in zip(self.adapters, self.refine, finer, strict=True):
+            x = enlarge(x.unflatten(0, (-1, queries)), valid, feature) + adapter(feature.map)[:, None]
+            valid = feature.valid
+            x = refine(without_padding(x.flatten(0, 1), each(valid)), each(valid))
+        return without_padding(self.out(x), each(valid)).unflatten(0, (-1, queries))[:, :, 0]
+
+
+class Panoptic(nn.Module):
+    """Find objects and stuff: what each is, where its box is, and which pixels are its."""
+
+    def __init__(self, config: PanopticConfig) -> None:
+        super().__init__()
+        self.config = config
+        detr = config.detr
+        *finer, _ = detr.backbone.dims
+        self.detr = DETR(detr)
+        self.look = AttentionMaps(detr.dim, detr.heads)
+        self.mask_head = MaskHead(detr.dim, detr.heads, finer[::-1])
+
+    def paint(
+        self, x: Float[Tensor, "batch queries dim"], memory: Memory, seen: Feature, finer: Sequence[Feature]
+    ) -> Float[Tensor, "batch queries rows columns"]:
+        """The mask of each query, from what the decoder made of it.
+
+        With `padding="original"` nothing is put back to zero, and masks bleed over the border of a picture.
+        """
+        if self.config.detr.backbone.padding == "original":
+            seen, finer = seen._replace(valid=None), [one._replace(valid=None) for one in finer]
+        return self.mask_head(seen, self.look(x, memory), finer)
+
+    def layers(
+        self,
+        pixels: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> list[Detections | Segmentations]:
+        """What each layer of the decoder would answer, first to last; only the last paints."""
+        *coarser, last = self.detr.backbone.features(pixels, range(STAGES), valid)
+        seen = last._replace(map=self.detr.project(last.map))
+        memory = self.detr.read(seen)
+        decoded = self.detr.decode(memory)
+        answers: list[Detections | Segmentations] = [self.detr.answer(x) for x in decoded]
+        answers[-1] = Segmentations(*answers[-1], self.paint(decoded[-1], memory, seen, coarser[::-1]))
+        return answers
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Segmentations:
+        """What each query has found, and the logits of its pixels on a grid of a quarter of the frame.
+
+        Args:
+            pixels: prepared pictures; where they have different sizes, each in the upper left corner of the frame.
+            valid: `True` where there is a picture and not padding; `None` when all is.
+        """
+        return self.layers(pixels, valid)[-1]

@@ -1,0 +1,140 @@
+"""What panoptic DETR promises: masks that do not depend on what stands beside a picture, and segments that share it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitrail.core.tokens import Feature
+from vitrail.errors import ConfigError
+from vitrail.models.detr import DETRConfig
+from vitrail.models.panoptic import Panoptic, PanopticConfig, enlarge, group_norm
+from vitrail.models.resnet import ResNetConfig
+from vitrail.models.vit import ViTConfig
+from vitrail.tasks.panoptic_merge import merge, uncovered
+
+PICTURES = [(75, 97), (64, 33), (101, 61)]  # rows and columns
+
+
+def panoptic(dilated: bool = False) -> Panoptic:
+    """A small model in which every number says something."""
+    torch.manual_seed(2)
+    backbone = ResNetConfig(
+        stem=4, widths=(4, 6, 8, 10), layers=(1, 1, 1, 1), norm="frozen", classes=0, dilated=dilated
+    )
+    detr = DETRConfig(
+        backbone=backbone, dim=128, heads=8, encoder_depth=1, decoder_depth=1, mlp_dim=24, queries=3, classes=3
+    )
+    model = Panoptic(PanopticConfig(detr=detr, classes=3)).eval()
+    for name, tensor in model.state_dict().items():
+        if name.endswith("running_var"):
+            nn.init.uniform_(tensor, 0.5, 1.5)
+        elif tensor.ndim > 1:
+            nn.init.normal_(tensor, std=2.0 * tensor[0].numel() ** -0.5)
+        else:
+            nn.init.normal_(tensor, std=0.2, mean=float(name.endswith("norm.weight")))
+    return model.double()
+
+
+def side_by_side() -> tuple[Tensor, Tensor]:
+    """Noise in one frame; what is beside it is no number at all."""
+    pixels = torch.full((3, 3, 101, 97), float("nan"), dtype=torch.float64)
+    valid = torch.zeros(3, 101, 97, dtype=torch.bool)
+    for place, (high, wide) in enumerate(PICTURES):
+        pixels[place, :, :high, :wide] = torch.randn(3, high, wide)
+        valid[place, :high, :wide] = True
+    return pixels, valid
+
+
+@pytest.mark.parametrize("dilated", [False, True])
+def test_a_picture_is_painted_alone_as_in_a_batch(dilated):
+    model = panoptic(dilated)
+    pixels, valid = side_by_side()
+    together = model(pixels, valid)
+    for place, (high, wide) in enumerate(PICTURES):
+        alone = model(pixels[place : place + 1, :, :high, :wide])
+        rows, columns = alone.masks.shape[2:]
+        torch.testing.assert_close(together.masks[place, :, :rows, :columns], alone.masks[0], rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(together.boxes[place], alone.boxes[0], rtol=1e-9, atol=1e-9)
+        enlarged = uncovered(alone.masks[0], (high, wide), (high, wide))
+        torch.testing.assert_close(uncovered(together.masks[place], (101, 97), (high, wide)), enlarged)
+
+
+def test_a_query_looks_once_over_all_heads_and_cells():
+    model = panoptic()
+    pixels, valid = side_by_side()
+    memory = model.detr.encode(pixels, valid)
+    looks = model.look(model.detr.decode(memory)[-1], memory)
+    torch.testing.assert_close(looks.sum(dim=(2, 3, 4)), torch.ones(3, 3, dtype=torch.float64))
+    assert not looks.movedim(0, -3)[..., ~memory.tokens.valid.unflatten(1, memory.tokens.grid)].any()
+
+
+def test_a_frame_without_a_picture_gives_numbers():
+    model = panoptic()
+    pixels, valid = side_by_side()
+    valid[1] = False
+    assert all(part.isfinite().all() for part in model(pixels, valid))
+
+
+def test_a_group_norm_of_a_whole_map_is_torchs():
+    norm = nn.GroupNorm(8, 16)
+    nn.init.normal_(norm.weight)
+    x = torch.randn(2, 16, 5, 7)
+    torch.testing.assert_close(group_norm(x, norm, torch.ones(2, 5, 7, dtype=torch.bool)), norm(x))
+
+
+@pytest.mark.parametrize(("coarse", "fine"), [((4, 3), (7, 6)), ((3, 5), (6, 10)), ((13, 2), (25, 3))])
+def test_cells_are_repeated_as_torch_repeats_them(coarse, fine):
+    x = torch.randn(1, 2, 3, *coarse)
+    shown = [torch.ones(1, *size, dtype=torch.bool) for size in (coarse, fine)]
+    ours = enlarge(x, shown[0], Feature(torch.zeros(1, 1, *fine), (4, 4), shown[1]))
+    assert torch.equal(ours[0], F.interpolate(x[0], size=fine, mode="nearest"))
+
+
+def told(*labels: int, score: float = 0.9, classes: int = 3) -> Tensor:
+    """Beliefs of queries that are as sure as `score` of these classes."""
+    belief = torch.full((len(labels), classes + 1), (1 - score) / classes)
+    belief[torch.arange(len(labels)), torch.tensor(labels)] = score
+    return belief
+
+
+def painted(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (12, 12)) -> Tensor:
+    """Logits of queries that claim rows and columns, the later the stronger."""
+    logits = torch.full((len(boxes), *size), -5.0)
+    for place, (top, left, bottom, right) in enumerate(boxes):
+        logits[place, top:bottom, left:right] = 5.0 + place
+    return logits
+
+
+WORDS = {"classes": ("cat", "dog", "grass"), "things": (True, True, False)}
+
+
+def test_every_pixel_goes_to_the_strongest_and_one_stuff_is_one_segment():
+    logits = painted((0, 0, 6, 12), (6, 0, 12, 12), (4, 4, 8, 8))
+    found = merge(told(2, 2, 0), logits, (12, 12), **WORDS)
+    assert found.summary() == "1 cat, grass"
+    assert dict(zip([segment.label for segment in found.segments], found.areas, strict=True))[0] == 16
+    assert int((found.numbers == 0).sum()) == 0
+
+
+def test_segments_of_four_pixels_go_and_those_of_five_stay():
+    for wide, count in ((4, 1), (5, 2)):
+        found = merge(told(0, 1), painted((0, 0, 12, 12), (0, 0, 1, wide)), (12, 12), **WORDS)
+        assert len(found.segments) == count
+        assert sum(found.areas) == 144
+
+
+def test_where_no_query_is_sure_there_is_no_segment():
+    for belief in (told(0, score=0.84), told(3, score=0.99)):
+        found = merge(belief, painted((0, 0, 12, 12)), (12, 12), **WORDS)
+        assert found.segments == ()
+        assert not found.numbers.any()
+
+
+def test_a_configuration_that_makes_no_sense_is_refused():
+    with pytest.raises(ConfigError, match="should be one number"):
+        PanopticConfig(classes=3)
+    with pytest.raises(ConfigError, match="has to be a ResNet of 4 stages"):
+        PanopticConfig(detr=DETRConfig(backbone=ViTConfig(classes=0), classes=250))
+    with pytest.raises(ConfigError, match="dim=192 should be a multiple of 128"):
+        PanopticConfig(detr=DETRConfig(dim=192, classes=250))
