@@ -7,7 +7,7 @@ second one, beginning with the first, which is what convolutions with an odd ker
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +62,11 @@ class BatchNorm(nn.Module):
 
     Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015; frozen in Carion et al., ECCV 2020, section A.4.
     """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, width: int, *, eps: float = 1e-5, frozen: bool = False) -> None:
         super().__init__()
@@ -195,7 +200,8 @@ class StandardisedConv(nn.Conv2d):
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, border: Border, weight_eps: float
     ) -> None:
         super().__init__(inputs, outputs, kernel, stride=stride, bias=False)
-        self.border, self.weight_eps = border, weight_eps
+        self.border: Border = border
+        self.weight_eps = weight_eps
 
     def forward(
         self, input: Float[Tensor, "batch inputs rows columns"]
@@ -262,7 +268,7 @@ def after_stages(
         raise ConfigError(f"{asked}: this model has stages 0 to {len(stages) - 1}.")
     found: dict[int, Feature] = {}
     for number in range(max(at) + 1):
-        stage = stages[number]
+        stage: Any = stages[number]
         x, shown, stride = stage(x, shown), thinned(shown, stage.stride), stride * stage.stride
         found[number] = Feature(x, (stride, stride), shown)
     return [found[number] for number in at]

@@ -90,9 +90,7 @@ class PackedConvNorm(ConvNorm):
         x, state = channels_last(x), tuple(map(state_of, self.tensors()))
         layout = self.layout
         if layout is None or (layout.shape, layout.state) != (x.shape, state):
-            layout = self.layout = ConvLayout(
-                self.convolution, *self.folded(), self.convolution.padding, x.shape, state
-            )
+            layout = self.layout = ConvLayout(self.convolution, *self.folded(), self.border, x.shape, state)
         if valid is None:
             return layout(x, around if around is None else channels_last(around), relu=self.relu)
         x = without_padding(layout(x), thinned(valid, self.stride))
@@ -103,6 +101,13 @@ class PackedConvNorm(ConvNorm):
         """All that the answer depends on."""
         norm = self.norm
         return self.convolution.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var
+
+    @property
+    def border(self) -> tuple[int, ...]:
+        """Rows and columns of zeros around a map."""
+        padding = self.convolution.padding
+        assert isinstance(padding, tuple)
+        return padding
 
     def can_fold(self, x: Tensor) -> bool:
         learning = self.norm.training and not self.norm.frozen

@@ -130,7 +130,8 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch inputs rows columns"], valid: Bool[Tensor, "batch rows columns"] | None = None
     ) -> Float[Tensor, "batch outputs fewer_rows fewer_columns"]:
         around = x if self.shortcut is None else self.shortcut(x, valid)
-        *first, last = self.convolutions
+        convolutions: list[Any] = [*self.convolutions]
+        *first, last = convolutions
         for convolution in first:
             x, valid = convolution(x, valid), thinned(valid, convolution.stride)
         return last(x, valid, around)
@@ -172,7 +173,8 @@ class ResNet(nn.Module):
         init_convolutions(self)
         for part in self.modules():
             if isinstance(part, Block) and config.norm == "batch":
-                nn.init.zeros_(part.convolutions[-1].norm.weight)
+                last: Any = part.convolutions[-1]
+                nn.init.zeros_(last.norm.weight)
 
     def features(
         self,

@@ -7,7 +7,7 @@ Source: torchvision 0.28 `models/resnet.py`, timm 1.0.31 `models/resnet.py`, tra
 arguments and what they default to).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -58,11 +58,11 @@ def transformers_names(mine: str = "") -> tuple[Rename, ...]:
     return tuple(rules)
 
 
-def zeros_for(names: Iterable[Any]) -> Callable[[Tensors], Tensors]:
+def zeros_for(names: Iterable[Any]) -> Callable[[Mapping[str, Tensor]], Tensors]:
     """Writes a count of 0 for every norm."""
     table = KeyMap(names)
 
-    def write(ours: Tensors) -> Tensors:
+    def write(ours: Mapping[str, Tensor]) -> Tensors:
         means = {name: tensor for name, tensor in ours.items() if name.endswith(".running_mean")}
         counts = (name.replace("running_mean", "num_batches_tracked") for name in table.write(means))
         return {name: torch.zeros((), dtype=torch.int64) for name in counts}

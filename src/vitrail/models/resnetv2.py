@@ -160,7 +160,8 @@ class Bottleneck(nn.Module):
     def norms_before(self, x: Tensor, valid: Tensor | None) -> Tensor:
         h = F.relu(self.norms[0](x, valid))
         around = x if self.shortcut is None else self.shortcut(h)
-        for number, convolution in enumerate(self.convolutions):
+        convolutions: list[Any] = [*self.convolutions]
+        for number, convolution in enumerate(convolutions):
             if number:
                 h = F.relu(self.norms[number](h, valid))
             h, valid = convolution(h), thinned(valid, convolution.stride[0])
@@ -170,11 +171,11 @@ class Bottleneck(nn.Module):
         around = x
         if self.shortcut is not None and self.shortcut_norm is not None:
             around = self.shortcut_norm(self.shortcut(x), thinned(valid, self.shortcut.stride[0]))
-        last = len(self.norms) - 1
-        for number, (convolution, after) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+        pairs: list[Any] = [*zip(self.convolutions, self.norms, strict=True)]
+        for number, (convolution, after) in enumerate(pairs):
             valid = thinned(valid, convolution.stride[0])
             x = after(convolution(x), valid)
-            x = F.relu(x + around if number == last else x)
+            x = F.relu(x + around if number == len(pairs) - 1 else x)
         return x
 
 
@@ -255,7 +256,7 @@ class ResNetV2(nn.Module):
             last = self.features(images, [len(self.stages) - 1], valid)[0]
         else:
             x, shown = self.prepared(images, valid if exact else None)
-            last = Feature(x, (STEM_STRIDE,) * 2, shown if exact else nearest(valid, x))
+            last = Feature(x, (STEM_STRIDE, STEM_STRIDE), shown if exact else nearest(valid, x))
         if self.norm is None:
             return last
         return last._replace(map=F.relu(self.norm(last.map, last.valid if exact else None)))
