@@ -185,6 +185,7 @@ class MaskHead(nn.Module):
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.kaiming_uniform_(part.weight, a=1)
+                assert part.bias is not None
                 nn.init.zeros_(part.bias)
 
     def forward(
@@ -231,7 +232,9 @@ class Panoptic(nn.Module):
 
         With `padding="original"` nothing is put back to zero, and masks bleed over the border of a picture.
         """
-        if self.config.detr.backbone.padding == "original":
+        backbone = self.config.detr.backbone
+        assert isinstance(backbone, ResNetConfig), "the configuration refuses others"
+        if backbone.padding == "original":
             seen, finer = seen._replace(valid=None), [one._replace(valid=None) for one in finer]
         return self.mask_head(seen, self.look(x, memory), finer)
 
@@ -245,9 +248,9 @@ class Panoptic(nn.Module):
         seen = last._replace(map=self.detr.project(last.map))
         memory = self.detr.read(seen)
         decoded = self.detr.decode(memory)
-        answers: list[Detections | Segmentations] = [self.detr.answer(x) for x in decoded]
-        answers[-1] = Segmentations(*answers[-1], self.paint(decoded[-1], memory, seen, coarser[::-1]))
-        return answers
+        *earlier, answer = [self.detr.answer(x) for x in decoded]
+        masks = self.paint(decoded[-1], memory, seen, coarser[::-1])
+        return [*earlier, Segmentations(answer.logits, answer.boxes, masks)]
 
     def forward(
         self,
@@ -260,4 +263,6 @@ class Panoptic(nn.Module):
             pixels: prepared pictures; where they have different sizes, each in the upper left corner of the frame.
             valid: `True` where there is a picture and not padding; `None` when all is.
         """
-        return self.layers(pixels, valid)[-1]
+        answer = self.layers(pixels, valid)[-1]
+        assert isinstance(answer, Segmentations), "the last layer paints"
+        return answer
