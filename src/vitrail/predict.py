@@ -23,10 +23,19 @@ from vitrail.core.tokens import Tokens
 from vitrail.data.files import is_picture_name, pictures_below
 from vitrail.data.images import ImageFile, PictureArray
 from vitrail.data.open import open_dataset
-from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, unknown
-from vitrail.explain.attention import Head, Look, Point, look
+from vitrail.errors import CheckpointError, ConfigError, DataError, ExplanationError, ImageError, unknown
+from vitrail.explain.attention import Head, Look, Point, detector_in, look
 from vitrail.explain.evidence import Evidence, evidence, find_class
 from vitrail.explain.faithfulness import Pointing, as_read, pointing
+from vitrail.explain.objects import (
+    MOST,
+    ObjectLook,
+    ObjectSheet,
+    detector,
+    evidence_of_query,
+    look_for_objects,
+    with_threshold,
+)
 from vitrail.explain.recording import Layers
 from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained, say
@@ -195,26 +204,69 @@ class Predictor:
         layer: int | str = -1,
         head: Head = "mean",
         *,
+        query: int | None = None,
         method: str = "attention",
         target: str | int | None = None,
-    ) -> Look | Evidence:
+    ) -> Any:
         """Where the model looked in one picture, or what its answer rests on.
 
         Args:
             image: one picture.
-            at: the pixel to ask about; see `vitrail.explain.attention.look`, also for the next two.
+            at: the pixel to ask about; see `vitrail.explain.attention.look`, also for the next two. Of a detector it
+                asks the encoder.
             layer: which layer.
             head: which head.
+            query: of a detector, the query to ask about, counted from 0 as in its results; the objects that it has
+                found unless given. See `vitrail.explain.objects.look_for_objects`.
             method: `attention` for one token in one layer; for the whole model `rollout`, `relevance`, `attribution`
-                or `gradient`.
+                or `gradient`; of a detector the last.
             target: the class to explain, by name or number; what the model answers unless given.
 
         Returns:
-            A `Look` for attention, else an `Evidence`; both have `.map`, `.figure()` and `.save(path)`.
+            A `Look` for attention, an `ObjectSheet` where several objects are asked about, else an `Evidence`; all have
+            `.figure()` and `.save(path)`, and all but the second `.map`.
         """
-        if method == "attention" and target is None:
-            return self.look(image, at=[at], layers=layer, head=head)[0]
-        return self.evidence(image, method, target)
+        if at is not None and query is not None:
+            raise ExplanationError("at asks the encoder and query the decoder. Give one of them.")
+        if method != "attention" or target is not None:
+            return self.evidence(image, method, target, query=query)
+        if query is not None or (at is None and detector_in(self.model) is not None):
+            return self.look_for(image, () if query is None else (query,), layers=layer, head=head)
+        return self.look(image, at=[at], layers=layer, head=head)[0]
+
+    def look_for(
+        self,
+        image: Images,
+        queries: Sequence[int] = (),
+        layers: Layers | None = -1,
+        head: Head = "mean",
+        *,
+        most: int | None = MOST,
+        threshold: float | None = None,
+    ) -> ObjectLook | ObjectSheet:
+        """Where a detector looked for some of its boxes; see `vitrail.explain.objects.look_for_objects`.
+
+        Args:
+            image: one picture.
+            queries: by number, counted from 0; those of the objects that were found unless given.
+            layers: of the decoder.
+            head: which head.
+            most: of the objects that were found, how many.
+            threshold: score from which something is one; as the task has it unless given.
+        """
+        detector(self.model)
+        picture, task = one_picture(image), with_threshold(self.task, threshold)
+        found = look_for_objects(
+            self.model,
+            task,
+            self.card.preprocessing,
+            picture,
+            queries=queries,
+            most=most,
+            layers=layers,
+            head=head,
+        )
+        return replace(found, answer=self.answer(picture, task))
 
     def look(
         self, image: Images, at: Sequence[Point | None] = (None,), layers: Layers | None = None, head: Head = "mean"
@@ -226,7 +278,13 @@ class Predictor:
         return [replace(one, answer=answer) for one in looks]
 
     def evidence(
-        self, image: Images, method: str = "relevance", target: str | int | None = None, *, faithful: bool = False
+        self,
+        image: Images,
+        method: str = "relevance",
+        target: str | int | None = None,
+        *,
+        faithful: bool = False,
+        query: int | None = None,
     ) -> Evidence:
         """What an answer about one picture rests on; see `vitrail.explain.evidence.evidence`.
 
@@ -235,8 +293,22 @@ class Predictor:
             method: `attention`, `rollout`, `relevance`, `attribution` or `gradient`.
             target: the class to explain, by name or number; what the model answers unless given.
             faithful: find out how far the map can be trusted, as its `.found` then says.
+            query: of a detector, whose answer; that of the object it believes in most unless given.
         """
         picture, labels = one_picture(image), self.card.labels
+        if query is not None or detector_in(self.model) is not None:
+            known = classes_of(self.model)
+            found = evidence_of_query(
+                self.model,
+                self.task,
+                self.card.preprocessing,
+                picture,
+                method=method,
+                target=None if target is None else find_class(target, known),
+                query=query,
+                faithful=faithful,
+            )
+            return replace(found, answer=self.answer(picture))
         found = evidence(
             self.model,
             self.card.preprocessing,
@@ -270,11 +342,12 @@ class Predictor:
 
         return pointing(self.model, shown(), method)
 
-    def answer(self, picture: Shown) -> str:
+    def answer(self, picture: Shown, task: Task | None = None) -> str:
         """What the model says of a picture, and what its folder is called where that names a class."""
         if not getattr(getattr(self.model, "config", None), "classes", 0):  # it still looks at something
             return ""
-        [result] = self(picture)
+        task = task or self.task
+        [result] = self.answers(picture, lambda pixels: task.predict(self.quick, pixels), 1, "raise")
         folder = Path(picture.name).absolute().parent.name if isinstance(picture, Picture) else ""
         truth = f"; the picture lies in a folder called {folder}" if folder in self.card.labels else ""
         return f"The model's answer: {result.summary()}{truth}"

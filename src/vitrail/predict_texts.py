@@ -17,8 +17,9 @@ from vitrail.core.precision import fast_float32
 from vitrail.data.text.reading import text_lines
 from vitrail.errors import ConfigError, DataError, unknown
 from vitrail.explain.attention import Head
+from vitrail.explain.kinds import Of
 from vitrail.explain.recording import Layers
-from vitrail.explain.texts import Alignment, Arcs, Of, SelfAttention, look_at_text
+from vitrail.explain.texts import Alignment, Arcs, SelfAttention, look_at_text
 from vitrail.generation import Generation
 from vitrail.samples import Words
 from vitrail.tasks.task import Task

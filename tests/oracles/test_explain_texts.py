@@ -13,10 +13,11 @@ from parity.references import disturbed, load, saved
 from vitrail.cli.main import main
 from vitrail.decoding.parallel import mask_predict
 from vitrail.errors import ConfigError, ExplanationError
+from vitrail.explain.kinds import kinds
 from vitrail.explain.pieces import Piece, find_word, merged, pieces_read, pieces_written, words
 from vitrail.explain.recording import recording
 from vitrail.explain.text_drawing import LINES, ROWS, Layout, TextPanel, Window, darkest, marks
-from vitrail.explain.texts import Alignment, Arcs, Asking, SelfAttention, kinds, refined
+from vitrail.explain.texts import Alignment, Arcs, Asking, SelfAttention, refined
 from vitrail.loading import save_pretrained
 from vitrail.predict import predictor
 from vitrail.tokenizing import train_byte_pairs, train_joint, train_word_pieces

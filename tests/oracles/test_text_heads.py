@@ -17,10 +17,10 @@ from vitrail.errors import ExplanationError
 from vitrail.explain import looks as module
 from vitrail.explain.few import FEW, PIECES, Some, spread_texts
 from vitrail.explain.heads import Heads, examine_heads, one_by_one
+from vitrail.explain.kinds import kinds
 from vitrail.explain.looks import Line, Looks, may_look
 from vitrail.explain.recording import recording
 from vitrail.explain.seam import attentions
-from vitrail.explain.texts import kinds
 from vitrail.loading import save_pretrained
 from vitrail.predict import predictor
 from vitrail.samples import Batch, Words

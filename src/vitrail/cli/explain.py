@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from vitrail.predict import Predictor
     from vitrail.predict_texts import TextPredictor
 
-OF_PICTURES = ("--at", "--method", "--target", "--faithful")
+OF_DETECTORS = ("--query", "--queries", "--top", "--threshold")
+OF_PICTURES = ("--at", "--method", "--target", "--faithful", *OF_DETECTORS)
+BESIDE = {
+    "--positions": (),
+    "--heads": ("--heads", "--data"),
+    "--queries": ("--queries", "--data", "--top", "--threshold"),
+}
 OF_TEXTS = ("--word", "--of", "--context")
 
 
@@ -32,6 +38,39 @@ def head_of(text: str = "each") -> int | str:
 def layer_of(text: str) -> int | str:
     """Which layer is meant: from 1 as people count, from the end, or by its name; `all` is the pattern of any name."""
     return "*" if text == "all" else from_zero(text) if text.removeprefix("-").isdecimal() else text
+
+
+def query_of(text: str) -> int:
+    """Which query is meant, counted from 0 as in answers.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    if not text.isdecimal():
+        raise ValueError(text)
+    return int(text)
+
+
+def top_of(text: str) -> int:
+    """How many are drawn; 0 for all.
+
+    Raises:
+        ValueError: it is neither a number above 0 nor `all`.
+    """
+    if text != "all" and not (text.isdecimal() and int(text)):
+        raise ValueError(text)
+    return 0 if text == "all" else int(text)
+
+
+def share_of(text: str) -> float:
+    """A score, from 0 to 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 0 <= (score := float(text)) <= 1:
+        raise ValueError(text)
+    return score
 
 
 def whose(text: str) -> str:
@@ -61,6 +100,10 @@ LAYERS = "numbers counted from 1, such as 3 6 9 12 (-1 is the last), all, or nam
 
 Point = Annotated[tuple[int, int], read_by(pixel, "--at", PIXEL, counts=(1, 2))]
 At = Annotated[tuple[Point, ...], UseAppendAction, shown("X Y")]
+Query = Annotated[int, read_by(query_of, "--query", "a whole number counted from 0, as in the answers of predict")]
+Queries = Annotated[tuple[Query, ...], UseAppendAction, shown("N")]
+Top = Annotated[int | None, shown("N|all"), read_by(top_of, "--top", "a whole number of 1 or more, or all")]
+Threshold = Annotated[float | None, shown("X"), read_by(share_of, "--threshold", "a number from 0 to 1, such as 0.7")]
 Layer = Annotated[int | str, read_by(layer_of, "--layers", LAYERS)]
 Layers = Annotated[tuple[Layer, ...], shown("N|all", aliases=("--layer",))]
 Heads = Annotated[
@@ -111,6 +154,16 @@ def known_head(model: "nn.Module", head: Any) -> Any:
     return head % most
 
 
+def evidence_of_queries(
+    ask: "Predictor", image: str, method: str, target: str | None, queries: tuple, faithful: bool, out: Path
+) -> None:
+    """Draw what the answer of one query of a detector rests on."""
+    if len(queries) > 1:
+        raise UsageError("--method explains one query at a time: type one --query.")
+    found = ask.evidence(image, method, target, faithful=faithful, query=queries[0] if queries else None)
+    print(f"{found.save(out)}: {found.caption().title}.\n{found.answer}.")
+
+
 def evidence(
     ask: "Predictor", run: str, image: str, method: str, target: str | None, faithful: bool, out: Path
 ) -> None:
@@ -134,15 +187,73 @@ def evidence(
 
 def looks(ask: "Predictor", image: str, at: tuple, layers: tuple, heads: Any, out: Path) -> None:
     """Draw where tokens looked, and say what that cost."""
-    from vitrail.explain.attention import cost, sheet
-    from vitrail.explain.seam import attentions
+    from vitrail.explain.attention import cost, own_layers, sheet
 
-    layers, head = known_layers(list(attentions(ask.model)), layers or (-1,)), known_head(ask.model, heads)
+    layers, head = known_layers(own_layers(ask.model)[1], layers or (-1,)), known_head(ask.model, heads)
     found = ask.look(image, at=at or (None,), layers=layers, head=head)
     drawing = sheet(found)
     asked = " and ".join(dict.fromkeys(look.asked.words for look in found))
     print(f"{drawing.save(out)}: {drawing.caption().title}, asked about {asked}.")
     print("\n".join([*([f"{drawing.answer}."] if drawing.answer else []), cost(found)]))
+
+
+def look_for_boxes(
+    ask: "Predictor",
+    image: str,
+    queries: tuple[int, ...],
+    layers: tuple,
+    heads: Any,
+    top: int | None,
+    threshold: float | None,
+    out: Path,
+) -> None:
+    """Draw where a detector looked for its boxes, and say what that cost."""
+    from vitrail.explain.attention import cost
+    from vitrail.explain.kinds import kinds
+    from vitrail.explain.objects import MOST, ObjectSheet
+
+    layers, head = known_layers(kinds(ask.model)["cross"], layers or (-1,)), known_head(ask.model, heads)
+    most = MOST if top is None else top or None
+    found = ask.look_for(image, queries, layers, head, most=most, threshold=threshold)
+    seen = found.looks if isinstance(found, ObjectSheet) else (found,)
+    caption = found.caption()
+    print(f"{found.save(out)}: {caption.title}. {caption.question}.")
+    print("\n".join([*([f"{found.answer}."] if found.answer else []), cost(seen)]))
+
+
+def each_query(
+    ask: "Predictor", run: str, data: str | None, top: int | None, threshold: float | None, out: Path
+) -> None:
+    """Draw and say where each query of a detector puts its boxes.
+
+    Raises:
+        UsageError: nothing says in which pictures.
+    """
+    from vitrail.evaluate.background import learned_from
+    from vitrail.evaluate.judge import material_for, part_to_judge
+    from vitrail.explain.atlas import SQUARES, examine_queries
+    from vitrail.explain.objects import detector, with_threshold
+    from vitrail.loading import say
+
+    detector(ask.model)
+    shown, reads, task = data or learned_from(run), ask.card.preprocessing, with_threshold(ask.task, threshold)
+    if not shown:
+        raise UsageError(
+            f"Where queries put their boxes is measured on pictures: vitrail explain {run} --queries --data PATH."
+        )
+    dataset, part = part_to_judge(run, shown, ask.card.labels or None, print)
+    batches = material_for(shown, ask.card.task, reads, batch=8, workers=0).judging(dataset, reads)
+    found = examine_queries(
+        ask.model,
+        task,
+        batches.epoch(0),
+        total=len(dataset),
+        say=say,
+        called=ask.card.model,
+        data=f"{shown} ({part})" if part else shown,
+        squares=SQUARES if top is None else top or None,
+    )
+    print("\n".join([*found.sentences(), f"The drawing is in {found.save(out)}, its numbers beside it."]))
 
 
 def look_in_text(
@@ -162,10 +273,11 @@ def look_in_text(
     """
     from os.path import isfile
 
-    from vitrail.explain.texts import Arcs, kinds
+    from vitrail.explain.kinds import kinds
+    from vitrail.explain.texts import Arcs
 
     if text is None:
-        raise UsageError("--positions is for models of pictures. Type a text for this one.")
+        raise UsageError("--positions and --queries are for models of pictures. Type a text for this one.")
     if isfile(text):  # which a long text may be asked too
         raise UsageError(f"{text} is a file, and one text is explained. Type the text itself, in quotes.")
     there = kinds(ask.model)
@@ -232,6 +344,28 @@ def refuse_foreign(typed: Sequence[str], *, of_text: bool) -> None:
         raise UsageError(f"{listed(strange)} {verb} for {others}, and this model reads {reads}: leave {them} out.")
 
 
+def asks_queries(ask: "Predictor | TextPredictor") -> bool:
+    """Whether a model finds objects, each by a query of its own."""
+    from vitrail.explain.attention import detector_in
+
+    return detector_in(ask.model) is not None
+
+
+def refuse_without_queries(ask: "Predictor", typed: Sequence[str]) -> None:
+    """Refuse flags that are about the queries of a detector, of a model that has none.
+
+    Raises:
+        UsageError: names them.
+    """
+    strange = [flag for flag in typed if flag in OF_DETECTORS]
+    if strange and not asks_queries(ask):
+        verb, them = ("is", "it") if len(strange) == 1 else ("are", "them")
+        raise UsageError(
+            f"{listed(strange)} {verb} for models that find objects by queries, such as detr-resnet-50, and this "
+            f"{type(ask.model).__name__} has none: leave {them} out."
+        )
+
+
 def refuse_beside(flag: str, typed: list[str], allowed: Sequence[str]) -> None:
     """Refuse flags that would say nothing beside one that is about the model.
 
@@ -250,6 +384,7 @@ def explain(
     *,
     method: Method = "attention",
     at: At = (),
+    query: Queries = (),
     layers: Layers = (),
     heads: Heads = None,
     word: Word = None,
@@ -258,6 +393,9 @@ def explain(
     target: Word = None,
     faithful: Switch = False,
     positions: Switch = False,
+    queries: Switch = False,
+    top: Top = None,
+    threshold: Threshold = None,
     data: Annotated[str | None, shown("PATH")] = None,
     out: Annotated[Path | None, shown("PATH")] = None,
     device: Word = None,
@@ -267,14 +405,17 @@ def explain(
 
     Args:
         run: a run, a folder, a name from `vitrail models` or a hub id.
-        image: the picture, or a text in quotes for a model that reads texts; none for --heads alone and --positions,
-            which are about the model.
+        image: the picture, or a text in quotes for a model that reads texts; none for --heads alone, --positions and
+            --queries, which are about the model.
         method: attention (without it) for single tokens and layers; rollout follows attention through all layers;
             relevance weighs it by what it did for the answer; attribution hands the answer back part by part; gradient
-            goes by pixel and needs no attention.
+            goes by pixel and needs no attention. Of a detector, attention is that of its queries, and gradient explains
+            the class that one of them answers.
         at: the pixel to ask about, x then y, in the picture as displayed, two whole numbers counted from 0; may be
             repeated. Without it the class token is asked. A pixel that the model does not see is replaced by the
-            nearest that it does, and that is said.
+            nearest that it does, and that is said. Of a detector the cell of its encoder is asked that holds the pixel.
+        query: of a detector, the query that is asked where it looked for its box, counted from 0 as in the answers of
+            `vitrail predict --json`; may be repeated. Without it and --at, those of the best objects.
         layers: which, counted from 1, or from the end (-1), or all; several are drawn in the model's order. The last
             without it; for the alignment of a translation the one before the last, and for a text without --word all.
         heads: which, counted from 1, or from the end (-1); the mean of all without it, or all to see each, which is
@@ -290,26 +431,36 @@ def explain(
             answer, whether it depends on what the model has learned, and, for generated scenes, whether it points at
             the object. That asks the model some 200 times: three minutes of processor time for vit-base-16.
         positions: draw how the model knows where its patches are.
-        data: labelled pictures, or texts, for --heads alone. Without it those that `vitrail evaluate` judges the run
-            by: the part val of what it has learned from, or else test, or else what training has set aside.
-        out: where the drawing goes: a name that ends with .png, .jpg, .webp, .pdf or .svg; attention.png, heads.png or
-            positions.png without it.
+        queries: of a detector, draw where each query puts its boxes over a data set, and say which are never used,
+            which repeat each other, and how many would do.
+        top: of a detector, how many objects are drawn (8 without it), or of --queries how many (20); or all.
+        threshold: of a detector, the score from which a box counts as an object; as its recipe says (0.7) without it.
+        data: labelled pictures, or texts, for --heads alone and --queries. Without it those that `vitrail evaluate`
+            judges the run by: the part val of what it has learned from, or else test, or else what training has set
+            aside.
+        out: where the drawing goes: a name that ends with .png, .jpg, .webp, .pdf or .svg; attention.png, heads.png,
+            positions.png or queries.png without it.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
     """
     from vitrail.explain.drawing import check_place
     from vitrail.predict import predictor
     from vitrail.predict_texts import TextPredictor
 
-    about_model = positions or heads == "each"
+    about_model = positions or queries or heads == "each"
     if about_model == (image is not None):
         raise UsageError(
-            "--positions and --heads alone are about the model: leave out the picture, or the text."
+            "--positions, --queries and --heads alone are about the model: leave out the picture, or the text."
             if image
-            else f"Which picture? Type: vitrail explain {run} PICTURE; or --heads or --positions, about the model."
+            else f"Which picture? Type: vitrail explain {run} PICTURE; or --heads, --positions or --queries, about the "
+            f"model."
         )
     whole = method != "attention" or target is not None or faithful
     given = {
         "--at": at,
+        "--query": query,
+        "--queries": queries,
+        "--top": top is not None,
+        "--threshold": threshold is not None,
         "--layers": layers,
         "--heads": heads is not None,
         "--method": method != "attention",
@@ -322,17 +473,27 @@ def explain(
     }
     typed = [flag for flag, there in given.items() if there]
     if about_model:
-        refuse_beside("--positions" if positions else "--heads", typed, () if positions else ("--heads", "--data"))
+        flag = "--positions" if positions else "--queries" if queries else "--heads"
+        refuse_beside(flag, typed, BESIDE[flag])
     elif data is not None:
-        raise UsageError("--data is for --heads alone, without a picture: leave it out.")
+        raise UsageError("--data is for --heads alone, without a picture, and for --queries: leave it out.")
+    if at and query:
+        raise UsageError("--at asks the encoder and --query the decoder: leave one of them out.")
+    if (at or query) and top is not None:
+        raise UsageError("--top says how many objects are drawn where none is asked for: leave it out.")
     if whole and (at or layers or heads is not None):
         raise UsageError("--at, --layers and --heads ask single tokens; leave out --method, --target and --faithful.")
-    out = out or Path("positions.png" if positions else "heads.png" if about_model else "attention.png")
+    name = "positions.png" if positions else "queries.png" if queries else "heads.png"
+    out = out or Path(name if about_model else "attention.png")
     check_place(out)
     ask = predictor(run, device=device)
     of_text = isinstance(ask, TextPredictor)
     refuse_foreign(typed, of_text=of_text)
-    if heads == "each":
+    if not of_text:
+        refuse_without_queries(ask, typed)
+    if queries:
+        each_query(ask, run, data, top, threshold, out)
+    elif heads == "each":
         each_head(ask, run, data, out)
     elif of_text:
         look_in_text(ask, image, word, of, layers, heads, out, context)
@@ -340,7 +501,11 @@ def explain(
         from vitrail.explain.positions import positions_of
 
         print(f"The drawing is in {positions_of(ask.model).save(out)}.")
+    elif whole and asks_queries(ask):
+        evidence_of_queries(ask, image, method, target, query, faithful, out)
     elif whole:
         evidence(ask, run, image, method, target, faithful, out)
+    elif asks_queries(ask) and not at:
+        look_for_boxes(ask, image, query, layers, "mean" if heads is None else heads, top, threshold, out)
     else:
         looks(ask, image, at, layers, "mean" if heads is None else heads, out)

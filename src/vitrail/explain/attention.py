@@ -21,8 +21,8 @@ from vitrail.core.tokens import Tokens
 from vitrail.errors import ExplanationError, many
 from vitrail.explain.drawing import Caption, HeatMap, Panel, Question, visible
 from vitrail.explain.explanation import Explanation, visible_channels
-from vitrail.explain.recording import Layers, chosen_layers, recording
-from vitrail.explain.seam import attentions
+from vitrail.explain.kinds import NAMES, kinds
+from vitrail.explain.recording import Layers, chosen_among, recording
 from vitrail.geometry.grid import patch_box, token_at
 from vitrail.geometry.placement import Placement
 from vitrail.preprocessing import PicturePreprocessing
@@ -40,12 +40,34 @@ class Encoder(Protocol):
     def encode(self, images: Tensor) -> Tokens: ...
 
 
+class Understood(Protocol):
+    """What an encoder hands to a decoder, with the tokens in it."""
+
+    @property
+    def tokens(self) -> Tokens: ...
+
+
+@runtime_checkable
+class AsksQueries(Protocol):
+    """A model that finds objects by asking what its encoder has understood, each with a query of its own."""
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Pixels between neighbouring cells of the map that it reads, rows then columns."""
+        ...
+
+    def encode(self, pixels: Tensor, valid: Tensor | None = None) -> Understood: ...
+
+    def decode(self, memory: Any) -> Sequence[Tensor]: ...
+
+
 class Asked(NamedTuple):
     """A question in terms of tokens.
 
     Attributes:
         rows: the tokens that are asked; their answers are averaged.
         words: how to say it.
+        title: the same above a panel; the words, without what stands in brackets, unless given.
         mark: where it is in the picture, if it is there.
         wanted: the pixel that somebody named, if one was named.
         used: the pixel that was asked: `wanted`, or the nearest that the model sees.
@@ -56,6 +78,7 @@ class Asked(NamedTuple):
     mark: Question | None = None
     wanted: Pixel | None = None
     used: Pixel | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +88,8 @@ class Look(Explanation):
     Attributes:
         grid: rows and columns of patches.
         prefix: how many tokens stand before the patches and have no place in the picture.
+        of: which attention it is: `self` where there is but one stack, or else `encoder` or `cross`.
+        unit: what that is called which has a place.
         asked: the question.
         layer: which of the layers, counted from 0.
         layers: how many there are.
@@ -75,6 +100,8 @@ class Look(Explanation):
 
     grid: tuple[int, int]
     prefix: int
+    of: str = "self"
+    unit: str = "patch"
     asked: Asked
     layer: int
     layers: int
@@ -112,18 +139,23 @@ class Look(Explanation):
 
     def caption(self) -> Caption:
         """What is written on the drawing."""
-        notes = grid_notes(self.grid, self.placement)
+        notes = grid_notes(self.grid, self.placement, self.unit)
         if self.prefix:
             which = "the token" if self.prefix == 1 else f"the {self.prefix} tokens"
             which = f"{which} without a place in the picture (class token, registers)"
             notes = (*notes, f"{self.unplaced:.1%} goes to {which}.")
         return Caption(
-            title=f"Attention in layer {self.layer + 1} of {self.layers}",
+            title=f"{self.kind} layer {self.layer + 1} of {self.layers}",
             question=f"Where {self.asked.words} looks, in {Path(self.picture.name).name}",
             notes=notes,
-            scale="share of the attention, per patch",
+            scale=f"share of the attention, per {self.unit}",
             answer=self.answer,
         )
+
+    @property
+    def kind(self) -> str:
+        """Which attention, as a title begins with it."""
+        return "Attention in" if self.of == "self" else f"{NAMES[self.of]} in"
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The map of each head kept, with the number of its layer and its head, counted from 0."""
@@ -157,7 +189,7 @@ class Sheet(Explanation):
     def line(self, look: Look) -> list[Panel]:
         """The panels of one question and layer."""
         mark, used = look.asked.mark, look.asked.used
-        asked = f"x = {used[0]}, y = {used[1]}" if used else look.asked.words.split(" (")[0]
+        asked = f"x = {used[0]}, y = {used[1]}" if used else look.asked.title or look.asked.words.split(" (")[0]
         maps = [heat._replace(title=f"layer {look.layer + 1}\n{heat.title}") for heat in look.heat_maps()]
         return [Panel(None, mark, f"{asked} in\nlayer {look.layer + 1}"), *(Panel(heat, mark) for heat in maps)]
 
@@ -167,9 +199,9 @@ class Sheet(Explanation):
         layers = ", ".join(dict.fromkeys(str(look.layer + 1) for look in self.looks))
         asked = " and ".join(dict.fromkeys(look.asked.words for look in self.looks))
         return first.caption()._replace(
-            title=f"Attention in layers {layers} of {first.layers}",
+            title=f"{first.kind} layer{'s' if ',' in layers else ''} {layers} of {first.layers}",
             question=f"Where {asked} looked, in {Path(self.picture.name).name}",
-            notes=grid_notes(first.grid, self.placement),
+            notes=grid_notes(first.grid, self.placement, first.unit),
             answer=self.answer,
         )
 
@@ -183,14 +215,24 @@ class Sheet(Explanation):
         }
 
 
-def grid_notes(grid: tuple[int, int], placement: Placement) -> tuple[str, ...]:
+def grid_notes(grid: tuple[int, int], placement: Placement, unit: str = "patch") -> tuple[str, ...]:
     """How fine a map is, and what even means on it."""
     rows, columns = grid
-    down, across = placement.size[0] // rows, placement.size[1] // columns
+    down, across, several = placement.size[0] // rows, placement.size[1] // columns, plural(unit)
     return (
-        f"{rows} by {columns} patches of {down} by {across} pixels of the model's input; nothing is smoothed.",
-        f"Even: if the patches, and nothing else, were looked at alike, each would get 1/{rows * columns}.",
+        f"{rows} by {columns} {several} of {down} by {across} pixels of the model's input; nothing is smoothed.",
+        f"Even: if the {several}, and nothing else, were looked at alike, each would get 1/{rows * columns}.",
     )
+
+
+def plural(unit: str) -> str:
+    """Several of what has a place in the picture."""
+    return f"{unit}es" if unit == "patch" else f"{unit}s"
+
+
+def detector_in(model: nn.Module) -> AsksQueries | None:
+    """A model that asks queries, or the one that a model is built on; none where there is none."""
+    return next((part for part in model.modules() if isinstance(part, AsksQueries)), None)
 
 
 def encode(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> Tokens:
@@ -199,6 +241,8 @@ def encode(model: nn.Module, images: Float[Tensor, "batch channels height width"
     Raises:
         ExplanationError: this model does not say.
     """
+    if (detector := detector_in(model)) is not None:
+        return detector.encode(images).tokens
     if not isinstance(model, Encoder):
         raise ExplanationError(
             f"{type(model).__name__} does not say where its tokens lie in the picture: it has no encode(images)."
@@ -216,6 +260,17 @@ def first_token(model: nn.Module, tokens: Tokens) -> Asked:
         return Asked([0], "the class token")
     why = "the head of this model does not read its class token" if has else "this model has no class token"
     return Asked(list(range(tokens.prefix, tokens.x.shape[1])), f"the average patch ({why})")
+
+
+def own_layers(model: nn.Module) -> tuple[str, list[str]]:
+    """The attention of a picture's tokens to each other: of an encoder, or of the only stack; and its layers by name.
+
+    Raises:
+        ExplanationError: nothing here attends.
+    """
+    there = kinds(model)
+    of = "encoder" if "encoder" in there else next(iter(there))
+    return of, there[of]
 
 
 def check_head(head: Any) -> None:
@@ -245,7 +300,18 @@ def nearest_seen(pixel: Pixel, placement: Placement) -> Pixel:
     return max(left, min(x, right - 1)), max(top, min(y, bottom - 1))
 
 
-def patch_under(at: Point, picture: Picture, placement: Placement, tokens: Tokens) -> Asked:
+def on_cells(model: nn.Module, placement: Placement, tokens: Tokens) -> tuple[Placement, str]:
+    """The way to all that the tokens of a picture cover, and what each of them is called.
+
+    The cells of a map reach beyond the picture at the right and at the bottom, where its sides do not divide by them.
+    """
+    if (detector := detector_in(model)) is None:
+        return placement, "patch"
+    rows, columns = (cells * step for cells, step in zip(tokens.grid, detector.stride, strict=True))
+    return placement.then(Placement.crop(placement.size, 0, 0, (rows, columns))), "cell"
+
+
+def patch_under(at: Point, picture: Picture, placement: Placement, tokens: Tokens, unit: str = "patch") -> Asked:
     """The patch that holds a pixel of the file, or the nearest pixel of it that the model reads.
 
     Raises:
@@ -267,7 +333,7 @@ def patch_under(at: Point, picture: Picture, placement: Placement, tokens: Token
     left, top, right, bottom = patch_box(token, tokens.grid, patch, tokens.prefix)
     corners = torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=torch.float64)
     moved = "" if used == wanted else f" (the nearest point that the model sees to {wanted[0]}, {wanted[1]})"
-    words = f"the patch at x = {x}, y = {y}{moved}"
+    words = f"the {unit} at x = {x}, y = {y}{moved}"
     return Asked([token], words, Question((x + 0.5, y + 0.5), placement.back(corners)), wanted, used)
 
 
@@ -287,7 +353,8 @@ def look(
     each layer.
 
     Args:
-        model: anything made of `vitrail` attention that turns images into `Tokens` by `encode(images)`.
+        model: anything made of `vitrail` attention that turns images into `Tokens` by `encode(images)`; of a detector
+            the encoder is asked.
         preprocessing: how the picture becomes what it reads.
         picture: what is shown to it; uint8 pixels (channels, rows, columns) where it has channels that no file has.
         at: the pixels to ask about, x then y, in the file as displayed, counted from 0; `None` asks the class token,
@@ -303,13 +370,15 @@ def look(
         ExplanationError: nothing here attends; or there is no such layer, head or pixel.
     """
     check_head(head)
-    every, names = list(attentions(model)), chosen_layers(model, layers)
+    of, every = own_layers(model)
+    names = chosen_among(every, layers)
     prepared = preprocessing(picture)
     picture = picture if isinstance(picture, Picture) else visible_channels(picture)
     images = prepared.pixels[None].to(next(model.parameters()))
     tokens = encode(model, images)
+    placement, unit = on_cells(model, prepared.placement, tokens)
     questions = [
-        first_token(model, tokens) if pixel is None else patch_under(pixel, picture, prepared.placement, tokens)
+        first_token(model, tokens) if pixel is None else patch_under(pixel, picture, placement, tokens, unit)
         for pixel in at
     ]
     rows = sorted({row for asked in questions for row in asked.rows})
@@ -321,9 +390,11 @@ def look(
         kept = record.maps[-1][0][:, [rows.index(row) for row in asked.rows]]
         return Look(
             picture=picture,
-            placement=prepared.placement,
+            placement=placement,
             grid=tokens.grid,
             prefix=tokens.prefix,
+            of=of,
+            unit=unit,
             asked=asked,
             layer=every.index(name),
             layers=len(every),
@@ -345,7 +416,7 @@ def explain(
     head: Head = "mean",
 ) -> Look:
     """Ask a model where it looked in a picture: one question, one layer; arguments and errors are those of `look`."""
-    names = chosen_layers(model, layer)
+    names = chosen_among(own_layers(model)[1], layer)
     if len(names) > 1:
         raise ExplanationError(f"{layer!r} means {len(names)} layers. Ask one of them: {', '.join(names)}.")
     [found] = look(model, preprocessing, picture, at=[at], layers=layer, head=head)

@@ -78,11 +78,11 @@ class Question(NamedTuple):
     """Where in the picture somebody asked, in pixels of the file.
 
     Attributes:
-        at: the point, x then y.
-        patch: the corners of the patch that it lies in, going round.
+        at: the point, x then y; none where a whole box was asked about.
+        patch: the corners of the patch that it lies in, or of the box, going round.
     """
 
-    at: tuple[float, float]
+    at: tuple[float, float] | None
     patch: Float[Tensor, "corners 2"]
 
 
@@ -393,7 +393,7 @@ def show_question(axes: "Axes", question: Question, *, point: bool) -> None:
 
     axes.add_patch(Polygon(question.patch.numpy(), fill=False, edgecolor="white", linewidth=2.0))
     axes.add_patch(Polygon(question.patch.numpy(), fill=False, edgecolor=MARK, linewidth=1.0))
-    if point:
+    if point and question.at is not None:
         axes.plot(*question.at, marker="o", markersize=4.5, markerfacecolor=MARK, markeredgecolor="white")
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.errors import ExplanationError, unknown
-from vitrail.explain.drawing import Caption, HeatMap, Panel, Plot, lacking
+from vitrail.explain.drawing import Caption, HeatMap, Panel, Plot, Question, lacking
 from vitrail.explain.explanation import Explanation, visible_channels
 from vitrail.explain.faithfulness import Say, Trust, trust
 from vitrail.explain.methods import METHODS
@@ -29,6 +29,7 @@ class Evidence(Explanation):
         map: one number for each patch, or each pixel that the model reads; larger ones mattered more.
         trust: how far it is true of the model, where that was asked.
         pointed: whether it points at objects, in a sentence, where that was asked; empty otherwise.
+        mark: what was asked about, to be outlined, where that is a part of the picture.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Evidence(Explanation):
     map: Float[Tensor, "rows columns"]
     trust: Trust | None = None
     pointed: str = ""
+    mark: Question | None = None
 
     @property
     def written(self) -> str:
@@ -57,7 +59,7 @@ class Evidence(Explanation):
 
     def panels(self) -> list[Panel]:
         """The picture, and beside it the map."""
-        return [Panel(), Panel(HeatMap(self.method, self.shares))]
+        return [Panel(None, self.mark), Panel(HeatMap(self.method, self.shares), self.mark)]
 
     def plots(self) -> list[Plot]:
         """Deletion and insertion, beside random orders, where that was asked."""

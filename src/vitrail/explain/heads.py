@@ -21,9 +21,9 @@ from vitrail.errors import ExplanationError, many
 from vitrail.explain.attention import encode
 from vitrail.explain.drawing import COLOURS, INK, MARGIN, QUIET, high, new_figure, wrapped
 from vitrail.explain.explanation import Drawn
+from vitrail.explain.kinds import NAMES, Of, kinds
 from vitrail.explain.looks import Ground, Looks, Patches, Pieces, looking
 from vitrail.explain.seam import Around, attentions, check_within, own_twin, with_kernels
-from vitrail.explain.texts import NAMES, Of, kinds
 from vitrail.samples import Batch, Words
 from vitrail.tasks.task import Task, weight_of
 
@@ -477,9 +477,18 @@ def unsmoothed(task: Task) -> Task:
 
 
 def ground_of(model: nn.Module, batch: Batch) -> Ground:
-    """What a model is shown: texts, or pictures of the size of the first."""
+    """What a model is shown: texts, or pictures of the size of the first.
+
+    Raises:
+        ExplanationError: pictures of different sizes.
+    """
     if isinstance(batch.inputs, Words):
         return Pieces()
+    if not isinstance(batch.inputs, Tensor):
+        raise ExplanationError(
+            f"Heads are compared over pictures of one size, and this {type(model).__name__} reads each at its own. See "
+            f"what each does in one picture: leave --heads alone out, and type the picture with --heads all."
+        )
     rows, columns = batch.inputs.shape[2:]
     return Patches.of(encode(own_twin(model).eval(), batch.inputs[:1]), (rows, columns))
 

@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.core.positions import (
+    CountedAxes,
+    CountedSinusoids,
     LearnedAxes,
     LearnedPositions,
     LogRelativeBias,
@@ -334,6 +336,11 @@ def positions_of(model: nn.Module) -> PositionTable | PositionBias:
             [table] = part(part.grid)
             return PositionTable(kind=KINDS[type(part)], grid=part.grid, prefix=part.prefix, table=own(table))
     biases = [part for part in model.modules() if isinstance(part, RelativeBias | LogRelativeBias)]
+    if not biases and any(isinstance(part, CountedSinusoids | CountedAxes) for part in model.modules()):
+        raise ExplanationError(
+            f"{type(model).__name__} counts the cells of each picture and tells every layer where they stand: it has "
+            f"no table of one size to draw. Where it looks: vitrail explain RUN PICTURE."
+        )
     if not biases:
         raise ExplanationError(
             f"{type(model).__name__} has no positions to draw: nothing in it is a table that is added to the tokens, "

@@ -11,23 +11,22 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitrail.core.blocks import DecoderBlock
 from vitrail.decoding.parallel import mask_predict
 from vitrail.decoding.write import translate
 from vitrail.errors import ExplanationError, many
 from vitrail.explain.attention import Head, check_head
 from vitrail.explain.drawing import Caption
 from vitrail.explain.explanation import Drawn
+from vitrail.explain.kinds import NAMES, Of, kinds
 from vitrail.explain.pieces import Piece, alike, find_word, merged, pieces_read, pieces_written, words
 from vitrail.explain.recording import Layers, chosen_among, recording
-from vitrail.explain.seam import attentions
 from vitrail.explain.text_drawing import TextPanel, draw_arcs, draw_matrices
 from vitrail.samples import Words
 from vitrail.tasks.translate import how
@@ -37,31 +36,12 @@ from vitrail.weights.card import Card
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Of = Literal["cross", "encoder", "decoder", "self"]
-NAMES = {
-    "cross": "Cross-attention",
-    "encoder": "Self-attention of the encoder",
-    "decoder": "Self-attention of the decoder",
-    "self": "Self-attention",
-}
 FAINTEST = "a hundredth of the strongest"  # arc
 ALIGNED = -2  # the layer of cross-attention that is drawn unless another is asked for
 MOST = 5  # words that are told of those looked at
 QUOTED = 160  # letters of a text that are repeated on a drawing
 LENGTH = "[length]"  # how the token is called that says how many words an answer has
 NAMED = 6  # hidden words that are named on a drawing
-
-
-def kinds(model: nn.Module) -> dict[str, list[str]]:
-    """The names of a model's attention layers, by what looks at what, in the model's order.
-
-    Raises:
-        ExplanationError: nothing here attends.
-    """
-    blocks = [name for name, part in model.named_modules() if isinstance(part, DecoderBlock)]
-    decoder, cross = ([f"{name}.{part}" for name in blocks] for part in ("attention", "cross_attention"))
-    others = [name for name in attentions(model) if name not in decoder and name not in cross]
-    return {"cross": cross, "encoder": others, "decoder": decoder} if cross else {"self": others}
 
 
 def quoted(text: str) -> str:

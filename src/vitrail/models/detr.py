@@ -6,6 +6,7 @@ Compared with the published code and with transformers in tests/parity/test_detr
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -212,6 +213,13 @@ def apart(groups: int, queries: int, device: torch.device) -> Bool[Tensor, "quer
 class DETR(nn.Module):
     """Find objects: what each is, and where."""
 
+    attention_kinds: ClassVar[Mapping[str, str]] = {
+        "backbone.*": "backbone",
+        "encoder.*": "encoder",
+        "decoder.*.attention": "decoder",
+        "decoder.*.cross_attention": "cross",
+    }
+
     def __init__(self, config: DETRConfig) -> None:
         super().__init__()
         self.config = config
@@ -230,6 +238,11 @@ class DETR(nn.Module):
         init_as_published(self.encoder)
         init_as_published(self.decoder)
 
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Pixels between neighbouring cells of the map that the encoder reads, rows then columns."""
+        return pair(self.config.backbone.strides[-1])
+
     def see(
         self,
         pixels: Float[Tensor, "batch channels height width"],
@@ -237,7 +250,7 @@ class DETR(nn.Module):
     ) -> Feature:
         """The last map of the backbone, in the width of the transformer."""
         tokens = self.backbone.encode(*padded(pixels, valid, self.config.backbone.multiple))
-        seen = feature(tokens, pair(self.config.backbone.strides[-1]))
+        seen = feature(tokens, self.stride)
         return seen._replace(map=self.project(seen.map))
 
     def read(self, seen: Feature) -> Memory:
