@@ -25,8 +25,8 @@ FLAGS = {
     "evaluate": "--data --out --batch --workers --device --json",
     "predict": "--top --features --prompt --context --analogy --beam --tokens --temperature --top-p --top-k --seed"
     " --threshold --tile --overlap --out --json --csv --yolo --batch --device",
-    "explain": "--method --at --layer --head --word --of --context --target --faithful --positions --data --out"
-    " --device",
+    "explain": "--method --at --query --layer --head --word --of --context --target --faithful --positions --queries"
+    " --top --threshold --data --out --device",
     "models": "--json",
     "info": "--set --flow --json",
     "convert": "--from --to --model --set",
@@ -153,7 +153,10 @@ def test_an_unknown_flag_is_a_usage_error_that_names_the_right_one(capsys):
         ("explain R --positions --faithful", "and --faithful would say nothing beside it"),
         ("explain R --positions --method rollout --at 1 2", "and --at and --method would say nothing beside it"),
         ("explain R --heads --target cat --layers 3", "--heads is about the model, and --layers and --target would"),
-        ("explain R x.png --data shapes", "--data is for --heads alone, without a picture: leave it out."),
+        (
+            "explain R x.png --data shapes",
+            "--data is for --heads alone, without a picture, and for --queries: leave it out.",
+        ),
         ("explain R 'a b' --of memory", "--of takes cross, encoder or decoder, not 'memory'."),
         ("explain R x.png --at 5.5 3", "--at takes two whole numbers, x then y, such as 410 37, not '5.5 3'."),
         ("doctor --json=yes", "--json takes nothing after it. Type --json alone."),

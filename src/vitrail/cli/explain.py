@@ -415,7 +415,7 @@ def explain(
             repeated. Without it the class token is asked. A pixel that the model does not see is replaced by the
             nearest that it does, and that is said. Of a detector the cell of its encoder is asked that holds the pixel.
         query: of a detector, the query that is asked where it looked for its box, counted from 0 as in the answers of
-            `vitrail predict --json`; may be repeated. Without it and --at, those of the best objects.
+            `vitrail predict --csv`; may be repeated. Without it and --at, those of the best objects.
         layers: which, counted from 1, or from the end (-1), or all; several are drawn in the model's order. The last
             without it; for the alignment of a translation the one before the last, and for a text without --word all.
         heads: which, counted from 1, or from the end (-1); the mean of all without it, or all to see each, which is

@@ -40,6 +40,7 @@ class Encoder(Protocol):
     def encode(self, images: Tensor) -> Tokens: ...
 
 
+@runtime_checkable
 class Understood(Protocol):
     """What an encoder hands to a decoder, with the tokens in it."""
 
