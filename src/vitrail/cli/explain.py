@@ -277,7 +277,7 @@ def look_in_text(
     from vitrail.explain.texts import Arcs
 
     if text is None:
-        raise UsageError("--positions and --queries are for models of pictures. Type a text for this one.")
+        raise UsageError("--positions is for models of pictures. Type a text for this one.")
     if isfile(text):  # which a long text may be asked too
         raise UsageError(f"{text} is a file, and one text is explained. Type the text itself, in quotes.")
     there = kinds(ask.model)
