@@ -1,7 +1,9 @@
 """Benchmarks by name: scores that are known beforehand, beside published ones that are called so."""
 
 import json
+import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,28 @@ import torch
 from PIL import Image
 
 from vitrail.cli.main import main
-from vitrail.data.material import translating
+from vitrail.data.material import MarkedPictures, translating
+from vitrail.data.open import open_dataset
 from vitrail.errors import DataError
-from vitrail.evaluate.benchmarks import Row, benchmarks, chart, open_labelled, published, ranked, run_benchmark
+from vitrail.evaluate import benchmarks as module
+from vitrail.evaluate.benchmarks import (
+    Row,
+    benchmarks,
+    chart,
+    costs,
+    open_labelled,
+    published,
+    ranked,
+    rows_of,
+    run_benchmark,
+)
 from vitrail.evaluate.benchmarks import find_benchmark as find
+from vitrail.evaluate.evaluate import evaluate
 from vitrail.loading import create_model, save_pretrained
+from vitrail.models.resnet import ResNetConfig
 from vitrail.predict import Predictor
 from vitrail.predict_texts import TextPredictor
+from vitrail.preprocessing import Fitted
 from vitrail.tasks.answers import exact_match, word_f1
 from vitrail.tokenizing import train_joint, train_word_pieces
 
@@ -40,6 +57,37 @@ def constant(answer: int) -> Predictor:
         model.head.bias.zero_()
         model.head.bias[answer] = 1.0
     return Predictor(model.eval())
+
+
+TINY = {"dim": 8, "heads": 2, "encoder_depth": 1, "decoder_depth": 1, "mlp_dim": 8, "queries": 9}
+RESNET = ResNetConfig(stem=4, widths=(4, 4, 4, 4), layers=(1, 1, 1, 1), norm="frozen", classes=0)
+
+
+def detector(labels: tuple[str, ...], name: str = "detr-resnet-50") -> Predictor:
+    """A tiny one that has learned nothing, under the name of a large one."""
+    torch.manual_seed(0)
+    model = create_model(name, backbone=RESNET, classes=len(labels), **TINY)
+    model.card = replace(
+        model.card, model=name, labels=labels, preprocessing=Fitted(shorter=32, longer=64), task="detect"
+    )
+    return Predictor(model.eval())
+
+
+@pytest.fixture
+def marked(tmp_path) -> Path:
+    """Three pictures in COCO's form with one object each, of a cat and of a dog by turns, large and small."""
+    categories = [{"id": 7, "name": "cat"}, {"id": 90, "name": "dog"}]
+    images = [{"id": number, "file_name": f"{number}.png", "width": 48, "height": 40} for number in (1, 2, 3)]
+    annotations = [
+        {"id": n, "image_id": n, "category_id": (7, 90)[n % 2], "bbox": [0, 0, 40, 40 - n], "area": 40 * (40 - n)}
+        | {"iscrowd": 0}
+        for n in (1, 2, 3)
+    ]
+    for image in images:
+        Image.new("RGB", (48, 40)).save(tmp_path / image["file_name"])
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return file
 
 
 def test_imagenets_folders_are_numbered_in_their_order(imagenet):
@@ -95,7 +143,7 @@ def test_every_published_row_says_who_published_it(name):
     rows = published(name)
     assert rows
     assert all(row.source and row.model and not row.here for row in rows)
-    best = ranked(rows, benchmarks()[name])[0].score
+    best = ranked(rows, replace(benchmarks()[name], costs=False))[0].score
     assert best == (min if benchmarks()[name].lower else max)(row.score for row in rows)
     chart(name, rows).canvas.draw()
 
@@ -144,7 +192,9 @@ def test_a_chart_tells_scores_apart_and_says_where_its_axis_and_its_sources_are(
     [
         (["imagnet"], "no benchmark called 'imagnet'. Did you mean imagenet"),
         (["imagenet", "--data", "x"], "Type both: vitrail benchmark imagenet --data PATH --model vit-base-16"),
-        (["coco", "--data", "x", "--model", "y"], "coco cannot be run here yet"),
+        (["librispeech", "--data", "x", "--model", "y"], "librispeech cannot be run here yet"),
+        (["detr", "--data", "x"], "Type both: vitrail benchmark detr --data PATH --model detr-resnet-50"),
+        (["coco", "--data", "few", "--model", "model"], "has learned to classify, and COCO 2017"),
         (["imagenet", "--data", "few", "--model", "model"], "has 1 classes, and ImageNet-1k"),
     ],
 )
@@ -155,3 +205,86 @@ def test_what_cannot_be_run_is_a_sentence(tmp_path, monkeypatch, capsys, typed, 
     save_pretrained(constant(0).model, tmp_path / "model", announce=lambda said: None)
     assert main(["benchmark", *typed]) in (1, 2)
     assert sentence in capsys.readouterr().err
+
+
+def test_the_table_of_detr_is_the_one_that_lectures_show(shared):
+    """Ten rows of nine columns, as they stand in the slides."""
+    text = next((shared / "lectures").glob("002_*.txt")).read_text()
+    table = [line.strip("|\n").split("\t") for line in text.splitlines() if line.startswith(("Faster RCNN", "DETR"))]
+    slides = {row[0]: row[1:] for row in table if len(row) == 9}
+    ours = {row.model.replace("R-CNN", "RCNN"): row.numbers for row in published("detr")}
+    assert list(slides) == list(ours)
+    assert len(ours) == 10
+    for model, (both, parameters, *scores) in slides.items():
+        told = re.findall(r"[\d.]+", " ".join((both, parameters, *scores)))
+        assert list(map(float, told)) == list(ours[model].values()), model
+
+
+def test_what_detectors_cost_is_counted_as_in_the_paper():
+    ask = detector(("cat", "dog"))
+    small, large = (costs(ask, size) for size in ((64, 64), (128, 128)))
+    learns = sum(
+        values.numel()
+        for name, values in ask.model.named_parameters()
+        if not name.startswith(("backbone.stem", "backbone.stages.0"))
+    )
+    assert small.parameters == large.parameters == learns / 1e6
+    assert 3.9 < large.gflops / small.gflops < 4.6, "four times the pixels, and more pairs of them"
+    assert small.fps > 0
+    assert "128 x 128 pixels, one picture at a time" in large.how
+    assert "1 thread" in large.how
+
+
+def test_costs_are_measured_below_the_rows_that_they_repeat(monkeypatch, capsys):
+    monkeypatch.setattr(module, "create_model", lambda name: detector(("cat",), name).model)
+    rows = ranked(rows_of("detr", size=(48, 64), device="cpu", announce=lambda said: None), find("detr"))
+    assert [row.model for row in rows][6:10] == ["DETR", "detr-resnet-50", "DETR-DC5", "detr-resnet-50-dc5"]
+    assert [row.here for row in rows] == [False] * 6 + [False, True] * 4
+    assert all(row.numbers.keys() == {"gflops", "fps", "parameters"} for row in rows if row.here)
+    assert len(chart("detr", rows).axes[0].get_yticks()) == 10, "what has no score is not drawn"
+    monkeypatch.setattr(module, "rows_of", lambda *given, **named: rows)
+    assert main(["benchmark", "detr"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"GFLOPs/FPS +#params +AP +AP50 +AP75 +AP-S +AP-M +AP-L +source", said)
+    assert "86/28" in said
+    assert "166M" in said
+    assert "Scores are published and were not computed here" in said
+
+
+def test_a_detector_is_scored_by_the_twelve_numbers_and_what_is_not_coco_is_called_so(marked, tmp_path, monkeypatch):
+    ask = detector(("cat", "N/A", "dog"))
+    row = run_benchmark("coco", str(marked), ask)
+    data = open_dataset(str(marked), None, ("cat", "N/A", "dog"))
+    batches = MarkedPictures(path=str(marked)).judging(data, ask.card.preprocessing)
+    scores = evaluate(ask.model, ask.task, batches).scores
+    assert row.numbers == {name: 100 * score for name, score in scores.items() if score != -1}
+    assert "ap_small" not in row.numbers, "there are none"
+    assert row.score == row.numbers["ap"]
+    assert row.source == (
+        "computed here on 3 pictures, which are not COCO 2017's: 3 pictures of 2 classes, not 5,000 of 80"
+    )
+    like = replace(find("coco"), pictures=3, classes=2)
+    monkeypatch.setattr(module, "find_benchmark", lambda name: like)
+    assert run_benchmark("coco", str(marked), ask).source == "computed here on 3 pictures"
+    with pytest.raises(DataError, match="classes that are not among the 1 expected: dog"):
+        run_benchmark("coco", str(marked), detector(("cat",)))
+
+
+def test_a_detector_is_scored_and_measured_from_the_command_line(marked, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "rows_of", partial(rows_of, size=(48, 64)))
+    ask = detector(("cat", "dog"), "detr-resnet-50-dc5")
+    save_pretrained(ask.model, tmp_path / "model", announce=lambda said: None)
+    assert main(["benchmark", "detr", "--data", str(marked), "--model", "model", "--json"]) == 0
+    [told] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = [row["model"] for row in told["rows"]]
+    assert names.index("detr-resnet-50-dc5") == names.index("DETR-DC5") + 1
+    [row] = [row for row in told["rows"] if row["here"]]
+    assert row["numbers"].keys() >= {"gflops", "fps", "parameters", "ap", "ap50", "ap_medium"}
+    assert "not COCO 2017's" in row["source"]
+    assert "costs measured here: 48 x 64 pixels" in row["source"]
+    assert main(["benchmark", "coco", "--data", str(marked), "--model", "model", "--out", "kept"]) == 0
+    assert "AR100" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["coco.json", "coco.png"]
+    assert main(["benchmark", "detr", "--model", "model"]) == 0, "what it costs, without data"
+    assert "48 x 64 pixels" in capsys.readouterr().out

@@ -1,38 +1,47 @@
 """Benchmarks by name: our own score beside those that others have published.
 
-A row that was not computed here says "published", and who published it. What the field measures by is in
-`published.toml`; a benchmark whose task is not there yet can be shown and not run.
+A row that was not computed here says "published", and who published it. What the field measures by is in the TOML
+files of this folder; a benchmark whose task is not there yet can be shown and not run.
 """
 
 import json
+import math
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vitrail.core.devices import fastest_device
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
 from vitrail.data.open import open_dataset, parts
 from vitrail.data.transforms import eval_transform
-from vitrail.errors import DataError, UsageError, unknown
+from vitrail.errors import DataError, UsageError, many, unknown
+from vitrail.evaluate.benchmarks.costs import PICTURE, Costs, costs
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.judge import material_for
 from vitrail.evaluate.plots import PALE, RIGHT, plain
 from vitrail.explain.drawing import INK, QUIET, drawable, lacking, new_figure
-from vitrail.predict import Predictor
+from vitrail.loading import create_model, say
+from vitrail.predict import Predictor, predictor
 from vitrail.predict_texts import TextPredictor
+from vitrail.tasks.scores import UNDEFINED
 from vitrail.tasks.task import Task
 from vitrail.tasks.translate import Translate
+from vitrail.weights.card import classes_of
 from vitrail.weights.cards import checkpoints
 from vitrail.weights.configs import build
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+OF_PICTURES = ("classify", "detect")  # tasks
+FILES = ("published.toml", "detection.toml")
 WORDNET = re.compile(r"n\d{8}")  # how ImageNet's folders are called; in this order its classes are numbered
 
 
@@ -41,15 +50,17 @@ class Row(NamedTuple):
 
     Attributes:
         model: what it is called.
-        score: in the benchmark's unit.
+        score: in the benchmark's unit; `None` where only what it costs was measured.
         source: who says so.
         here: whether it was computed here and now.
+        numbers: of a benchmark with columns: all that is known of them, by name.
     """
 
     model: str
-    score: float
+    score: float | None
     source: str
     here: bool = False
+    numbers: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +71,16 @@ class Benchmark:
         title: the data.
         metric: what our own scores call the measure.
         unit: what people call it.
-        rows: what was published: `model`, `score` and `source`.
+        rows: what was published: `model`, `score` and `source`; or `model`, `numbers` and, if it is ours, `variant`.
         task: our task that it is one of; none where there is no such task yet.
         classes: how many a model must tell apart; any number where it is 0.
         lower: whether a lower score is better.
         languages: of translations, from which to which.
+        pictures: how many it has, where a score on others is computed and called so.
+        columns: what `numbers` are, for a table of several; `/` puts two into one column.
+        source: of all rows that name none.
+        costs: whether what our models cost is measured beside what was published, and the rows stay as printed.
+        model: whose published weights are scored unless one is named.
     """
 
     title: str
@@ -75,17 +91,43 @@ class Benchmark:
     classes: int = 0
     lower: bool = field(default=False)
     languages: tuple[str, ...] = ()
+    pictures: int = 0
+    columns: tuple[str, ...] = ()
+    source: str = ""
+    costs: bool = False
+    model: str = ""
 
     def shown(self, score: float) -> float:
-        """A score of ours as people give it: shares in percent."""
-        return 100 * score if self.unit.endswith("%") else score
+        """A score of ours as people give it: shares in percent, and those of objects from 0 to 100."""
+        return 100 * score if self.unit.endswith(("%", "AP")) else score
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Our models whose costs are compared."""
+        return tuple(row["variant"] for row in self.rows if self.costs and "variant" in row)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the numbers of a row are."""
+        return tuple(name for column in self.columns for name in column.split("/"))
+
+    def published(self, row: Mapping[str, Any]) -> Row:
+        """A row of the file."""
+        source = row.get("source", self.source)
+        if "numbers" not in row:
+            return Row(row["model"], float(row["score"]), source)
+        numbers = dict(zip(self.names, map(float, row["numbers"]), strict=False))
+        return Row(row["model"], numbers[self.metric], source, numbers=numbers)
 
 
 @lru_cache(maxsize=1)
 def benchmarks() -> dict[str, Benchmark]:
     """All benchmarks, by name."""
-    text = (files(__name__) / "published.toml").read_text(encoding="utf-8")
-    return {name: build(Benchmark, values, f"{name} in published.toml") for name, values in tomllib.loads(text).items()}
+    return {
+        name: build(Benchmark, values, f"{name} in {file}")
+        for file in FILES
+        for name, values in tomllib.loads((files(__name__) / file).read_text(encoding="utf-8")).items()
+    }
 
 
 def find_benchmark(name: str) -> Benchmark:
@@ -113,8 +155,8 @@ def check_runs(name: str) -> Benchmark:
 
 def published(name: str) -> list[Row]:
     """What was published for a benchmark, in papers and for the checkpoints that our cards name."""
-    found = [Row(row["model"], float(row["score"]), row["source"]) for row in find_benchmark(name).rows]
-    return found + [
+    about = find_benchmark(name)
+    return [about.published(row) for row in about.rows] + [
         Row(model, checkpoint.scores[score], f"{checkpoint.scores_from} ({checkpoint.source})")
         for model, checkpoint in checkpoints().items()
         for score in (f"{name}-top1",)
@@ -123,8 +165,13 @@ def published(name: str) -> list[Row]:
 
 
 def ranked(rows: list[Row], benchmark: Benchmark) -> list[Row]:
-    """Best first."""
-    return sorted(rows, key=lambda row: row.score, reverse=not benchmark.lower)
+    """Best first; those without a score last. A table of costs stays as it was printed, ours below what it repeats."""
+    if benchmark.costs:
+        place = {row["model"]: number for number, row in enumerate(benchmark.rows)}
+        place |= {row["variant"]: number for number, row in enumerate(benchmark.rows) if "variant" in row}
+        return sorted(rows, key=lambda row: (place.get(row.model, len(place)), row.here))
+    worst = math.inf if benchmark.lower else -math.inf
+    return sorted(rows, key=lambda row: worst if row.score is None else row.score, reverse=not benchmark.lower)
 
 
 def open_labelled(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
@@ -195,6 +242,51 @@ def run_on_texts(benchmark: Benchmark, data: str, ask: TextPredictor, batch: int
     return Row(ask.card.model, benchmark.shown(report.scores[benchmark.metric]), source, here=True)
 
 
+def open_marked(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
+    """The pictures with marked objects, numbered as the model numbers its classes.
+
+    Raises:
+        DataError: nothing is marked in them, or something that the model does not know.
+    """
+    found = parts(data)
+    part = next((name for name in ("val", "test") if name in found), None)
+    dataset = open_dataset(data, part, classes_of(ask.model))
+    if dataset.task != benchmark.task:
+        raise DataError(f"{data} is data to {dataset.task}, and {benchmark.title} is to {benchmark.task}.")
+    return dataset
+
+
+def unlike(dataset: Dataset, benchmark: Benchmark) -> str:
+    """By what pictures are not those of a benchmark; empty where they are as many, and of as many classes."""
+    numbers = getattr(dataset, "class_ids", ()) or dataset.classes
+    classes = len(dataset.classes) - sum(number == -1 for number in numbers)  # -1: the model has it and the data not
+    if (len(dataset), classes) == (benchmark.pictures, benchmark.classes):
+        return ""
+    return (
+        f"which are not {benchmark.title.partition(',')[0]}'s: {many(len(dataset), 'picture')} of "
+        f"{many(classes, 'class')}, not {benchmark.pictures:,} of {benchmark.classes}"
+    )
+
+
+def run_on_marked(benchmark: Benchmark, data: str, ask: Predictor, batch: int, workers: int) -> Row:
+    """Score a detector; the source of the row says where the pictures are others than the benchmark's."""
+    if ask.card.task != benchmark.task:
+        raise DataError(
+            f"This {ask.card.model} has learned to {ask.card.task}, and {benchmark.title} is to {benchmark.task}."
+        )
+    dataset = open_marked(data, ask, benchmark)
+    material = material_for(data, ask.card.task, ask.card.preprocessing, batch, workers)
+    report = evaluate(ask.model, ask.task, material.judging(dataset, ask.card.preprocessing))
+    numbers = {
+        name: benchmark.shown(report.scores[name])
+        for name in benchmark.names
+        if report.scores.get(name, UNDEFINED) != UNDEFINED
+    }
+    other = unlike(dataset, benchmark)
+    source = f"computed here on {report.seen:,} pictures{', ' * bool(other)}{other}"
+    return Row(ask.card.model, numbers.get(benchmark.metric), source, here=True, numbers=numbers)
+
+
 def run_benchmark(name: str, data: str, ask: Predictor | TextPredictor, batch: int = 32, workers: int = 1) -> Row:
     """Score a model as its field does, on the data of a benchmark, with the model's published preprocessing.
 
@@ -210,18 +302,73 @@ def run_benchmark(name: str, data: str, ask: Predictor | TextPredictor, batch: i
         DataError: other classes, languages or another task than the benchmark or the model has.
     """
     benchmark = check_runs(name)
-    of_texts = benchmark.task != "classify"
+    of_texts = benchmark.task not in OF_PICTURES
     if isinstance(ask, TextPredictor) != of_texts:
         reads = "texts" if of_texts else "pictures"
         raise DataError(f"{benchmark.title}: a model that reads {reads} is needed, and {ask.card.model} reads others.")
     if isinstance(ask, TextPredictor):
         return run_on_texts(benchmark, data, ask, batch)
+    if benchmark.pictures:
+        return run_on_marked(benchmark, data, ask, batch, workers)
     dataset = open_labelled(data, ask, benchmark)
     report = evaluate(
         ask.model, ask.task, Loader(dataset, eval_transform(ask.card.preprocessing), batch, workers=workers)
     )
     score = benchmark.shown(report.scores[benchmark.metric])
     return Row(ask.card.model, score, f"computed here on {report.seen:,} pictures", here=True)
+
+
+def priced(row: Row, costs: Costs) -> Row:
+    """The same with what the model costs."""
+    return row._replace(
+        numbers={**costs.numbers, **row.numbers}, source="; ".join(filter(None, (row.source, costs.how)))
+    )
+
+
+def rows_of(
+    name: str,
+    data: str | None = None,
+    model: str | None = None,
+    *,
+    batch: int = 32,
+    workers: int = 1,
+    device: str | None = None,
+    size: tuple[int, int] = PICTURE,
+    announce: Callable[[str], None] = say,
+) -> list[Row]:
+    """What was published, and beside it what is computed here, as `vitrail benchmark` does it.
+
+    Args:
+        name: of the benchmark.
+        data: its data; without it no scores are computed.
+        model: whose score; where costs are compared and none is named, all of ours are measured, with fresh weights,
+            which cost as much as any.
+        batch, workers: see `run_benchmark`.
+        device: where to compute.
+        size: rows and columns of the picture by which costs are measured.
+        announce: is told what takes long.
+
+    Raises:
+        VitrailError: whatever is wrong, in a sentence.
+    """
+    about, rows = find_benchmark(name), published(name)
+    if data is None and model is None:
+        for variant in about.variants:
+            announce(f"Measuring {variant} ...")
+            fresh = Predictor(create_model(variant), device or fastest_device())
+            rows.append(priced(Row(variant, None, "", here=True), costs(fresh, size)))
+        return rows
+    if (data is None and not about.costs) or (model is None and not about.model):
+        example = about.variants[0] if about.costs else about.model or "vit-base-16"
+        raise UsageError(f"Type both: vitrail benchmark {name} --data PATH --model {example}; or neither, to look.")
+    check_runs(name)
+    ask = predictor(model or about.model, device=device, announce=announce)
+    row = Row(ask.card.model, None, "", here=True)
+    if data is not None:
+        row = run_benchmark(name, data, ask, batch, workers)
+    if about.costs and isinstance(ask, Predictor):
+        row = priced(row, costs(ask, size))
+    return [*rows, row]
 
 
 def span(scores: Sequence[float]) -> tuple[float, float]:
@@ -237,7 +384,7 @@ def chart(name: str, rows: list[Row]) -> "Figure":
     Bars would have to begin at zero, and next to each other nobody could tell them apart.
     """
     benchmark = find_benchmark(name)
-    rows = ranked(rows, benchmark)
+    rows = [row for row in ranked(rows, benchmark) if row.score is not None]
     named, places = [drawable(row.model, 44) for row in rows], range(len(rows))
     height = 1.45 + 0.27 * len(rows)
     figure = new_figure(10, height)
@@ -263,11 +410,16 @@ def chart(name: str, rows: list[Row]) -> "Figure":
     return figure
 
 
+def as_json(name: str, rows: list[Row]) -> dict[str, Any]:
+    """The table as plain values."""
+    told = [row._asdict() | {"numbers": dict(row.numbers)} for row in rows]
+    return {"benchmark": name, "unit": find_benchmark(name).unit, "rows": told}
+
+
 def save(name: str, rows: list[Row], folder: Path) -> Path:
     """Write the chart and the table; gives the path of the chart."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"benchmark": name, "unit": find_benchmark(name).unit, "rows": [row._asdict() for row in rows]}
-    (folder / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(as_json(name, rows), indent=2) + "\n", encoding="utf-8")
     path = folder / f"{name}.png"
     chart(name, rows).savefig(path, format="png")
     return path
