@@ -41,6 +41,16 @@ EXERCISES = {  # by page: what its last section asks for, as old and new text
         ("batch[~valid] = 0.0", "batch[~valid] = 100.0"),
         ("dim, hidden = 512, 2048", "dim, hidden = 768, 3072"),
     ],
+    "cnn": [
+        ("margin = list(range(17)), 5", "margin = list(range(17)), 2"),
+        ('position="sinusoidal"', 'position="learned"'),
+        ("layers=(2, 2, 2, 2), widths=(8", "layers=(2, 2, 6, 2), widths=(8"),
+        ("image=224, patch=16", "image=224, patch=32"),
+        (
+            "16.0 * torch.cartesian_prod(torch.arange(14.0), torch.arange(14.0))",
+            "32.0 * torch.cartesian_prod(torch.arange(7.0), torch.arange(7.0))",
+        ),
+    ],
     "language": [
         ("drawn = 60, 20, 12", "drawn = 50, 20, 12"),
         ('"lamp", "child")', '"lamp", "sheep")'),
@@ -351,6 +361,35 @@ def test_a_stem_and_another_past_help_where_pictures_are_few(capsys):
     assert tuned[0] > stem[0]
     assert stem[-1] > tuned[-1]
     assert (probe > 0.3).all()
+
+
+def test_a_cnn_beside_a_transformer_says_what_it_computes(capsys):
+    page, figures = run(read("cnn"))
+    said = capsys.readouterr().out
+    assert figures == 4
+    scenes, shuffled = page["correlation"].values()
+    assert scenes[0] > 0.95
+    assert abs(scenes[page["distances"].index(32)]) < 0.15
+    assert scenes == sorted(scenes, reverse=True)
+    assert max(map(abs, shuffled)) < 0.02
+    assert "3 x 3 convolution                       1,792 weights" in said
+    resnet, free, placed, far = page["errors"].values()
+    for whole in (8, 16):
+        assert far[whole] < 0.01
+        assert free[whole] < 1e-5
+        assert min(resnet[whole], placed[whole]) > 0.2
+    assert min(far[4], free[4]) > 0.1, "between the cells"
+    assert page["places"]["ResNet"][:, 6:13].max() == 0
+    assert page["places"]["ViT, positions"].min() > 0.05
+    assert page["touched"] == page["formula"]
+    assert page["formula"][-1] == 435
+    assert 0.25 < page["effective"][-1] / page["formula"][-1] < 0.4
+    assert all(abs(each - page["anywhere"]) < 3 for each in page["looked"])
+    torch.testing.assert_close(page["by_hand"], page["shipped"])
+    assert all(torch.equal(answer, page["answers"][1]) for answer in page["answers"].values())
+    norm, convolution = page["learns"].values()
+    assert norm.norm() > 0.01
+    assert not convolution.any()
 
 
 @pytest.mark.slow
