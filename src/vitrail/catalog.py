@@ -90,7 +90,7 @@ MODELS: dict[str, Entry] = {
     "resnetv2-101x3": Entry("resnetv2", "Big Transfer's R101x3 at 448 pixels, 388 M parameters."),
     "resnetv2-152x2": Entry("resnetv2", "Big Transfer's R152x2 at 448 pixels, 236 M parameters."),
     "resnetv2-152x4": Entry("resnetv2", "Big Transfer's R152x4 at 480 pixels, 937 M parameters."),
-    "detr-tiny": Entry("detr", "DETR on a small ResNet, to begin from nothing, 2.16 M parameters."),
+    "detr-tiny": Entry("detr", "DETR on a small ResNet, to begin from nothing: queries are points, 2.15 M parameters."),
     "detr-resnet-50": Entry("detr", "DETR on a ResNet-50, 41.5 M parameters."),
     "detr-resnet-50-dc5": Entry("detr", "DETR on a ResNet-50 with a dilated last stage, 41.5 M parameters."),
     "detr-resnet-101": Entry("detr", "DETR on a ResNet-101, 60.5 M parameters."),

@@ -37,6 +37,8 @@ RANGES = {
     "classes": SIZE, "encoder_depth": DEPTH, "decoder_depth": DEPTH, "eps": Range(0, above=True, usual="1e-5"),
     "dropout": RATE, "attention_dropout": RATE, "activation_dropout": RATE,
 }  # fmt: skip
+FINE = 8 * math.pi  # waves across a picture whose queries are points: the shortest is a quarter of it
+PLASTIC = 1.324717957244746  # the root of x**3 = x + 1, which spreads points over a square most evenly
 BACKBONES = {ResNetConfig: ResNet, ViTConfig: ViT}
 
 
@@ -53,6 +55,7 @@ class DETRConfig:
 
     backbone: ResNetConfig | ViTConfig = field(default_factory=lambda: resnet("resnet-50"))
     queries: int = 100  # object slots: the most objects that can be found in a picture
+    anchors: bool = False  # whether a query is a point of the picture, which its box is told from; else it is learned
     query_groups: int = 1  # sets of as many queries that learn side by side; the first one answers
     classes: int = 91  # the highest number of a category in COCO, and one; that there is no object comes on top
     dim: int = 256  # width of a token
@@ -81,6 +84,8 @@ class DETRConfig:
         divisor = {"sine": 4, "learned": 2}[self.position]
         if self.dim % divisor:
             raise ConfigError(f"position={self.position!r} needs a width that divides by {divisor}; dim={self.dim}.")
+        if self.anchors and self.position != "sine":
+            raise ConfigError(f"anchors=True needs position='sine', which tells any point, not {self.position!r}.")
         if self.backbone.classes:
             raise ConfigError(
                 f"A backbone has no classifier of its own, and this one has classes={self.backbone.classes}. Set "
@@ -100,9 +105,12 @@ HALF: dict[str, Any] = {"norm": "batch", "stem": 32, "widths": (32, 64, 128, 256
 STILL: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
 
 VARIANTS = {
-    # ours, to begin from nothing on a processor: cells of 16 pixels, and norms that learn
+    # ours, to begin from nothing on a processor: cells of 16 pixels, norms that learn, queries that are points
     "detr-tiny": DETRConfig(
-        backbone=resnet("resnet-18", norm="batch", stem=32, layers=(2, 2, 2), widths=(32, 64, 128)), **SMALL, **STILL
+        backbone=resnet("resnet-18", norm="batch", stem=32, layers=(2, 2, 2), widths=(32, 64, 128)),
+        anchors=True,
+        **SMALL,
+        **STILL,
     ),
     "detr-resnet-50": DETRConfig(),
     "detr-resnet-50-dc5": DETRConfig(backbone=resnet("resnet-50", dilated=True)),
@@ -144,7 +152,7 @@ def build_decoder_block(config: DETRConfig) -> DecoderBlock:
 
 
 class BoxHead(nn.Module):
-    """A box for each token, from three linear layers: centre and size in the unit square."""
+    """A box for each token, from three linear layers: centre and size, whose sigmoid is in the unit square."""
 
     def __init__(self, dim: int, layers: int = 3) -> None:
         super().__init__()
@@ -154,7 +162,7 @@ class BoxHead(nn.Module):
         *hidden, last = self.layers
         for layer in hidden:
             x = F.relu(layer(x))
-        return last(x).sigmoid()
+        return last(x)
 
 
 class Memory(NamedTuple):
@@ -201,6 +209,31 @@ def padded(
     return F.pad(pixels, edges), F.pad(shown, edges)
 
 
+def build_positions(config: DETRConfig) -> CountedSinusoids | CountedAxes:
+    """Where the cells of a map stand; where queries are points, finer than published, to tell them apart."""
+    if config.position == "learned":
+        return CountedAxes(MOST_CELLS, config.dim)
+    return CountedSinusoids(config.dim, length=FINE, base=100) if config.anchors else CountedSinusoids(config.dim)
+
+
+@torch.no_grad()
+def init_anchors(queries: Tensor, decoder: nn.Module) -> None:
+    """Spread points evenly over the picture, and let each look first at what is near it.
+
+    Cross-attention begins with the same matrix for what asks and what answers: positions then are compared as they
+    are, and the nearest ones agree most.
+
+    Source: the points are those of Wang et al., "Anchor DETR: Query Design for Transformer-Based Object Detection",
+    AAAI 2022; evenly as in Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018.
+    """
+    number = torch.arange(1, queries.shape[0] + 1, dtype=torch.float64)
+    places = torch.stack([number / PLASTIC % 1, number / PLASTIC**2 % 1], dim=1)
+    queries.copy_(torch.logit(places.clamp(0.02, 0.98)))
+    for block in decoder.children():
+        attention = block.get_submodule("cross_attention")
+        attention.get_submodule("key").load_state_dict(attention.get_submodule("query").state_dict())
+
+
 def apart(groups: int, queries: int, device: torch.device) -> Bool[Tensor, "query key"]:
     """Let queries look at those of their own group only.
 
@@ -226,17 +259,20 @@ class DETR(nn.Module):
         dim = config.dim
         self.backbone = BACKBONES[type(config.backbone)](config.backbone)
         self.project = nn.Conv2d(config.backbone.dims[-1], dim, kernel_size=1)
-        self.positions = CountedSinusoids(dim) if config.position == "sine" else CountedAxes(MOST_CELLS, dim)
+        self.positions = build_positions(config)
         self.encoder = Stack(build_encoder_block(config) for _ in range(config.encoder_depth))
         self.encoder_norm = nn.LayerNorm(dim, eps=config.eps) if config.norm == "before" else nn.Identity()
         self.decoder = Stack(build_decoder_block(config) for _ in range(config.decoder_depth))
         self.decoder_norm = nn.LayerNorm(dim, eps=config.eps)
-        self.queries = nn.Parameter(torch.empty(config.query_groups * config.queries, dim))
+        self.queries = nn.Parameter(torch.empty(config.query_groups * config.queries, 2 if config.anchors else dim))
         self.class_head = nn.Linear(dim, config.classes + 1)
         self.box_head = BoxHead(dim)
-        nn.init.normal_(self.queries)
         init_as_published(self.encoder)
         init_as_published(self.decoder)
+        if config.anchors:
+            init_anchors(self.queries, self.decoder)
+        else:
+            nn.init.normal_(self.queries)
 
     @property
     def stride(self) -> tuple[int, int]:
@@ -279,15 +315,16 @@ class DETR(nn.Module):
             groups: how many sets of queries are asked. They stand one after the other, and do not look at each other.
         """
         tokens, position = memory
-        queries = self.queries[: groups * self.config.queries]
+        queries = self.asked(groups)
+        position_of_queries = self.positions.at(queries.sigmoid()) if self.config.anchors else queries
         told = {
             "memory": tokens.x,
             "mask": None if groups == 1 else apart(groups, self.config.queries, queries.device),
-            "position": queries[None],
+            "position": position_of_queries[None],
             "memory_position": position,
             "memory_mask": None if tokens.valid is None else padding_mask(tokens.valid),
         }
-        x = tokens.x.new_zeros(tokens.x.shape[0], *queries.shape)
+        x = tokens.x.new_zeros(tokens.x.shape[0], *position_of_queries.shape)
         seen = []
         for block in self.decoder:
             x = self.decoder.run(block, x, **told)
@@ -298,9 +335,14 @@ class DETR(nn.Module):
             seen[-1] = self.decoder_norm(seen[-1])  # the last one twice, as there
         return seen
 
-    def answer(self, x: Float[Tensor, "batch queries dim"]) -> Detections:
-        """What each query has found."""
-        return Detections(self.class_head(x), self.box_head(x))
+    def asked(self, groups: int) -> Float[Tensor, "queries width"]:
+        """The queries of so many groups."""
+        return self.queries[: groups * self.config.queries]
+
+    def answer(self, x: Float[Tensor, "batch queries dim"], groups: int = 1) -> Detections:
+        """What each query has found; from where it stands, if it is a point."""
+        origin = F.pad(self.asked(groups), (0, 2)) if self.config.anchors else 0.0
+        return Detections(self.class_head(x), (self.box_head(x) + origin).sigmoid())
 
     def layers(
         self,
@@ -313,7 +355,7 @@ class DETR(nn.Module):
         queries answers in every layer, the first one last.
         """
         groups = self.config.query_groups if self.training else 1
-        answers = [self.answer(x) for x in self.decode(self.encode(pixels, valid), groups)]
+        answers = [self.answer(x, groups) for x in self.decode(self.encode(pixels, valid), groups)]
         by_group = [zip(*(part.chunk(groups, dim=1) for part in answer), strict=True) for answer in answers]
         return [Detections(*answer) for layers in reversed([*zip(*by_group, strict=True)]) for answer in layers]
 

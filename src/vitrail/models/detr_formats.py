@@ -215,7 +215,7 @@ def is_published(config: ResNetConfig, name: str) -> bool:
 def misfits(config: DETRConfig, body: str) -> list[str]:
     """In what a configuration is not a DETR of transformers on its own ResNet, or on timm's."""
     wrong = [name for name, value in IS_DETR.items() if getattr(config, name) != value]
-    wrong += ["query_groups"] * (config.query_groups > 1)
+    wrong += ["query_groups"] * (config.query_groups > 1) + ["anchors"] * config.anchors
     backbone = config.backbone
     if not isinstance(backbone, ResNetConfig) or backbone.eps != 1e-5 or len(backbone.layers) != STAGES:
         return [*wrong, "backbone"]
@@ -265,14 +265,15 @@ def infer(shapes: Shapes, guess: Fields) -> dict[str, Any]:
         raise CheckpointError("The file has no queries, no classes or no encoder: these are not weights of a DETR.")
     backbone = guess["backbone"]
     told = BACKBONES[type(backbone)].infer(part(shapes), values_of(backbone))
-    queries, dim = shapes["queries"]
+    queries, width = shapes["queries"]
     groups = guess.get("query_groups", 1)
     if queries % groups:
         raise CheckpointError(f"The file has {queries} queries, which are not query_groups={groups} of one size.")
     return {
         "backbone": {"family": backbone.family, **told},
         "queries": queries // groups,
-        "dim": dim,
+        "anchors": width == 2,
+        "dim": shapes["class_head.weight"][1],
         "classes": shapes["class_head.weight"][0] - 1,
         "mlp_dim": shapes["encoder.0.mlp.expand.weight"][0],
         "encoder_depth": depth(shapes, "encoder"),
@@ -315,7 +316,7 @@ FAMILY = Family(
     card=card,
     heads=("class_head.*",),
     training=("dropout", "attention_dropout", "activation_dropout", "query_groups"),
-    identity=("backbone", "dim", "heads", "mlp_dim", "encoder_depth", "decoder_depth", "queries"),
+    identity=("backbone", "dim", "heads", "mlp_dim", "encoder_depth", "decoder_depth", "queries", "anchors"),
     flexible=("classes", "backbone"),
     untold={"heads": "dim"},
     assumed=("heads", "activation", "renormed"),

@@ -98,7 +98,7 @@ class Recipe:
             steps=Range(1),
             ema=Range(0, 1, below=True, usual="0.99 to 0.9999, or none for no average"),
             average_last=Range(2, 1000, usual="5, or none for the weights as they are"),
-            judge_every=Range(1, usual="1, or 5 where judging takes as long as learning"),
+            judge_every=Range(1, 100_000, usual="1, or 5 where judging takes as long as learning"),
             overfit=Range(1, 1000, usual="16, or none to learn from all"),
             patience=Range(1, usual="3 to 10, or none to go on to the end"),
             clip=Range(0, above=True, usual="1, or none for a gradient of any length"),

@@ -1,4 +1,4 @@
-"""Groups of queries learn side by side and know nothing of each other; one answers."""
+"""Queries in groups know nothing of each other; queries that are points begin where they stand."""
 
 from dataclasses import replace
 
@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from vitrail.errors import ConfigError
+from vitrail.explain.recording import recording
 from vitrail.loading import from_pretrained, save_pretrained
 from vitrail.models.detr import DETR, VARIANTS
 
-TINY = replace(VARIANTS["detr-tiny"], queries=5, classes=3, encoder_depth=1, decoder_depth=2)
+TINY = replace(VARIANTS["detr-tiny"], queries=5, classes=3, encoder_depth=1, decoder_depth=2, anchors=False)
 
 
 def grouped(groups: int = 3) -> DETR:
@@ -53,6 +54,31 @@ def test_groups_can_be_left_out_and_taken_up(tmp_path):
     more = from_pretrained(tmp_path / "three", query_groups=4, announce=lambda words: None)
     assert more.queries.shape[0] == 20
     torch.testing.assert_close(more(pixels).logits, model(pixels).logits)
+
+
+def test_queries_that_are_points_begin_to_look_at_what_is_near_them():
+    torch.manual_seed(1)
+    model = DETR(replace(TINY, anchors=True, queries=9)).eval()
+    twin, records = recording(model, ["decoder.0.cross_attention"])
+    found = twin(torch.zeros(1, 3, 160, 160))  # nothing is seen, so that only places speak
+    points = model.queries.sigmoid()
+    [map] = records["decoder.0.cross_attention"].maps
+    grid = map.mean(dim=1).reshape(9, 10, 10)
+    rows, columns = (torch.arange(10) + 0.5 for _ in range(2))
+    down, across = (grid.sum(dim=2) * rows).sum(dim=1) / 10, (grid.sum(dim=1) * columns).sum(dim=1) / 10
+    assert torch.corrcoef(torch.stack([across, points[:, 0]]))[0, 1] > 0.9
+    assert torch.corrcoef(torch.stack([down, points[:, 1]]))[0, 1] > 0.9
+    assert (found.boxes[0, :, :2] - points).abs().mean() < 0.2, "and their boxes begin there"
+
+
+def test_points_are_told_from_the_weights_alone(tmp_path):
+    model, pixels = DETR(replace(TINY, anchors=True)).eval(), torch.randn(1, 3, 64, 80)
+    save_pretrained(model, tmp_path / "points", announce=lambda words: None)
+    again = from_pretrained(tmp_path / "points", announce=lambda words: None)
+    assert again.config.anchors
+    assert torch.equal(again(pixels).boxes, model(pixels).boxes)
+    with pytest.raises(ConfigError, match="position='sine'"):
+        replace(TINY, anchors=True, position="learned")
 
 
 def test_other_libraries_have_no_groups(tmp_path):
