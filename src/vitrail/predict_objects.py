@@ -3,15 +3,16 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
 from vitrail.data.images import PictureArray
 from vitrail.errors import ConfigError
 from vitrail.explain.boxes import colour_of, draw_objects
-from vitrail.geometry.tiles import Answers, gathered, tiles_of
+from vitrail.geometry.placement import Size
+from vitrail.geometry.tiles import Tile, tiles_of
 from vitrail.samples import Picture
 from vitrail.tasks.detected import Detected
+from vitrail.tasks.tiled import joined
 
 if TYPE_CHECKING:
     from vitrail.predict import Predictor
@@ -19,37 +20,11 @@ if TYPE_CHECKING:
 NOTHING = 0.05  # score below which a tile has found nothing that could become an answer
 
 
-def whole_picture(picture: Picture, results: list[Detected], tiles: list[tuple[int, int, int, int]]) -> Detected:
-    """What the tiles of a picture have found, as one answer.
-
-    Args:
-        picture: the whole.
-        results: of each tile, in its own pixels.
-        tiles: left, top, right, bottom of each.
-    """
-    kept = [result.only(result.scores >= NOTHING) for result in results]
-    corners = torch.tensor(tiles, dtype=torch.float32)
-    boxes = [one.boxes_xyxy + corners[number, :2].repeat(2) for number, one in enumerate(kept)]
-    tile_of = [torch.full((len(one),), number) for number, one in enumerate(kept)]
-    answers = Answers(
-        torch.cat(boxes),
-        torch.cat([one.scores for one in kept]),
-        torch.cat([one.labels for one in kept]),
-        torch.cat(tile_of),
-        corners,
-    )
-    groups = gathered(answers, picture.size)
-    first = torch.tensor([group.places[0] for group in groups], dtype=torch.long)
-    found = replace(
-        kept[0],
-        boxes_xyxy=torch.stack([group.box_xyxy for group in groups]) if groups else torch.zeros(0, 4),
-        scores=answers.scores[first],
-        labels=answers.labels[first],
-        queries=torch.cat([one.queries for one in kept])[first],
-        size=picture.size,
-        masks=None,
-    )
-    return found.only(found.scores.argsort(descending=True, stable=True))
+def moved(result: Detected, tile: Tile, size: Size) -> Detected:
+    """What was found in a tile, in pixels of the whole picture, but for what is hardly believed."""
+    kept = result.only(result.scores >= NOTHING)
+    corner = kept.boxes_xyxy.new_tensor(tile[:2]).repeat(2)
+    return replace(kept, boxes_xyxy=kept.boxes_xyxy + corner, size=size)
 
 
 def find_in_tiles(ask: "Predictor", picture: Picture, tile: int, overlap: float = 0.2, batch: int = 8) -> Detected:
@@ -70,7 +45,7 @@ def find_in_tiles(ask: "Predictor", picture: Picture, tile: int, overlap: float 
     results = ask(pieces, batch=batch)
     if not isinstance(results[0], Detected) or results[0].masks is not None:
         raise ConfigError("Only what finds boxes looks at pictures in tiles; leave out --tile.")
-    return whole_picture(picture, results, tiles)
+    return joined([moved(one, tile, picture.size) for one, tile in zip(results, tiles, strict=True)], tiles)
 
 
 def drawn(picture: Picture, result: Detected) -> Image.Image:
