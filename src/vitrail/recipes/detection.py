@@ -7,7 +7,6 @@ from typing import Any
 from vitrail import catalog
 from vitrail.data.dataset import Dataset, Splits
 from vitrail.data.material import MarkedPictures
-from vitrail.data.views import ObjectAugment
 from vitrail.errors import ConfigError, unknown
 from vitrail.recipes.vit import clamp, typical_side
 from vitrail.tasks.detect import Detect
@@ -16,7 +15,11 @@ from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.schedules import Cosine
 
 SEEN_FRESH, SEEN_TUNED = 60_000, 15_000  # pictures, counted each time they are seen
+NARROW = 128  # width of a token up to which a model is one for a processor: it reads small pictures and learns fast
+SMALL_SIDE = 320  # pixels of the shorter side that such a model reads, at most
+JUDGED = 20  # times, about
 MOST_OBJECTS = 0.9  # of the queries that the fullest picture may fill before more of them are taken
+PUBLISHED = (800, 1333)  # pixels of the shorter side, and of the longer at most
 UNDECIDED: Mapping[str, Any] = MappingProxyType({})
 
 Say = Callable[[str], None]
@@ -35,6 +38,20 @@ def fullest(data: Dataset) -> int:
     """The most objects that a picture has."""
     counts = getattr(data, "object_counts", None)
     return max(counts()) if counts is not None and len(data) else 0
+
+
+def sides(data: Dataset, small: bool, say: Say) -> dict[str, int]:
+    """How large pictures are read where that is less than published, with the guess said."""
+    typical = typical_side(data)
+    side = min(typical, SMALL_SIDE) if small else typical
+    if side >= PUBLISHED[0]:
+        return {}
+    why = " by so small a model" if side < typical else ""
+    say(
+        f"The shorter side of the pictures is about {typical} pixels; they are read at {side}{why}; published: "
+        f"{PUBLISHED[0]} (--set data.shorter={PUBLISHED[0]} --set data.longer={PUBLISHED[1]})."
+    )
+    return {"shorter": side, "longer": max(round(side * PUBLISHED[1] / PUBLISHED[0]), side)}
 
 
 def detect(
@@ -75,21 +92,17 @@ def detect(
             f"The fullest picture has {most} objects, and the model {queries} queries: of more objects than queries "
             f"some cannot be found. Type --set model.queries={2 * most}, for example."
         )
-    fresh = init is None
-    side = typical_side(train)
-    smaller = {"shorter": side, "longer": max(round(side * 1333 / 800), side)} if side < 800 and fresh else {}
-    if smaller:
-        say(
-            f"The shorter side of the pictures is about {side} pixels, so they are read at that; published: 800 "
-            f"(--set data.shorter=800 --set data.longer=1333)."
-        )
+    fresh, small = init is None, changed.get("dim", config.dim) <= NARROW
+    epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
+    rate = (5e-4 if small else 1e-4) if fresh else 1e-4
     return Recipe(
         model=ModelChoice(name=model, init=init, changes=changed),
         task=Detect(classes=train.classes, class_ids=getattr(train, "class_ids", ())),
-        data=MarkedPictures(path=data, batch=4, augment=ObjectAugment(), **smaller),
-        optimiser=AdamW(rate=2e-4 if fresh else 1e-4, decay=1e-4, backbone=1.0 if fresh else 0.1),
+        data=MarkedPictures(path=data, batch=8 if small else 4, **(sides(train, small, say) if fresh else {})),
+        optimiser=AdamW(rate=rate, decay=1e-4, backbone=1.0 if fresh else 0.1),
         schedule=Cosine(warmup=0.05 if fresh else 0.02),
-        epochs=clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300),
+        epochs=epochs,
+        judge_every=max(epochs // JUDGED, 1),
         clip=0.1,
         ema=0.999 if fresh else None,
     )
