@@ -7,6 +7,7 @@ from torch import Tensor
 from vitrail.errors import ConfigError
 from vitrail.models.detr import DETR, DETRConfig
 from vitrail.models.resnet import ResNetConfig
+from vitrail.models.resnetv2 import ResNetV2Config
 from vitrail.models.vit import ViTConfig
 
 SIZES = {"dim": 16, "heads": 2, "encoder_depth": 2, "decoder_depth": 2, "mlp_dim": 24, "queries": 5, "classes": 3}
@@ -19,12 +20,13 @@ BACKBONES = {
     "resnet": ResNetConfig(**RESNET),
     "dc5": ResNetConfig(**RESNET, dilated=True),
     "basic": ResNetConfig(**RESNET, block="basic"),
+    "resnetv2": ResNetV2Config(stem=4, layers=(1, 1), widths=(16, 32), groups=4, classes=0),
     "vit": VIT,
 }
 PICTURES = [(75, 97), (64, 33), (101, 61)]  # rows and columns
 
 
-def detector(backbone: ResNetConfig | ViTConfig = BACKBONES["resnet"], **changes) -> DETR:
+def detector(backbone: ResNetConfig | ResNetV2Config | ViTConfig = BACKBONES["resnet"], **changes) -> DETR:
     """A small model in which every number says something: fresh biases are zero."""
     torch.manual_seed(2)
     model = DETR(DETRConfig(backbone=backbone, **SIZES | changes)).eval()

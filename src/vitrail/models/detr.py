@@ -27,6 +27,7 @@ from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.grid import pair
 from vitrail.models.resnet import VARIANTS as RESNETS
 from vitrail.models.resnet import ResNet, ResNetConfig
+from vitrail.models.resnetv2 import ResNetV2, ResNetV2Config
 from vitrail.models.vit import ViT, ViTConfig
 from vitrail.outputs import Detections
 
@@ -39,7 +40,7 @@ RANGES = {
 }  # fmt: skip
 FINE = 8 * math.pi  # waves across a picture whose queries are points: the shortest is a quarter of it
 PLASTIC = 1.324717957244746  # the root of x**3 = x + 1, which spreads points over a square most evenly
-BACKBONES = {ResNetConfig: ResNet, ViTConfig: ViT}
+BACKBONES = {ResNetConfig: ResNet, ResNetV2Config: ResNetV2, ViTConfig: ViT}
 
 
 def resnet(name: str, **changes: Any) -> ResNetConfig:
@@ -53,7 +54,7 @@ class DETRConfig:
 
     family: ClassVar[str] = "detr"
 
-    backbone: ResNetConfig | ViTConfig = field(default_factory=lambda: resnet("resnet-50"))
+    backbone: ResNetConfig | ResNetV2Config | ViTConfig = field(default_factory=lambda: resnet("resnet-50"))
     queries: int = 100  # object slots: the most objects that can be found in a picture
     anchors: bool = False  # whether a query is a point of the picture, which its box is told from; else it is learned
     query_groups: int = 1  # sets of as many queries that learn side by side; the first one answers

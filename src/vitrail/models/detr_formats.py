@@ -25,6 +25,7 @@ from vitrail.models.resnet_formats import (
     write_transformers,
 )
 from vitrail.models.resnet_formats import FAMILY as RESNET
+from vitrail.models.resnetv2_formats import FAMILY as RESNETV2
 from vitrail.models.vit_formats import FAMILY as VIT
 from vitrail.preprocessing import Fitted
 from vitrail.weights.keymap import Alias, Ignore, KeyMap, Rename, Rule, Split, within
@@ -242,7 +243,7 @@ FORMATS = (
     transformers("timm"),
     Format(library="facebook", keymap=KeyMap(PUBLISHED), defaults={"eps": 1e-5}),
 )
-BACKBONES = {family.config: family for family in (RESNET, VIT)}
+BACKBONES = {family.config: family for family in (RESNET, RESNETV2, VIT)}
 
 
 def part(tensors: Mapping[str, Any]) -> dict[str, Any]:

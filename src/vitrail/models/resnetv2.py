@@ -97,6 +97,11 @@ class ResNetV2Config:
         return tuple(STEM_STRIDE * 2**stage for stage in range(len(self.layers)))
 
     @property
+    def multiple(self) -> tuple[int, int]:
+        """By what the rows and columns of a picture must divide: any number will do."""
+        return (1, 1)
+
+    @property
     def stride(self) -> int:
         """Pixels between neighbouring cells of the last map."""
         return (STEM_STRIDE, *self.strides)[-1]
