@@ -158,4 +158,8 @@ def test_the_atlas_of_a_data_set_is_typed_in_one_line(tmp_path, capsys):
     numbers = np.load(out.with_suffix(".npz"))
     assert numbers["boxes"].shape == (3, 7, 4)
     assert numbers["marked"].tolist() == [1, 1, 1]
+    assert main(["explain", str(tmp_path / "model"), "--heads", "--data", str(data)]) == 1
+    assert (
+        "Heads are compared over pictures of one size, and this DETR reads each at its own" in capsys.readouterr().err
+    )
     assert with_threshold(TASK, 0.2).threshold == 0.2

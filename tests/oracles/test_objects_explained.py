@@ -96,7 +96,7 @@ def test_what_is_shown_is_the_row_of_that_query_and_head(ask):
     for query in range(7):
         for layer, record in enumerate(records.values()):
             seen = ask.explain(noise(), query=query, layer=layer, head=1)
-            torch.testing.assert_close(seen.weights[0], record.maps[0][0, 1, query].double())
+            torch.testing.assert_close(seen.weights[0].float(), record.maps[0][0, 1, query])
             assert seen.heads == (1,)
 
 

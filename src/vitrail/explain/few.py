@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Int
 
 from vitrail.data.dataset import Dataset, Subset
-from vitrail.data.material import Batches, Pictures, Texts
+from vitrail.data.material import Batches, MarkedPictures, Pictures, Texts
 from vitrail.data.text.batches import TextLoader
 from vitrail.data.text.prepared import Prepared
-from vitrail.preprocessing import Preprocessing
+from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Batch
 from vitrail.tokenizing import TextPreprocessing
 
@@ -53,7 +53,11 @@ class Some:
         return self.whole.describe(int(self.indices[index]))
 
 
-def few(material: Pictures | Texts, dataset: Dataset, preprocessing: Preprocessing | TextPreprocessing) -> Batches:
+def few(
+    material: Pictures | MarkedPictures | Texts,
+    dataset: Dataset,
+    preprocessing: PicturePreprocessing | TextPreprocessing,
+) -> Batches:
     """Batches of at most 64 pictures, or of at most 64 texts of 8192 pieces together.
 
     Args:

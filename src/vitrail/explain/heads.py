@@ -476,19 +476,23 @@ def unsmoothed(task: Task) -> Task:
     return task
 
 
-def ground_of(model: nn.Module, batch: Batch) -> Ground:
-    """What a model is shown: texts, or pictures of the size of the first.
+def check_one_size(model: nn.Module, batch: Batch) -> None:
+    """Refuse pictures that are read each at its own size.
 
     Raises:
-        ExplanationError: pictures of different sizes.
+        ExplanationError: says what to ask instead.
     """
-    if isinstance(batch.inputs, Words):
-        return Pieces()
-    if not isinstance(batch.inputs, Tensor):
+    if not isinstance(batch.inputs, Tensor | Words):
         raise ExplanationError(
             f"Heads are compared over pictures of one size, and this {type(model).__name__} reads each at its own. See "
             f"what each does in one picture: leave --heads alone out, and type the picture with --heads all."
         )
+
+
+def ground_of(model: nn.Module, batch: Batch) -> Ground:
+    """What a model is shown: texts, or pictures of the size of the first."""
+    if isinstance(batch.inputs, Words):
+        return Pieces()
     rows, columns = batch.inputs.shape[2:]
     return Patches.of(encode(own_twin(model).eval(), batch.inputs[:1]), (rows, columns))
 
@@ -546,6 +550,7 @@ def examine_heads(
 
     with fast_float32():
         for batch in batches:
+            check_one_size(model, batch)
             batch = moved(batch, device)
             ground = ground_of(model, batch) if ground is None else ground
             twin = looking(model, ground, list(looks.values()), stacks.get("cross", ()))

@@ -51,6 +51,9 @@ class ByQuery(Protocol):
     def scores(self) -> Tensor: ...
 
     @property
+    def labels(self) -> Tensor: ...
+
+    @property
     def queries(self) -> Tensor: ...
 
     @property
@@ -366,7 +369,7 @@ def evidence_of_query(
     with torch.inference_mode():
         [answer] = by_query([result.placed(prepared.placement) for result in by_query(task.predict(model, inputs))])
     [place] = [0] if query is None else places_of(answer, [query])
-    one, classes = answer.found()[place], list(getattr(task, "classes", ()))
+    one, classes = answer.found()[place], [*getattr(task, "classes", ())]
     labels = [f"{label} by query {one.query}" for label in classes]
     target = classes.index(one.label) if target is None else target
     found = evidence(OneQuery(model, one.query), preprocessing, picture, method=method, target=target, labels=labels)
