@@ -370,3 +370,23 @@ def show_guesses(axes: Axes, words: Sequence[str], shares: Mapping[str, Tensor],
     axes.legend(loc="lower right", frameon=False, fontsize=8)
     axes.set_yticks(range(len(words)), words)
     axes.set(ylim=(len(words) - 0.5, -0.5), xlim=(0, None))
+
+
+def show_boxes(axes: Axes, boxes: Tensor, colour: str, names: Sequence[str] = (), *, dashed: bool = False) -> None:
+    """Boxes over a picture, each with its name at a corner.
+
+    Args:
+        boxes: centre x and y, width and height, in pixels of the picture.
+        colour: of all of them.
+        names: of each.
+        dashed: whether their lines are, and the names at the other corner.
+    """
+    for place, (x, y, width, height) in enumerate(boxes.tolist()):
+        left, top, right, bottom = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        across, down = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        axes.plot(across, down, color="white", linewidth=2.2, clip_on=False)
+        axes.plot(across, down, color=colour, linewidth=1.4, linestyle="--" if dashed else "-", clip_on=False)
+        if names:
+            corner = (right, bottom, "right", "bottom") if dashed else (left, top, "left", "top")
+            box = {"facecolor": colour, "edgecolor": "none", "pad": 1.2}
+            axes.text(*corner[:2], names[place], ha=corner[2], va=corner[3], fontsize=6.5, color="white", bbox=box)

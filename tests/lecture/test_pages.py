@@ -51,6 +51,12 @@ EXERCISES = {  # by page: what its last section asks for, as old and new text
             "32.0 * torch.cartesian_prod(torch.arange(7.0), torch.arange(7.0))",
         ),
     ],
+    "detection": [
+        ("near = [1, 0, 1, 2]", "near = [1, 1, 1, 2]"),
+        ("[0.2, 0.85, 0.25, 0.2]", "[0.5, 0.5, 0.9, 0.9]"),
+        ("side, most = 64, 3", "side, most = 64, 4"),
+        ("torch.manual_seed(0)\nmodel = DETR", "torch.manual_seed(1)\nmodel = DETR"),
+    ],
     "language": [
         ("drawn = 60, 20, 12", "drawn = 50, 20, 12"),
         ('"lamp", "child")', '"lamp", "sheep")'),
@@ -76,6 +82,7 @@ EXERCISES = {  # by page: what its last section asks for, as old and new text
 }
 QUICK = {  # by page: smaller numbers for its trainings, so that the ordinary tests take seconds; as old and new text
     "blocks": [("steps, seeds = 100, (0, 1)", "steps, seeds = 40, (0,)"), ("draws=8", "draws=4")],
+    "detection": [("learned_from, judged_on, steps = 1000, 100, 1200", "learned_from, judged_on, steps = 32, 16, 6")],
     "language": [
         ("drawn = 700, 1100, 300", "drawn = 60, 20, 12"),
         ("np.arange(3000)", "np.arange(300)"),
@@ -390,6 +397,56 @@ def test_a_cnn_beside_a_transformer_says_what_it_computes(capsys):
     norm, convolution = page["learns"].values()
     assert norm.norm() > 0.01
     assert not convolution.any()
+
+
+def check_detection(page: dict[str, Any], said: str) -> None:
+    """What the page says that does not depend on how long it trains."""
+    torch.testing.assert_close(page["table"], page["costs"], rtol=1e-4, atol=1e-5)
+    assert [page["chosen"][item] for item in range(3)] == list(page["cheapest"]) == [1, 2, 3]
+    assert page["costs"][0].argmin() == page["costs"][2].argmin() == 1, "two answers are close to one object"
+    plain, *others = page["losses"].values()
+    for loss in others:
+        torch.testing.assert_close(loss.total, plain.total, rtol=1e-5, atol=0)
+    for name, value in page["hand"].items():
+        torch.testing.assert_close(plain.parts[name], value, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(page["total"], plain.total, rtol=1e-4, atol=1e-5)
+    quieter = float(re.search(r"keeps quiet: ([\d.]+)", said)[1])
+    assert quieter < float(plain.total)
+    assert all(more > fewer for more, fewer in zip(page["every"][:-1], page["last"][:-1], strict=True))
+    assert page["every"][-1] == pytest.approx(page["last"][-1], rel=1e-3)
+    assert page["moved"].abs().max() < 1e-5
+    assert page["apart"]["exact"].max() < 1e-5
+    assert page["apart"]["original"].max() > 3 * page["apart"]["exact"].max()
+    torch.testing.assert_close(page["together"], page["joint"])
+    assert float(page["joint"].sum()) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(page["apiece"].sum(dim=(1, 2)), torch.ones(4))
+
+
+def test_detection_says_what_it_computes(capsys):
+    page, figures = run(changed(read("detection"), QUICK["detection"]))
+    assert figures == 4
+    check_detection(page, capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_a_small_detector_learns_and_its_queries_share_the_work(capsys):
+    page, _ = run(read("detection"))
+    check_detection(page, capsys.readouterr().out)
+    always, *layers = (score["ap50"] for score in page["scores"].values())
+    assert always < 0.05
+    assert layers[0] > 0.2
+    assert layers[-1] > max(layers[0], 0.35)
+    for values in (page["curves"][name] for name in ("boxes", "giou")):
+        assert values[-50:].mean() < 0.5 * values[:10].mean()
+    assert page["apart"]["original"].max() > 1e-2, "padding bleeds"
+    atlas = page["atlas"]
+    used = atlas.uses.sort(descending=True).values
+    assert used[:3].sum() > 0.6 * used.sum(), "a few do most of the work"
+    assert (atlas.uses < 3).any(), "some have nothing to do"
+    assert len(atlas.image_wide) <= 1
+    assert sum(pair.twice for pair in atlas.duplicates) > 10, "two still answer for one object"
+    heads = page["joint"].sum(dim=(1, 2))
+    assert heads.max() > 1.5 * heads.min(), "heads are loud or silent"
 
 
 @pytest.mark.slow
