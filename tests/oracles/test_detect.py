@@ -1,0 +1,126 @@
+"""Detection as a task, and the trial of learning a few samples by heart, on planted answers."""
+
+import pytest
+import torch
+from torch import nn
+
+from vitrail.data.dataset import Splits
+from vitrail.data.datasets import scenes
+from vitrail.errors import ConfigError
+from vitrail.outputs import Detections
+from vitrail.recipes.detection import detect
+from vitrail.samples import Batch, Images, Objects, Targets, Truth
+from vitrail.tasks.detect import Detect
+from vitrail.train.optim import AdamW, parameter_groups
+from vitrail.train.overfit import by_heart, few, only_few, verdict
+
+CLASSES = ("cat", "dog")
+
+
+class Planted(nn.Module):
+    """Answers the same for every picture: a sure dog on the left, an unsure cat on the right, and nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(()))
+
+    def forward(self, pixels, valid=None):
+        logits = torch.tensor([[0.0, 6.0, 0.0], [1.0, 0.0, 0.5], [0.0, 0.0, 9.0]]) + self.shift
+        boxes = torch.tensor([[0.25, 0.5, 0.5, 1.0], [0.75, 0.5, 0.2, 0.4], [0.5, 0.5, 0.1, 0.1]])
+        batch = pixels.shape[0]
+        return Detections(logits.expand(batch, -1, -1), boxes.expand(batch, -1, -1))
+
+    def layers(self, pixels, valid=None):
+        return [self.forward(pixels), self.forward(pixels)]
+
+
+def batch(count: int = 2) -> Batch:
+    inputs = Images(torch.zeros(count, 3, 20, 40), torch.ones(count, 20, 40, dtype=torch.bool))
+    target = Targets(torch.tensor([1]), torch.tensor([[0.25, 0.5, 0.5, 1.0]]))
+    empty = Targets(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4))
+    objects = Objects(
+        torch.tensor([[0.0, 0, 50, 60]]), torch.tensor([1]), torch.tensor([False]), torch.tensor([3000.0])
+    )
+    truths = tuple(Truth(objects, (60, 100), number) for number in range(count))
+    return Batch(inputs, (target, *[empty] * (count - 1)), torch.arange(count), truths)
+
+
+def test_answers_come_best_first_in_pixels_of_the_file():
+    [first, _] = Detect(classes=CLASSES, class_ids=(3, 7)).judge(Planted(), batch())
+    assert first.labels.tolist()[:2] == [1, 0]
+    assert first.queries.tolist() == [0, 1, 2]
+    assert first.boxes_xyxy[0].tolist() == [0, 0, 50, 60]
+    assert first.class_ids == (3, 7)
+    assert first.summary() == "1 dog"
+    assert first.above(0.3).summary() == "1 dog, 1 cat"
+
+
+@torch.no_grad()
+def test_a_planted_object_that_is_found_is_worth_everything():
+    task, one = Detect(classes=CLASSES), batch(1)
+    metrics = task.metrics()
+    metrics.update(task.judge(Planted(), one), one)
+    assert metrics.compute()["ap"] == pytest.approx(1.0)
+
+
+def test_every_layer_learns_unless_only_the_last_is_to():
+    both, last = (
+        Detect(classes=CLASSES, auxiliary=auxiliary).loss(Planted(), batch()).total for auxiliary in (True, False)
+    )
+    torch.testing.assert_close(both, 2 * last)
+
+
+def test_a_batch_weighs_as_many_objects_as_it_has_and_never_nothing():
+    task = Detect(classes=CLASSES)
+    assert task.weight(batch()) == 1
+    empty = batch()._replace(target=(batch().target[1],) * 2)
+    assert task.weight(empty) == 1
+    assert task.loss(Planted(), empty).total.isfinite()
+
+
+def test_other_numbers_of_classes_are_refused():
+    with pytest.raises(ConfigError, match="tells 2 classes apart and the task has 3"):
+        Detect(classes=(*CLASSES, "cow")).predict(Planted(), batch().inputs)
+    with pytest.raises(ConfigError, match="class_ids has 1 numbers for 2 classes"):
+        Detect(classes=CLASSES, class_ids=(4,))
+
+
+def test_a_backbone_learns_at_its_own_rate():
+    class Detector(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    groups = parameter_groups(Detector(), AdamW(rate=1e-4, backbone=0.1))
+    rates = {name: group["scale"] for group in groups for name in group["names"]}
+    assert rates == {"backbone.weight": 0.1, "backbone.bias": 0.1, "head.weight": 1.0, "head.bias": 1.0}
+
+
+def test_the_trial_learns_a_few_samples_without_varying_them():
+    data = scenes.read_spelling("scenes:40,size=32x48,objects=3")
+    whole = Splits(data, data, [])
+    recipe = by_heart(detect("scenes:40,size=32x48,objects=3", whole, model="detr-tiny", say=lambda words: None), 6)
+    assert recipe.overfit == 6
+    assert recipe.ema is None
+    assert recipe.data.augment.crop == 0
+    assert recipe.data.augment.horizontal_flip == 0
+    splits = only_few(whole, recipe)
+    assert len(splits.val) == 6
+    assert {splits.train[place].name for place in range(len(splits.train))} == {
+        splits.val[place].name for place in range(6)
+    }
+    assert len(few(data, 1000)) == 40
+
+
+@pytest.mark.parametrize(
+    ("score", "losses", "parts", "said"),
+    [
+        (0.95, (9.0, 1.0), {}, "Known by heart: ap50 95.0"),
+        (0.5, (9.0, 1.0), {"unmatched": 2.0}, "more objects than the model has queries"),
+        (0.0, (9.0, 8.9), {}, "The loss hardly fell (9 to 8.9)"),
+        (0.2, (9.0, 3.0), {"class_error": 0.4}, "40% of the objects are called by another class"),
+        (0.6, (9.0, 3.0), {"class_error": 0.0}, "The loss is still falling"),
+    ],
+)
+def test_the_verdict_says_what_to_look_at(score, losses, parts, said):
+    assert said in verdict(Detect(classes=CLASSES), {"ap50": score, "ap": 0.0}, losses, parts)
