@@ -385,14 +385,15 @@ def chart(name: str, rows: list[Row]) -> "Figure":
     """
     benchmark = find_benchmark(name)
     rows = [row for row in ranked(rows, benchmark) if row.score is not None]
+    scores = [row.score for row in rows if row.score is not None]
     named, places = [drawable(row.model, 44) for row in rows], range(len(rows))
     height = 1.45 + 0.27 * len(rows)
     figure = new_figure(10, height)
     axes = figure.add_axes((0.32, 0.75 / height, 0.53, (height - 1.35) / height))
-    low, high = span([row.score for row in rows])
+    low, high = span(scores)
     axes.hlines(places, low, high, color=PALE, linewidth=0.8, zorder=1)
     colours = [RIGHT if row.here else QUIET for row in rows]
-    axes.scatter([row.score for row in rows], places, color=colours, s=34, zorder=2)
+    axes.scatter(scores, places, color=colours, s=34, zorder=2)
     begins = "" if low <= 0 else "; the axis does not begin at 0"
     plain(axes, drawable(benchmark.title, 90), f"{benchmark.unit}{begins}")
     axes.set_yticks(places, named, parse_math=False)
@@ -400,8 +401,8 @@ def chart(name: str, rows: list[Row]) -> "Figure":
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
     axes.set(xlim=(low, high), ylim=(len(rows) - 0.4, -0.6))
-    for place, row in enumerate(rows):
-        said = f"{row.score:.2f}  {'computed here' if row.here else 'published'}"
+    for place, (row, score) in enumerate(zip(rows, scores, strict=True)):
+        said = f"{score:.2f}  {'computed here' if row.here else 'published'}"
         colour = INK if row.here else QUIET
         axes.annotate(said, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour)
     notes = [f"{'Lower' if benchmark.lower else 'Higher'} is better. Sources are in {name}.json beside this chart."]
