@@ -7,6 +7,7 @@ Compared with transformers and with timm's published settings in tests/parity/te
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -114,14 +115,27 @@ def seen_again(
 Kind = TypeVar("Kind", bound="PicturePreprocessing")
 
 
+def average(values: Sequence[float]) -> float:
+    """Of a few numbers."""
+    return sum(values) / len(values)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PicturePreprocessing:
+class PicturePreprocessing(ABC):
     """What all ways to prepare a picture have: how it is resampled, and about which numbers its values are spread."""
 
     interpolation: str = "bicubic"
     resampler: Literal["pillow", "tensor"] = "pillow"
     mean: tuple[float, ...] = IMAGENET_MEAN  # of each channel, where white is 1
     std: tuple[float, ...] = IMAGENET_STD
+
+    @abstractmethod
+    def __call__(self, picture: Picture | Image.Image | Tensor | np.ndarray) -> Prepared:
+        """Prepare one picture."""
+
+    @abstractmethod
+    def together(self, pictures: Sequence[Tensor]) -> Any:
+        """What the model is called with for several pictures."""
 
     def check(self) -> None:
         """Refuse a way of resampling that there is not, and numbers that cannot normalise.
@@ -147,8 +161,7 @@ class PicturePreprocessing:
         """For a model that reads another number of channels: each takes the average of mean and deviation."""
         if channels == self.channels:
             return self
-        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
-        return replace(self, mean=(mean,) * channels, std=(std,) * channels)
+        return replace(self, mean=(average(self.mean),) * channels, std=(average(self.std),) * channels)
 
     def layers(self, picture: Picture | Image.Image | Tensor | np.ndarray) -> list[Image.Image]:
         """The picture in the channels that the model reads, or, where Pillow has none such, each channel alone."""
@@ -218,8 +231,10 @@ class Preprocessing(PicturePreprocessing):
 
     def for_channels(self, channels: int) -> "Preprocessing":
         """For a model that reads another number of channels, around a picture too."""
-        fill = self.fill if channels == self.channels else (round(sum(self.fill) / len(self.fill)),)
-        return replace(PicturePreprocessing.for_channels(replace(self, fill=(0,)), channels), fill=fill)
+        if channels == self.channels:
+            return self
+        mean, std = (average(self.mean),) * channels, (average(self.std),) * channels
+        return replace(self, mean=mean, std=std, fill=(round(average(self.fill)),))
 
     def resized(self, source: Size) -> Size:
         """Rows and columns of a picture after the resize."""
@@ -256,7 +271,7 @@ class Preprocessing(PicturePreprocessing):
         placement = Placement.resize(source, resized).then(Placement.crop(resized, top, left, self.size))
         return Prepared(self.normalise(crop(pixels, top, left, self.size, self.fill)), placement)
 
-    def together(self, pictures: Sequence[Float[Tensor, "channels rows columns"]]) -> Float[Tensor, "batch ..."]:
+    def together(self, pictures: Sequence[Tensor]) -> Float[Tensor, "batch channels rows columns"]:
         """What the model is called with for several pictures: all have one size."""
         return torch.stack(list(pictures))
 
@@ -316,7 +331,7 @@ class Fitted(PicturePreprocessing):
         pixels = torch.cat([RESAMPLERS[self.resampler](layer, resized, self.interpolation) for layer in layers])
         return Prepared(self.normalise(pixels), Placement.resize(source, resized))
 
-    def together(self, pictures: Sequence[Float[Tensor, "channels _ _"]]) -> Images:
+    def together(self, pictures: Sequence[Tensor]) -> Images:
         """What the model is called with for several pictures, which may differ in size."""
         rows, columns = (max(picture.shape[axis] for picture in pictures) for axis in (1, 2))
         frame = pictures[0].new_zeros(len(pictures), pictures[0].shape[0], rows, columns)

@@ -62,7 +62,7 @@ class Labelled:
             return torch.tensor(labels)
         shares = torch.zeros(len(labels), self.classes)
         for row, present in zip(shares, labels, strict=True):
-            row[list(classes_of(present))] = 1.0
+            row[[] if present is None else list(classes_of(present))] = 1.0
         return shares
 
 

@@ -40,7 +40,7 @@ def fullest(data: Dataset) -> int:
     return max(counts()) if counts is not None and len(data) else 0
 
 
-def sides(data: Dataset, small: bool, say: Say) -> dict[str, int]:
+def sides(data: Dataset, small: bool, say: Say) -> dict[str, Any]:
     """How large pictures are read where that is less than published, with the guess said."""
     typical = typical_side(data)
     side = min(typical, SMALL_SIDE) if small else typical

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Detect:
     auxiliary: bool = True
     threshold: float = THRESHOLD
 
-    name, best = "detect", ("ap", "max")
+    name = "detect"
     answering = ("threshold",)
     by_heart = "ap50"  # of a few pictures: where the boxes end exactly comes last
 
@@ -57,6 +57,10 @@ class Detect:
             raise ConfigError(
                 f"class_ids has {len(self.class_ids)} numbers for {len(self.classes)} classes. Give one for each."
             )
+
+    @property
+    def best(self) -> tuple[str, Literal["max", "min"]]:
+        return "ap", "max"
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """What one batch teaches: see `tasks.set_loss`, which divides by the objects that it has."""

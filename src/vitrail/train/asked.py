@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitrail import catalog
-from vitrail.data.material import MarkedPictures, Material, Pictures, Texts
+from vitrail.data.material import MarkedPictures, Pictures, Texts
 from vitrail.errors import ConfigError, UsageError, unknown
 from vitrail.preprocessing import Fitted, Preprocessing
 from vitrail.tasks.classify import Classify
@@ -14,7 +14,7 @@ from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.recipe_text import recipe_from_json, set_path, set_task
 from vitrail.weights.files import read_json
 
-MATERIAL: dict[type, Material] = {  # what stands in for the data, by what a model reads
+MATERIAL: dict[type, Pictures | MarkedPictures | Texts] = {  # what stands in for the data, by what a model reads
     Preprocessing: Pictures(path=""),
     Fitted: MarkedPictures(path=""),
     TextPreprocessing: Texts(path="", use="translate"),
@@ -96,5 +96,5 @@ def sketch(model: str, asked: Asked) -> Recipe:
     if model in catalog.RECIPES:
         open_parts = ("task", "model", "data", "schedule")
     known = tuple(one for one in asked.set if one.partition("=")[0].split(".")[0] not in open_parts)
-    whole = Recipe(model=ModelChoice(name=model), task=STAND_IN, data=MATERIAL[reads])  # pyright: ignore
+    whole = Recipe(model=ModelChoice(name=model), task=STAND_IN, data=MATERIAL[reads])
     return replace(asked, set=known).put_into(whole)

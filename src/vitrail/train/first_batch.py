@@ -10,6 +10,7 @@ from vitrail.geometry.boxes import to_xyxy
 from vitrail.pixels import MODES, to_image
 from vitrail.preprocessing import PicturePreprocessing, seen_again
 from vitrail.samples import Batch, Images
+from vitrail.train.building import card_of
 from vitrail.train.observers import Observer
 from vitrail.train.run import Run
 
@@ -45,7 +46,7 @@ class FirstBatch(Observer):
 
     def begin(self, run: Run) -> None:
         """Draw them before the first step; data whose targets have no places is left alone."""
-        preprocessing, classes = run.model.card.preprocessing, run.splits.train.classes  # pyright: ignore
+        preprocessing, classes = card_of(run.model).preprocessing, run.splits.train.classes
         shown: list[Tile] = []
         for batch, _ in zip(run.loader.epoch(0), range(LOOKED_FOR), strict=False):
             if not isinstance(batch.inputs, Images) or preprocessing.channels not in MODES:

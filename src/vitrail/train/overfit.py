@@ -4,7 +4,7 @@ What fails here is not the amount of data: the classes, the boxes, the rate, or 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 from vitrail.data.dataset import Dataset, Splits, Subset, classes_of
@@ -58,7 +58,7 @@ def only_few(whole: Splits, recipe: Recipe) -> Splits:
 
 def unvaried(part: Any) -> Any:
     """A part of a recipe in which nothing is varied, mixed or drawn."""
-    known = {one.name for one in fields(part)} if is_dataclass(part) else set()
+    known = {one.name for one in fields(part)}
     changes: dict[str, Any] = {}
     if "augment" in known:
         changes["augment"] = type(part.augment).none()

@@ -5,6 +5,7 @@ are about what can be put right, and it is, with a note; errors are about what c
 `vitrail check` tells all of them.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -429,7 +430,7 @@ class MarkedFiles:
 def scaled(outline: Outline, size: tuple[int, int]) -> Outline:
     """Polygons in shares of a picture, in its pixels."""
     factors = (size[1], size[0])
-    return tuple(type(polygon)("d", (v * factors[i % 2] for i, v in enumerate(polygon))) for polygon in outline)
+    return tuple(array("d", (v * factors[i % 2] for i, v in enumerate(polygon))) for polygon in outline)
 
 
 def without_masks(dataset: Dataset) -> Dataset:

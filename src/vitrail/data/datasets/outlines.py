@@ -142,7 +142,7 @@ def filled(outline: Outline, size: tuple[int, int]) -> Bool[np.ndarray, "rows co
     from faster_coco_eval import mask  # a quarter of a second
 
     rows, columns = size
-    pieces = mask.frPyObjects([polygon.tolist() for polygon in outline], rows, columns)
+    pieces: Any = mask.frPyObjects([polygon.tolist() for polygon in outline], rows, columns)
     return mask.decode(mask.merge(pieces)).astype(bool)
 
 

@@ -101,13 +101,13 @@ def without_settings(path: Path) -> dict[str | None, Source]:
     if found or not (path / "images").is_dir() or not has_labels(path / "labels"):
         return found
     inside = {folder.name.lower(): folder for folder in folders_in(path / "images")}
-    found = {
+    of_parts: dict[str | None, Source] = {
         part: Source(path, None, (inside[name],))
         for part, names in PART_NAMES.items()
         for name in names
         if name in inside
     }
-    return found or {None: Source(path, None, (path / "images",))}
+    return of_parts or {None: Source(path, None, (path / "images",))}
 
 
 def resolved(text: str, settings: Path, root: Any) -> Path | None:
