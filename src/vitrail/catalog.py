@@ -103,6 +103,7 @@ MODELS: dict[str, Entry] = {
     "detr-resnet-50-dc5-panoptic": Entry("detr-panoptic", "The same with a dilated last stage, 42.9 M parameters."),
     "detr-resnet-101-panoptic": Entry("detr-panoptic", "DETR on a ResNet-101 that paints segments, 61.8 M parameters."),
     "detr-resnet-18-small-panoptic": Entry("detr-panoptic", "A small one, to train from nothing, 4.61 M parameters."),
+    "detr-tiny-panoptic": Entry("detr-panoptic", "detr-tiny that paints segments, 2.48 M parameters."),
     "bert-tiny": Entry("bert", "BERT with 2 layers 128 wide, 4.39 M parameters."),
     "bert-mini": Entry("bert", "BERT with 4 layers 256 wide, 11.2 M parameters."),
     "bert-small": Entry("bert", "BERT with 4 layers 512 wide, 28.8 M parameters."),
@@ -136,6 +137,7 @@ TASKS: dict[str, Entry] = {
     "masked-lm": Entry("vitrail.tasks.language:MaskedLanguage", "Guess the hidden words of a text."),
     "tag": Entry("vitrail.tasks.tag:Tag", "Say of each word of a sentence what it is."),
     "answer": Entry("vitrail.tasks.answer:AnswerQuestions", "Find the words of a text that answer a question."),
+    "panoptic": Entry("vitrail.tasks.panoptic:Panoptic", "Say of every pixel of which thing, or which stuff, it is."),
     "detect": Entry("vitrail.tasks.detect:Detect", "Find the objects in a picture, each with its class and its box."),
     "classify": Entry("vitrail.tasks.classify:Classify", "Say which class, or which classes, a picture belongs to."),
     "distil": Entry("vitrail.tasks.distill:Distil", "Classify, and listen to a teacher that already can."),
@@ -143,6 +145,9 @@ TASKS: dict[str, Entry] = {
 
 RECIPES: dict[str, Entry] = {
     "detect": Entry("vitrail.recipes.detection:detect", "A detector on any pictures with marked objects."),
+    "detr-panoptic": Entry(
+        "vitrail.recipes.detection:panoptic", "Segments of things and stuff, fresh or on a detector that is there."
+    ),
     "classify": Entry("vitrail.recipes.vit:classify", "Any classifier on any labelled pictures, fresh or fine-tuned."),
     "demo": Entry("vitrail.recipes.demo:demo", "A small ViT on generated scenes, in minutes on a processor."),
     "transformer-small-translation": Entry("vitrail.recipes.text:translation", "A small Transformer that translates."),

@@ -410,7 +410,7 @@ def adapt_card(family: Family, card: Card, old: Any, new: Any, preprocessing: An
     """
     if answers_otherwise(family, old, new):
         task = family.card(new).get("task", card.task)
-        card = replace(card, labels=(), class_ids=(), scores={}, task=task)
+        card = replace(card, labels=(), class_ids=(), things=family.card(new).get("things", ()), scores={}, task=task)
     if preprocessing is not None and not isinstance(preprocessing, Mapping):
         return replace(card, preprocessing=preprocessing)
     adapted = ADAPT[family.reads](card.preprocessing, old, new, preprocessing or {})
@@ -438,6 +438,36 @@ def read_source(path: Path, format: str | None, model: str | None, preprocessing
     return read_file(path, format, model, all_families(), named)
 
 
+def look_up(source: str | Path, model: str | None = None) -> Loaded:
+    """What weights are, without a model made of them; nothing is announced.
+
+    Args:
+        source: as for `from_pretrained`.
+        model: for a file alone, the published size it is or comes nearest to.
+    """
+    path, _ = find(source, lambda sentence: None)
+    return read_source(path, None, model if path.is_file() else None, None, {})
+
+
+def grown(loaded: Loaded, name: str) -> tuple[Loaded, tuple[str, ...]]:
+    """The weights of a model as the part that they are of a larger one, and the names of what that has beside it.
+
+    Args:
+        loaded: weights of any family; they stay as they are unless a model of the family of `name` can hold theirs.
+        name: of a published size of the larger family; what the weights do not decide is as it is there.
+    """
+    family = load(FAMILIES[MODELS[name].target])
+    part = family.grows.get(loaded.family.name)
+    if part is None:
+        return loaded, ()
+    config = family.change(family.variants[name], {part: loaded.config})
+    tensors = {f"{part}.{name}": tensor for name, tensor in loaded.tensors.items()}
+    fresh = tuple(name for name in without_numbers(family, config).state_dict() if not name.startswith(f"{part}."))
+    told = {name: value for name, value in family.card(config).items() if name != "preprocessing"}
+    card = replace(loaded.card, **told, model=variant_name(family, config), scores={})
+    return replace(loaded, family=family, config=config, tensors=tensors, card=card), fresh
+
+
 def from_pretrained(
     source: str | Path,
     format: str | None = None,
@@ -446,6 +476,7 @@ def from_pretrained(
     announce: Announce = say,
     dtype: torch.dtype | None = None,
     preprocessing: PicturePreprocessing | TextPreprocessing | Mapping[str, Any] | None = None,
+    into: str | None = None,
     **changes: Any,
 ) -> nn.Module:
     """A model with trained weights, in evaluation mode, with its `.config` and `.card`.
@@ -464,6 +495,8 @@ def from_pretrained(
         dtype: precision of the model; float32 by default (float64 where the source has it).
         preprocessing: how pictures or texts are prepared, where the source does not say it or is wrong; all of it,
             or fields of it (`{"mean": (0.5, 0.5, 0.5)}`).
+        into: a name from `list_models` of a larger kind, of which the weights may be a part: those of a detector are of
+            `detr-resnet-50-panoptic`. What is beside the part starts fresh.
         changes: fields of the configuration that should be otherwise (`classes=10`, `image=384`, `heads=4`).
 
     Raises:
@@ -473,6 +506,9 @@ def from_pretrained(
     path, checkpoint = find(source, announce)
     given = None if isinstance(preprocessing, Mapping) else preprocessing
     loaded = read_source(path, format, model, given, changes)
+    if into is not None:
+        loaded, fresh = grown(loaded, into)
+        missing = (*missing, *fresh)
     check_reads(loaded.family, given)
     check_complete(loaded.family, loaded, missing)
     check_finite(loaded.tensors, loaded.source)

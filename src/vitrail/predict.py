@@ -165,7 +165,12 @@ class Predictor:
             raise ConfigError(unknown("task", self.card.task, catalog.TASKS))
         task = catalog.load(catalog.TASKS[self.card.task])
         asked = {field.name for field in fields(task)}  # of a task, what a card can tell
-        told = {"multi_label": self.card.multi_label, "class_ids": self.card.class_ids, **self.card.answering}
+        told = {
+            "multi_label": self.card.multi_label,
+            "class_ids": self.card.class_ids,
+            "things": self.card.things,
+            **self.card.answering,
+        }
         told = {name: value for name, value in told.items() if name in asked}
         if "classes" in asked:
             told["classes"] = classes_of(self.model)
@@ -255,7 +260,7 @@ class Predictor:
             threshold: score from which something is one; as the task has it unless given.
         """
         detector(self.model)
-        picture, task = one_picture(image), with_threshold(self.task, threshold)
+        picture, task = one_picture(image), with_threshold(finding(self.task), threshold)
         found = look_for_objects(
             self.model,
             task,
@@ -300,7 +305,7 @@ class Predictor:
             known = classes_of(self.model)
             found = evidence_of_query(
                 self.model,
-                self.task,
+                finding(self.task),
                 self.card.preprocessing,
                 picture,
                 method=method,
@@ -385,6 +390,11 @@ class Placed(Protocol):
     def placed(self, placement: Placement) -> Any:
         """The same in pixels of the file."""
         ...
+
+
+def finding(task: Task) -> Task:
+    """A task that answers with boxes: the one in it, of a task that makes more of the same queries."""
+    return getattr(task, "detector", task)
 
 
 def in_pixels(result: Any, prepared: Prepared) -> Any:

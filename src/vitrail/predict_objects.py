@@ -8,10 +8,12 @@ from PIL import Image
 from vitrail.data.images import PictureArray
 from vitrail.errors import ConfigError
 from vitrail.explain.boxes import colour_of, draw_objects
+from vitrail.explain.segments import draw_result
 from vitrail.geometry.placement import Size
 from vitrail.geometry.tiles import Tile, tiles_of
 from vitrail.samples import Picture
 from vitrail.tasks.detected import Detected
+from vitrail.tasks.segmented import Segmented
 from vitrail.tasks.tiled import joined
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ def drawn(picture: Picture, result: Detected) -> Image.Image:
         masks=result.masks,
         scores=result.scores.tolist(),
     )
+
+
+def segments_drawn(picture: Picture, result: Segmented) -> Image.Image:
+    """A picture with its segments, in the colours of the classes; things of a kind are numbered."""
+    return draw_result(picture.read(), result)
 
 
 def finds_objects(ask: Any) -> bool:

@@ -64,18 +64,22 @@ def predict(
         top_p: draw among the likeliest words that have so much of the probability together.
         top_k: draw among so many words.
         seed: of what is drawn; another each time without it.
-        threshold: of a detector: show objects from this score on; as its recipe says (0.7) without it.
+        threshold: of a detector: show objects from this score on; as its recipe says (0.7) without it. Of a panoptic
+            model: the score from which a query may have pixels; 0.85 without it.
         tile: of a detector: look at large pictures in pieces of N by N pixels, for small objects.
         overlap: the share of a piece that its neighbour sees too; 0.2 without it.
-        out: of a detector: the folder of the drawn pictures, or of YOLO's files; `predicted` in the run without it.
+        out: of a detector: the folder of the drawn pictures, or of YOLO's or COCO's panoptic files; `predicted` in the
+            run without it.
         json: print one JSON object for each picture or text, as soon as it is known; of a detector COCO's results, one
-            list of all objects, whatever their score unless --threshold is typed.
+            list of all objects, whatever their score unless --threshold is typed; of a panoptic model COCO's panoptic
+            JSON, which is also written to --out, with a PNG for each picture.
         csv: print a table of comma-separated values.
         yolo: of a detector: write a text file for each picture, as YOLO has them.
         batch: pictures at once.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
     """
     from vitrail.cli.predict_objects import predict_objects
+    from vitrail.cli.predict_segments import predict_segments, segments_pictures
     from vitrail.cli.screen import print_csv, print_json_lines, table
     from vitrail.errors import DataError
     from vitrail.predict import predictor
@@ -109,6 +113,18 @@ def predict(
         raise UsageError(
             "--prompt, --context, --beam, --tokens, --temperature, --top-p, --top-k and --seed are for models of texts."
         )
+    elif segments_pictures(ask) and not features:
+        refuse_for_segments(tile=tile, overlap=overlap, yolo=yolo or None)
+        predict_segments(
+            ask,
+            images,
+            threshold=share("--threshold", threshold),
+            out=out or (Path(run) if Path(run).is_dir() else Path()) / "predicted",
+            json=json,
+            csv=csv,
+            batch=batch,
+        )
+        return
     elif finds_objects(ask) and not features:
         predict_objects(
             ask,
@@ -169,6 +185,17 @@ def tiling(tile: int | None, overlap: float | None) -> Any:
     if not 0 <= overlap < 0.9:
         raise UsageError(f"--overlap {overlap:g} must be at least 0 and below 0.9. Usual: --overlap 0.2.")
     return Tiling(tile, overlap)
+
+
+def refuse_for_segments(**flags: Any) -> None:
+    """Refuse what only models have that find boxes.
+
+    Raises:
+        UsageError: names the flag.
+    """
+    given = next((name for name, value in flags.items() if value is not None), None)
+    if given is not None:
+        raise UsageError(f"--{given} is for models that find boxes, and this one says it of every pixel. Leave it out.")
 
 
 def refuse_for_others(**flags: Any) -> None:

@@ -204,6 +204,7 @@ class MarkedPictures:
 
     Attributes:
         path: what `open_splits` reads.
+        use: what is made of them: boxes, or segments of all pixels.
         batch: pictures at once in one process; a step takes `batch * accumulate` in each.
         workers: processes that read pictures; any number gives the same bytes.
         shorter, longer: how large a picture is read, pixels of its sides; as the weights were published unless given.
@@ -211,6 +212,7 @@ class MarkedPictures:
     """
 
     path: str
+    use: Literal["detect", "panoptic"] = "detect"
     batch: int = 4
     workers: int = 0
     shorter: int | None = None
@@ -239,7 +241,7 @@ class MarkedPictures:
         return f"{self.workers} reading pictures" if self.workers else "pictures are read in between"
 
     def meaning(self, data: Dataset) -> str:
-        return data.task
+        return self.use
 
     def fitted(self, splits: Splits, changes: Mapping[str, Any], say: Say) -> "MarkedPictures":
         return self

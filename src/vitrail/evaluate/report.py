@@ -11,7 +11,7 @@ from vitrail import catalog
 from vitrail.data.dataset import Dataset
 from vitrail.data.text.dataset import Question, TextSample
 from vitrail.errors import ExplanationError, many
-from vitrail.evaluate import detection_plots, objects, page
+from vitrail.evaluate import detection_plots, objects, page, segments
 from vitrail.evaluate.background import Background, meaning
 from vitrail.evaluate.confusion import confusion
 from vitrail.evaluate.evaluate import Case, Report, write_table
@@ -21,9 +21,10 @@ from vitrail.explain.attention import explain
 from vitrail.explain.drawing import HeatMap, overlay, png
 from vitrail.pixels import to_channels
 from vitrail.preprocessing import PicturePreprocessing
-from vitrail.samples import Picture
+from vitrail.samples import Picture, Sample, Truth
 from vitrail.tasks.detected import Detected
 from vitrail.tasks.scores import in_words
+from vitrail.tasks.segmented import Segmented
 from vitrail.tokenizing import TextPreprocessing
 
 if TYPE_CHECKING:
@@ -157,13 +158,32 @@ def drawn(folder: Path, name: str, title: str, words: str, figure: "Figure") -> 
     return page.section(title, page.drawing(data, figure.get_figwidth(), title), words)
 
 
-def found_beside(case: Case, dataset: Dataset, details: Mapping[str, Any]) -> Tile:
-    """A picture with the objects that were found, beside the same with those that are there."""
+def beside_truth(case: Case, dataset: Dataset, draw: "Callable[[Image.Image, Sample], objects.Pair]") -> Tile:
+    """A picture with what was found, beside the same with what is there, as `draw` makes them."""
     sample = dataset[case.index]
-    assert sample.objects is not None, "a detector is judged by objects"
-    pair = objects.side_by_side(small(sample.picture), case.result, sample.objects, details)
+    pair = draw(small(sample.picture), sample)
     name = "/".join(Path(sample.picture.name).parts[-2:])
     return Tile(beside(pair.answer, pair.truth), (pair.words, name), pair.right)
+
+
+def found_beside(case: Case, dataset: Dataset, details: Mapping[str, Any]) -> Tile:
+    """A picture with the objects that were found, beside the same with those that are there."""
+
+    def draw(image: Image.Image, sample: Sample) -> objects.Pair:
+        assert sample.objects is not None, "a detector is judged by objects"
+        return objects.side_by_side(image, case.result, sample.objects, details)
+
+    return beside_truth(case, dataset, draw)
+
+
+def segmented_beside(case: Case, dataset: Dataset) -> Tile:
+    """A picture with the segments that were found, beside the same with the true ones."""
+
+    def draw(image: Image.Image, sample: Sample) -> objects.Pair:
+        assert sample.objects is not None, "a panoptic model is judged by segments"
+        return segments.side_by_side(image, case.result, Truth(sample.objects, case.result.size, case.index))
+
+    return beside_truth(case, dataset, draw)
 
 
 def pictured(
@@ -208,18 +228,40 @@ def in_pictures(
     ]
 
 
+def found_and_missed(
+    report: Report, folder: Path, words: str, perfect: str, beside_it: "Callable[[Case], Tile]"
+) -> list[str]:
+    """Some predictions, and the pictures in which most is wrong.
+
+    Args:
+        report: what came out.
+        folder: where pictures go.
+        words: how they are read.
+        perfect: what is said where nothing is wrong.
+        beside_it: draws a case beside the truth.
+    """
+    tiles, told = [beside_it(case) for case in report.shown], f"Spread evenly over the data. {words}"
+    content = [pictured(folder, "predictions", many(len(tiles), "prediction"), told, tiles, width="whole")]
+    worst = [tile for tile in map(beside_it, report.worst) if not tile.right]
+    if not worst:
+        return [*content, pictured(folder, "mistakes", "No mistakes", perfect, [])]
+    title = f"The {len(worst)} worst pictures" if len(worst) > 1 else "The worst picture"
+    told = f"Where most is wrong, or lacking. {words}"
+    return [*content, pictured(folder, "mistakes", title, told, worst, width="whole")]
+
+
 def in_objects(report: Report, folder: Path, dataset: Dataset) -> list[str]:
     """Some predictions of a detector, and the pictures in which most is wrong."""
-    tiles = [found_beside(case, dataset, report.details) for case in report.shown]
-    words = f"Spread evenly over the data. {objects.WORDS}"
-    content = [pictured(folder, "predictions", many(len(tiles), "prediction"), words, tiles, width="whole")]
-    worst = [tile for tile in (found_beside(case, dataset, report.details) for case in report.worst) if not tile.right]
-    if not worst:
-        words = "Every object is found, and nothing else is said."
-        return [*content, pictured(folder, "mistakes", "No mistakes", words, [])]
-    words = "Where most belief is wrong, or lacking. " + objects.WORDS
-    title = f"The {len(worst)} worst pictures" if len(worst) > 1 else "The worst picture"
-    return [*content, pictured(folder, "mistakes", title, words, worst, width="whole")]
+    perfect = "Every object is found, and nothing else is said."
+    return found_and_missed(
+        report, folder, objects.WORDS, perfect, lambda case: found_beside(case, dataset, report.details)
+    )
+
+
+def in_segments(report: Report, folder: Path, dataset: Dataset) -> list[str]:
+    """Some predictions of a panoptic model, and the pictures in which most is wrong."""
+    perfect = "Every segment is found, and nothing else is said."
+    return found_and_missed(report, folder, segments.WORDS, perfect, lambda case: segmented_beside(case, dataset))
 
 
 def in_texts(report: Report, folder: Path, dataset: Dataset, model: nn.Module) -> list[str]:
@@ -299,6 +341,8 @@ def write_report(
     if isinstance(preprocessing, PicturePreprocessing):
         if all(isinstance(case.result, Detected) for case in report.shown):
             content += in_objects(report, folder, dataset)
+        elif all(isinstance(case.result, Segmented) for case in report.shown):
+            content += in_segments(report, folder, dataset)
         else:
             content += in_pictures(report, folder, dataset, model, preprocessing)
         names = [dataset[case.index].name for case in report.shown]

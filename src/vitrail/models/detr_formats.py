@@ -321,7 +321,7 @@ FAMILY = Family(
     flexible=("classes", "backbone"),
     untold={"heads": "dim"},
     assumed=("heads", "activation", "renormed"),
-    learns={"detect": "detect"},
+    learns={"detect": "detect", "panoptic": "detect"},
     infer=infer,
     resize=resize,
 )

@@ -131,6 +131,8 @@ class Family:
         assumed: fields that change answers and that a file of tensors alone takes from the published size it is named.
         learns: the recipe by which it learns what a data set is for, by the name of that; the recipe of that very name
             unless given.
+        grows: families whose models can become a part of one of this, each with the name of that part, which is also
+            that of its field in the configuration.
         resize: prepares tensors of one configuration for another (positions to a new grid, stem to other
             channels); gives the tensors and a sentence for each change.
     """
@@ -154,4 +156,5 @@ class Family:
     untold: Mapping[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     learns: Mapping[str, str] | None = None
+    grows: Mapping[str, str] = field(default_factory=dict)
     resize: Callable[[Tensors, Any, Any], tuple[Tensors, list[str]]] = as_they_are

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from vitrail.core.convolutions import without_padding
 from vitrail.core.tokens import Feature
 from vitrail.errors import ConfigError
-from vitrail.fields import check_fields
+from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.models.detr import DETR, DETRConfig, Memory
 from vitrail.models.detr import VARIANTS as DETECTORS
 from vitrail.models.resnet import ResNetConfig
 from vitrail.outputs import Detections, Segmentations
 
 GROUPS = 8  # of channels that are normalised together
-STAGES = 4  # of the backbone, whose last is read by the detector and whose others sharpen the masks
+STAGES = (3, 4)  # of the backbone, whose last is read by the detector and whose others sharpen the masks
 NARROWER = (2, 4, 8, 16)  # by what the width of the detector is divided, from map to map
 COCO = {"classes": 250}  # the highest number of a category in COCO panoptic, and one
 
@@ -38,21 +38,31 @@ class PanopticConfig:
 
     detr: DETRConfig = field(default_factory=lambda: replace(DETECTORS["detr-resnet-50"], **COCO))
     classes: int = 250  # of the detector: things and stuff
+    looks: int | None = None  # maps of where each query looks; as many as the detector has heads unless given
 
     def __post_init__(self) -> None:
         check_fields(self)
-        backbone, width = self.detr.backbone, self.detr.dim + self.detr.heads
+        check_ranges(self, looks=Range(1, 1024, usual="8"))
+        backbone, width = self.detr.backbone, self.detr.dim + self.maps
         if self.classes != self.detr.classes:
             raise ConfigError(f"classes={self.classes} and detr.classes={self.detr.classes} should be one number.")
-        if not isinstance(backbone, ResNetConfig) or len(backbone.layers) != STAGES:
+        if not isinstance(backbone, ResNetConfig) or len(backbone.layers) not in STAGES:
             raise ConfigError(
-                f"Masks are sharpened by maps of several sizes, so the backbone has to be a ResNet of {STAGES} stages."
+                f"Masks are sharpened by maps of several sizes, so the backbone has to be a ResNet of "
+                f"{' or '.join(map(str, STAGES))} stages."
             )
-        if width % GROUPS or self.detr.dim % (NARROWER[-1] * GROUPS):
+        least = NARROWER[len(backbone.layers) - 1] * GROUPS
+        if width % GROUPS or self.detr.dim % least or self.detr.dim % self.maps:
             raise ConfigError(
-                f"dim={self.detr.dim} should be a multiple of {NARROWER[-1] * GROUPS}, and with heads="
-                f"{self.detr.heads} of {GROUPS}, for channels that are normalised {GROUPS} groups at a time."
+                f"dim={self.detr.dim} should be a multiple of {least} and of the {self.maps} maps of a query, and the "
+                f"two together of {GROUPS}, for channels that are normalised {GROUPS} groups at a time. Set looks=8, "
+                f"for example."
             )
+
+    @property
+    def maps(self) -> int:
+        """Of where each query looks."""
+        return self.detr.heads if self.looks is None else self.looks
 
     @property
     def channels(self) -> int:
@@ -72,6 +82,7 @@ VARIANTS = {
     "detr-resnet-18-small-panoptic": PanopticConfig(
         detr=replace(DETECTORS["detr-resnet-18-small"], heads=8, **COCO)
     ),
+    "detr-tiny-panoptic": PanopticConfig(detr=replace(DETECTORS["detr-tiny"], **COCO), looks=8),
 }  # fmt: skip
 
 
@@ -176,7 +187,7 @@ class MaskHead(nn.Module):
 
     def __init__(self, dim: int, heads: int, finer: Sequence[int]) -> None:
         super().__init__()
-        widths = [dim // divisor for divisor in NARROWER]
+        widths = [dim // divisor for divisor in NARROWER[: len(finer) + 1]]
         self.mix = Refine(dim + heads, dim + heads)
         self.narrow = Refine(dim + heads, widths[0])
         self.adapters = nn.ModuleList(nn.Conv2d(one, width, 1) for one, width in zip(finer, widths, strict=False))
@@ -222,8 +233,15 @@ class Panoptic(nn.Module):
         detr = config.detr
         *finer, _ = detr.backbone.dims
         self.detr = DETR(detr)
-        self.look = AttentionMaps(detr.dim, detr.heads)
-        self.mask_head = MaskHead(detr.dim, detr.heads, finer[::-1])
+        self.look = AttentionMaps(detr.dim, config.maps)
+        self.mask_head = MaskHead(detr.dim, config.maps, finer[::-1])
+
+    @property
+    def bleeds(self) -> bool:
+        """Whether masks reach over the border of a picture into the padding beside it, as published."""
+        backbone = self.config.detr.backbone
+        assert isinstance(backbone, ResNetConfig), "the configuration refuses others"
+        return backbone.padding == "original"
 
     def paint(
         self, x: Float[Tensor, "batch queries dim"], memory: Memory, seen: Feature, finer: Sequence[Feature]
@@ -232,9 +250,7 @@ class Panoptic(nn.Module):
 
         With `padding="original"` nothing is put back to zero, and masks bleed over the border of a picture.
         """
-        backbone = self.config.detr.backbone
-        assert isinstance(backbone, ResNetConfig), "the configuration refuses others"
-        if backbone.padding == "original":
+        if self.bleeds:
             seen, finer = seen._replace(valid=None), [one._replace(valid=None) for one in finer]
         return self.mask_head(seen, self.look(x, memory), finer)
 
@@ -244,7 +260,7 @@ class Panoptic(nn.Module):
         valid: Bool[Tensor, "batch height width"] | None = None,
     ) -> list[Detections | Segmentations]:
         """What each layer of the decoder would answer, first to last; only the last paints."""
-        *coarser, last = self.detr.backbone.features(pixels, range(STAGES), valid)
+        *coarser, last = self.detr.backbone.features(pixels, range(len(self.config.detr.backbone.dims)), valid)
         seen = last._replace(map=self.detr.project(last.map))
         memory = self.detr.read(seen)
         decoded = self.detr.decode(memory)

@@ -12,11 +12,12 @@ from vitrail.models import detr_formats
 from vitrail.models.detr_formats import BODIES, IN_TRANSFORMERS, PUBLISHED
 from vitrail.models.family import Family, Format, Shapes, Tensors
 from vitrail.models.foreign import Fields, refuse_others
-from vitrail.models.panoptic import VARIANTS, Panoptic, PanopticConfig
+from vitrail.models.panoptic import COCO, GROUPS, VARIANTS, Panoptic, PanopticConfig
 from vitrail.preprocessing import Fitted
 from vitrail.weights.keymap import Alias, KeyMap, Rename, Rule, within
 
 INSIDE = "detr."  # where the detector stands, in our names and in theirs
+LAST_THING = 90  # of COCO's categories, by number; stuff comes after
 HEADS: tuple[Rule | Alias, ...] = (
     Rename("bbox_attention.q_linear.{p}", "look.query.{p}"),
     Rename("bbox_attention.k_linear.{p}", "look.key.{p}"),
@@ -54,6 +55,12 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
     return {"detr": told, "classes": told["classes"]}
 
 
+def misfits(config: PanopticConfig, body: str) -> list[str]:
+    """In what a configuration is not one of transformers."""
+    others = ["looks"] * (config.maps != config.detr.heads)
+    return [*(f"detr.{name}" for name in detr_formats.misfits(config.detr, body)), *others]
+
+
 def transformers(body: str) -> Format:
     """DetrForSegmentation on a ResNet with names of its own or of timm."""
     return Format(
@@ -62,7 +69,7 @@ def transformers(body: str) -> Format:
         keymap=KeyMap((*within(INSIDE, (*BODIES[body], *IN_TRANSFORMERS), INSIDE), *IN_MEMORY, *HEADS)),
         read_config=read,
         write_config=lambda config: detr_formats.write(config.detr, body) | {"architectures": ["DetrForSegmentation"]},
-        misfits=lambda config: [f"detr.{name}" for name in detr_formats.misfits(config.detr, body)],
+        misfits=lambda config: misfits(config, body),
     )
 
 
@@ -87,8 +94,9 @@ def infer(shapes: Shapes, guess: Fields) -> dict[str, Any]:
     if "look.query.weight" not in shapes:
         raise CheckpointError("The file has no maps of where queries look: these are not weights of a panoptic DETR.")
     told = detr_formats.infer(part(shapes), detr_formats.values_of(guess["detr"]))
-    heads = shapes["mask_head.mix.norm.weight"][0] - told["dim"]
-    return {"detr": told | {"heads": heads}, "classes": told["classes"]}
+    maps = shapes["mask_head.mix.norm.weight"][0] - told["dim"]
+    told |= {"heads": maps} if guess.get("looks") is None else {}
+    return {"detr": told, "classes": told["classes"], "looks": guess.get("looks") and maps}
 
 
 def resize(tensors: Tensors, old: PanopticConfig, new: PanopticConfig) -> tuple[Tensors, list[str]]:
@@ -99,15 +107,24 @@ def resize(tensors: Tensors, old: PanopticConfig, new: PanopticConfig) -> tuple[
 
 
 def change(config: PanopticConfig, changes: Fields) -> PanopticConfig:
-    """The same configuration with other values in some fields; how many classes there are is one number."""
+    """The same configuration with other values in some fields; how many classes there are is one number.
+
+    A query of another detector looks as often as fits, where nobody says how often.
+    """
     detr = changes.get("detr", config.detr)
     classes = changes.get("classes", detr.classes)
-    return PanopticConfig(detr=replace(detr, classes=classes), classes=classes)
+    looks = changes.get("looks", config.looks)
+    if looks is None and (detr.dim + detr.heads) % GROUPS:
+        looks = GROUPS
+    return PanopticConfig(detr=replace(detr, classes=classes), classes=classes, looks=looks)
 
 
 def card(config: PanopticConfig) -> dict[str, Any]:
-    """The card of a fresh model: it tells what every pixel is of."""
-    return {"task": "panoptic", "preprocessing": Fitted().for_channels(config.channels)}
+    """The card of a fresh model: it tells what every pixel is of; of as many classes as COCO has, which are things."""
+    things = (
+        tuple(number <= LAST_THING for number in range(config.classes)) if config.classes == COCO["classes"] else ()
+    )
+    return {"task": "panoptic", "things": things, "preprocessing": Fitted().for_channels(config.channels)}
 
 
 FAMILY = Family(
@@ -121,6 +138,8 @@ FAMILY = Family(
     heads=("detr.class_head.*",),
     identity=("detr",),
     flexible=("classes",),
+    learns={"panoptic": "detr-panoptic"},
+    grows={"detr": "detr"},
     infer=infer,
     resize=resize,
     change=change,

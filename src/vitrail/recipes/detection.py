@@ -8,11 +8,15 @@ from vitrail import catalog
 from vitrail.data.dataset import Dataset, Splits
 from vitrail.data.material import MarkedPictures
 from vitrail.errors import ConfigError, unknown
+from vitrail.loading import look_up
+from vitrail.models.resnet import ResNetConfig
 from vitrail.recipes.vit import clamp, typical_side
 from vitrail.tasks.detect import Detect
+from vitrail.tasks.panoptic import Panoptic
 from vitrail.train.optim import AdamW
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.schedules import Cosine
+from vitrail.weights.formats import Loaded
 
 SEEN_FRESH, SEEN_TUNED = 60_000, 15_000  # pictures, counted each time they are seen
 NARROW = 128  # width of a token up to which a model is one for a processor: it reads small pictures and learns fast
@@ -54,6 +58,39 @@ def sides(data: Dataset, small: bool, say: Say) -> dict[str, Any]:
     return {"shorter": side, "longer": max(round(side * PUBLISHED[1] / PUBLISHED[0]), side)}
 
 
+def say_room(train: Dataset, queries: int, say: Say) -> None:
+    """Say where a picture has more objects than can be found."""
+    most = fullest(train)
+    if most > MOST_OBJECTS * queries:
+        say(
+            f"The fullest picture has {most} objects, and the model {queries} queries: of more objects than queries "
+            f"some cannot be found. Type --set model.queries={2 * most}, for example."
+        )
+
+
+def in_model(model: str) -> Any:
+    """The configuration of a published size.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    if model not in catalog.MODELS:
+        raise ConfigError(unknown("model", model, catalog.MODELS))
+    return catalog.family_of_model(model).variants[model]
+
+
+def beginning(init: str, model: str) -> Loaded:
+    """The weights that a model starts from."""
+    return look_up(model if init == "default" else init, model)
+
+
+def lowest_layers(config: Any) -> tuple[str, ...]:
+    """What stays as it is in fine-tuning, as published: the stem and the first stage of a ResNet with frozen norms."""
+    backbone = getattr(config, "backbone", None)
+    still = isinstance(backbone, ResNetConfig) and backbone.norm == "frozen"
+    return ("backbone.stem*", "backbone.stages.0.*") if still else ()
+
+
 def detect(
     data: str,
     splits: Splits,
@@ -80,18 +117,10 @@ def detect(
     Raises:
         ConfigError: there is no such model.
     """
-    if model not in catalog.MODELS:
-        raise ConfigError(unknown("model", model, catalog.MODELS))
-    train = splits.train
+    train, config = splits.train, in_model(model)
     say_numbers(train, say)
-    config = catalog.family_of_model(model).variants[model]
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
-    queries, most = changed.get("queries", config.queries), fullest(train)
-    if most > MOST_OBJECTS * queries:
-        say(
-            f"The fullest picture has {most} objects, and the model {queries} queries: of more objects than queries "
-            f"some cannot be found. Type --set model.queries={2 * most}, for example."
-        )
+    say_room(train, changed.get("queries", config.queries), say)
     fresh, small = init is None, changed.get("dim", config.dim) <= NARROW
     epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
     rate = (5e-4 if small else 1e-4) if fresh else 1e-4
@@ -103,6 +132,72 @@ def detect(
         schedule=Cosine(warmup=0.05 if fresh else 0.02),
         epochs=epochs,
         judge_every=max(epochs // JUDGED, 1),
+        freeze=() if init is None else lowest_layers(beginning(init, model).config),
+        clip=0.1,
+        ema=0.999 if fresh else None,
+    )
+
+
+def panoptic(
+    data: str,
+    splits: Splits,
+    *,
+    model: str = "detr-resnet-50-panoptic",
+    init: str | None = None,
+    changes: Mapping[str, Any] = UNDECIDED,
+    say: Say = print,
+) -> Recipe:
+    """Segments of things and stuff. On a detector that finds the same classes only masks are learned, as published.
+
+    Run:     vitrail train detr-resnet-50-panoptic --data coco-panoptic/ --init runs/detect/coco-panoptic
+    Cost:    said before the first step, for the machine at hand
+    Reached: not yet verified
+
+    Args:
+        data: where the pictures are.
+        splits: the pictures.
+        model: a name from `vitrail models`.
+        init: weights to start from, of a panoptic model or of a detector; `None` for fresh ones.
+        changes: fields of the model's configuration that are decided already.
+        say: told each guess.
+
+    Raises:
+        ConfigError: there is no such model, or the data has no segments.
+
+    Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, section 4.4.
+    """
+    train, config = splits.train, in_model(model)
+    if train.task != "panoptic":
+        raise ConfigError(f"{data} has no segments. `vitrail train detr-resnet-50 --data {data}` learns from boxes.")
+    say_numbers(train, say)
+    changed: dict[str, Any] = {"classes": len(train.classes), **changes}
+    say_room(train, config.queries, say)
+    loaded = None if init is None else beginning(init, model)
+    fresh, small = loaded is None, config.detr.dim <= NARROW
+    family = catalog.family_of_model(model)
+    part = None if loaded is None else family.grows.get(loaded.family.name)
+    stays = part is not None and loaded is not None and loaded.card.labels == train.classes
+    if stays:
+        say(f"{init} finds the same {len(train.classes)} classes: it stays as it is, and only masks are learned.")
+    elif part is not None:
+        say(f"{init} finds other classes, so all of it learns. A detector of these classes would stay as it is.")
+    epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
+    return Recipe(
+        model=ModelChoice(name=model, init=init, changes=changed),
+        task=Panoptic(
+            classes=train.classes,
+            class_ids=getattr(train, "class_ids", ()),
+            things=getattr(train, "things", ()),
+            auxiliary=not stays,
+        ),
+        data=MarkedPictures(
+            path=data, use="panoptic", batch=8 if small else 4, **(sides(train, small, say) if fresh else {})
+        ),
+        optimiser=AdamW(rate=5e-4 if small and (fresh or stays) else 1e-4, decay=1e-4, backbone=1.0 if fresh else 0.1),
+        schedule=Cosine(warmup=0.05 if fresh else 0.02),
+        epochs=epochs,
+        judge_every=max(epochs // JUDGED, 1),
+        freeze=(f"{part}.*",) if stays else (),
         clip=0.1,
         ema=0.999 if fresh else None,
     )

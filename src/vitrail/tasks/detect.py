@@ -11,7 +11,7 @@ from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.boxes import to_xyxy
 from vitrail.geometry.placement import Placement
-from vitrail.outputs import Detections
+from vitrail.outputs import Detections, Segmentations
 from vitrail.samples import Batch
 from vitrail.tasks.detected import THRESHOLD, Detected
 from vitrail.tasks.detection_scores import DetectionMetrics
@@ -23,7 +23,7 @@ from vitrail.tasks.task import Loss, ask
 class Answers(Protocol):
     """A detector that can say what each of its decoder's layers answers."""
 
-    def layers(self, pixels: Tensor, valid: Tensor | None = None) -> Sequence[Detections]: ...
+    def layers(self, pixels: Tensor, valid: Tensor | None = None) -> Sequence[Detections | Segmentations]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Detect:
         found = set_loss(layers, batch.target, self.weights, frame=tuple(batch.inputs.pixels.shape[2:]))
         return Loss(found.total, found.parts)
 
-    def layers(self, model: nn.Module, inputs: Any) -> Sequence[Detections]:
+    def layers(self, model: nn.Module, inputs: Any) -> Sequence[Detections | Segmentations]:
         """The answers that learn."""
         if not self.auxiliary or not isinstance(model, Answers):
             return [ask(model, inputs)]
@@ -81,13 +81,21 @@ class Detect:
     def predict(self, model: nn.Module, inputs: Any) -> list[Detected]:
         """The class that each query finds likeliest but for there being none, best first; boxes in the unit square."""
         found = ask(model, inputs)
+        self.refuse_others(found)
+        beliefs, boxes = found.logits.float().softmax(dim=-1)[..., :-1].cpu(), to_xyxy(found.boxes.float()).cpu()
+        return [self.result(*one) for one in zip(beliefs, boxes, strict=True)]
+
+    def refuse_others(self, found: Any) -> None:
+        """Compare the classes of the model and of the task.
+
+        Raises:
+            ConfigError: they are not as many.
+        """
         if found.logits.shape[-1] != len(self.classes) + 1:
             raise ConfigError(
                 f"The model tells {found.logits.shape[-1] - 1} classes apart and the task has {len(self.classes)}. "
                 f"`create_model(..., classes={len(self.classes)})` makes one that fits."
             )
-        beliefs, boxes = found.logits.float().softmax(dim=-1)[..., :-1].cpu(), to_xyxy(found.boxes.float()).cpu()
-        return [self.result(*one) for one in zip(beliefs, boxes, strict=True)]
 
     def result(self, belief: Tensor, boxes: Tensor) -> Detected:
         """What all queries say of one picture."""

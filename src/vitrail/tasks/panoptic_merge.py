@@ -33,6 +33,8 @@ def uncovered(
         bleeding: enlarge the masks of the whole frame and cut then, as the published code does. Without it they are
             cut first, so that a picture has the same masks alone and in a batch.
     """
+    if not masks.shape[0]:  # which torch does not enlarge
+        return masks.new_zeros(0, *size)
     if bleeding:
         whole = F.interpolate(masks[None], size=frame, mode="bilinear", align_corners=False)[0]
         return whole[:, : size[0], : size[1]]

@@ -12,7 +12,7 @@ Source: Kirillov et al., "Panoptic Segmentation", CVPR 2019, section 4.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -20,7 +20,9 @@ from jaxtyping import Bool, Float, Int
 from vitrail.geometry.panoptic import VOID, numbered
 from vitrail.samples import Batch, Objects
 from vitrail.tasks.scores import UNDEFINED
-from vitrail.tasks.segmented import Segmented
+
+if TYPE_CHECKING:
+    from vitrail.tasks.segmented import Segmented
 
 FOUND = 0.5  # share above which two segments are one; no second can have as much
 
@@ -50,7 +52,7 @@ class Marked(NamedTuple):
         return cls(numbered(objects.masks.numpy()), numbers, objects.labels.numpy(), areas, objects.crowd.numpy())
 
     @classmethod
-    def of_result(cls, result: Segmented) -> "Marked":
+    def of_result(cls, result: "Segmented") -> "Marked":
         """What a model says."""
         segments, labels = (np.array([one[place] for one in result.segments], int) for place in (0, 1))
         areas = np.array(result.areas, float)
@@ -109,13 +111,28 @@ def shared_pixels(truth: Marked, said: Marked) -> Int[np.ndarray, "objects found
     return table
 
 
-def compare(truth: Marked, said: Marked, classes: int) -> Tally:
-    """Count one picture.
+class Compared(NamedTuple):
+    """What is right and wrong in one picture.
+
+    Attributes:
+        pairs: places of the true and of the said segment, of each that is found.
+        overlaps: how much the two share.
+        missed: of each true segment, whether it is not found; crowds need not be.
+        wrong: of each that is said, whether it is said for nothing.
+    """
+
+    pairs: Int[np.ndarray, "found 2"]
+    overlaps: Float[np.ndarray, " found"]
+    missed: Bool[np.ndarray, " segments"]
+    wrong: Bool[np.ndarray, " answers"]
+
+
+def compared(truth: Marked, said: Marked) -> Compared:
+    """Find out which segments are the same.
 
     Args:
         truth: what is marked.
         said: what a model says; no crowds.
-        classes: how many there are.
     """
     table = shared_pixels(truth, said)
     void, shared = table[0, 1:], table[1:, 1:]
@@ -131,9 +148,15 @@ def compare(truth: Marked, said: Marked, classes: int) -> Tally:
             ignored[place] += shared[crowds[label], place]
     missed = ~truth.crowd & ~np.isin(np.arange(len(truth.labels)), pairs[:, 0])
     wrong = ~np.isin(np.arange(len(said.labels)), pairs[:, 1]) & (ignored <= FOUND * said.areas)
+    return Compared(pairs, overlap[pairs[:, 0], pairs[:, 1]], missed, wrong)
+
+
+def compare(truth: Marked, said: Marked, classes: int) -> Tally:
+    """Count one picture; arguments as for `compared`, and how many classes there are."""
+    pairs, overlaps, missed, wrong = compared(truth, said)
     found = truth.labels[pairs[:, 0]]
     return Tally(
-        np.bincount(found, overlap[pairs[:, 0], pairs[:, 1]], classes),
+        np.bincount(found, overlaps, classes),
         np.bincount(found, minlength=classes),
         np.bincount(said.labels[wrong], minlength=classes),
         np.bincount(truth.labels[missed], minlength=classes),
@@ -154,7 +177,7 @@ class PanopticMetrics:
         self.classes, self.things = classes, np.array(things, dtype=bool)
         self.tally = Tally.nothing(len(classes))
 
-    def update(self, results: Sequence[Segmented], batch: Batch) -> None:
+    def update(self, results: Sequence["Segmented"], batch: Batch) -> None:
         for result, truth in zip(results, batch.references, strict=True):
             assert result.size == truth.size, f"{result.size} of what is said is not {truth.size} of the picture"
             self.count(Marked.of_objects(truth.objects), Marked.of_result(result))

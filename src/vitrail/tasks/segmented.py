@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vitrail.samples import Truth
+from vitrail.tasks.panoptic_scores import Compared, Marked, compared
+
 
 class Segment(NamedTuple):
     """One segment of a picture.
@@ -74,3 +77,12 @@ class Segmented:
         things = [f"{count} {self.classes[label]}" for label, count in counts.most_common() if self.things[label]]
         stuff = [self.classes[label] for label in counts if not self.things[label]]
         return ", ".join([*things, *stuff][:top]) or "no segments"
+
+    def compared(self, truth: Truth) -> Compared:
+        """Which segments are found, wrong and missed."""
+        return compared(Marked.of_objects(truth.objects), Marked.of_result(self))
+
+    def mistake(self, truth: Truth) -> float:
+        """How many segments are missed or said for nothing, and what those that are found lack of the true ones."""
+        found = self.compared(truth)
+        return float(found.missed.sum() + found.wrong.sum() + (1 - found.overlaps).sum())

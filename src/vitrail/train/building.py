@@ -34,7 +34,9 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
     else:
         source = choice.name if choice.init == "default" else choice.init
         bare = {"format": choice.format, "model": choice.name} if Path(source).is_file() else {}
-        model = from_pretrained(source, **bare, missing=choice.missing, announce=say, **choice.changes)
+        model = from_pretrained(
+            source, **bare, missing=choice.missing, announce=say, into=choice.name, **choice.changes
+        )
         say_differences(model, choice, say)
     task, labels = recipe.data.meaning(data), data.classes
     answering = {name: getattr(recipe.task, name) for name in getattr(recipe.task, "answering", ())}
@@ -43,6 +45,7 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
         preprocessing=recipe.data.reads(model.card.preprocessing),
         labels=labels,
         class_ids=getattr(data, "class_ids", ()),
+        things=getattr(recipe.task, "things", ()),
         task=task,
         multi_label=data.multi_label,
         answering=answering,

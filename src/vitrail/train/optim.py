@@ -118,7 +118,7 @@ def parameter_groups(model: nn.Module, config: AdamW) -> list[dict]:
     """Parameters that are stepped alike, with their `scale` of the rate and their `weight_decay`.
 
     The scale is `layer_decay` to the power of how many layers stand above (Bao et al., "BEiT", ICLR 2022,
-    appendix; Clark et al., "ELECTRA", ICLR 2020), times `backbone` in the part of that name.
+    appendix; Clark et al., "ELECTRA", ICLR 2020), times `backbone` in a part of that name.
     """
     depth, pulled = layers(model), decays(model)
     top = max(depth.values(), default=0)
@@ -127,7 +127,7 @@ def parameter_groups(model: nn.Module, config: AdamW) -> list[dict]:
         if not parameter.requires_grad:
             continue
         scale = config.layer_decay ** (top - depth[name])
-        if name.startswith("backbone."):
+        if "backbone" in name.split("."):
             scale *= config.backbone
         key = (scale, name in pulled)
         if key not in groups:

@@ -28,6 +28,7 @@ class Card:
             `TextPreprocessing`.
         labels: names of the classes, in their order; empty where they are not known.
         class_ids: by what numbers the data that it learned from calls them; empty where it has none.
+        things: which of the classes are countable things and not stuff, of a model that tells the two apart.
         generation: how its sentences are written, of a model that writes.
         task: what an answer means.
         multi_label: whether several labels can hold at once.
@@ -43,6 +44,7 @@ class Card:
     generation: Generation | None = None
     labels: tuple[str, ...] = ()
     class_ids: tuple[int, ...] = ()
+    things: tuple[bool, ...] = ()
     task: str = "classify"
     multi_label: bool = False
     answering: Mapping[str, float] = field(default_factory=dict)
@@ -55,6 +57,10 @@ class Card:
         if self.class_ids and len(self.class_ids) != len(self.labels):
             raise ConfigError(
                 f"class_ids has {len(self.class_ids)} numbers for {len(self.labels)} labels. Each class has one number."
+            )
+        if self.things and self.labels and len(self.things) != len(self.labels):
+            raise ConfigError(
+                f"things says of {len(self.things)} classes what they are, and there are {len(self.labels)}."
             )
 
     def to_json(self) -> dict[str, Any]:

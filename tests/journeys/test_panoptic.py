@@ -1,0 +1,86 @@
+"""Segments of things and stuff, from pictures whose pixels are named to files that other tools read."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitrail.cli.main import main
+from vitrail.data.open import open_dataset
+from vitrail.loading import from_pretrained
+from vitrail.tasks.result_files import read_panoptic
+
+SCENES = "scenes:6,size=48x64,panoptic"
+TINY = ["model.encoder_depth=1", "model.decoder_depth=1", "model.queries=9", "model.mlp_dim=32"]
+
+
+def typed(*words, settings=()):
+    """Type a command; it has to go well."""
+    assert main([*map(str, words), *(word for one in settings for word in ("--set", one))]) == 0
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A detector, a panoptic model on it, and some pictures."""
+    folder = tmp_path_factory.mktemp("panoptic")
+    common = ["--data", SCENES, "--epochs", "1", "--batch", "3", "--workers", "0"]
+    typed("train", "detr-tiny", *common, "--out", folder / "boxes", settings=TINY)
+    typed("train", "detr-panoptic", *common, "--init", folder / "boxes", "--out", folder / "run")
+    (folder / "pictures").mkdir()
+    scenes = open_dataset(SCENES, "val")
+    for number in range(2):
+        scenes[0 if number == 0 else len(scenes) - 1].picture.read().save(folder / f"pictures/{number:06d}.png")
+    return folder
+
+
+def test_a_detector_stays_as_it_is_and_only_masks_are_learned(place):
+    boxes, panoptic = from_pretrained(place / "boxes"), from_pretrained(place / "run")
+    for name, tensor in boxes.state_dict().items():
+        assert torch.equal(panoptic.state_dict()[f"detr.{name}"], tensor), name
+    recipe = json.loads((place / "run/recipe.json").read_text())
+    assert recipe["freeze"] == ["detr.*"]
+    assert panoptic.card.task == "panoptic"
+    assert boxes.card.task == "detect"
+    assert sum(panoptic.card.things) == len(panoptic.card.things) - 3  # ground, wall and sky, say, are stuff
+
+
+def test_pictures_are_drawn_and_their_segments_named(place, capsys):
+    typed("predict", place / "run", place / "pictures", "--threshold", "0", "--out", place / "drawn")
+    printed = capsys.readouterr().out
+    assert "000000.png" in printed
+    assert len(list((place / "drawn").glob("*.jpg"))) == 2
+
+
+def test_json_is_coco_panoptic(place, capsys):
+    out = place / "coco"
+    typed("predict", place / "run", place / "pictures", "--threshold", "0", "--json", "--out", out)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((out / "panoptic.json").read_text())
+    assert [row["image_id"] for row in printed["annotations"]] == [0, 1]
+    for seen in read_panoptic(out / "panoptic.json"):
+        numbers = set(np.unique(seen.result.numbers).tolist()) - {0}
+        assert numbers == {segment.number for segment in seen.result.segments}
+        assert seen.result.size == (48, 64)
+        assert Image.open(out / f"panoptic/{seen.name}.png").size == (64, 48)
+
+
+def test_it_is_judged_by_the_part_for_that(place, capsys):
+    typed("evaluate", place / "run", "--data", SCENES, "--json", "--out", place / "judged")
+    report = json.loads(capsys.readouterr().out)
+    assert report["task"] == "panoptic"
+    assert {"pq", "sq", "rq", "pq_things", "pq_stuff"} <= report["scores"].keys()
+    assert (place / "judged/predictions.png").exists()
+
+
+def test_queries_are_explained_as_those_of_the_detector(place, capsys):
+    picture = place / "pictures/000000.png"
+    typed("explain", place / "run", picture, "--query", "3", "--out", place / "looked.png")
+    assert (place / "looked.png").exists()
+
+
+@pytest.mark.parametrize("flag", ["--yolo", "--tile 32"])
+def test_what_is_for_boxes_is_refused(place, capsys, flag):
+    assert main(["predict", str(place / "run"), str(place / "pictures"), *flag.split()]) == 2
+    assert "says it of every pixel" in capsys.readouterr().err
