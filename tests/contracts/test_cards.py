@@ -19,6 +19,7 @@ FRESH = {
     "vit-base-conv",
     "detr-resnet-18-small",
     "detr-resnet-18-small-panoptic",
+    "detr-tiny-panoptic",
     "detr-tiny",
     "detr-resnet-18-small-dc5",
     "gpt-mini",
