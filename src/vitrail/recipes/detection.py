@@ -1,6 +1,7 @@
 """How a detector is trained on somebody's own pictures, when nobody says otherwise."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -79,9 +80,11 @@ def in_model(model: str) -> Any:
     return catalog.family_of_model(model).variants[model]
 
 
-def beginning(init: str, model: str) -> Loaded:
-    """The weights that a model starts from."""
-    return look_up(model if init == "default" else init, model)
+def beginning(init: str | None, model: str) -> Loaded | None:
+    """The weights that a model starts from; a file alone is taken for the model that is named, and not opened yet."""
+    if init is None or Path(init).is_file():
+        return None
+    return look_up(model if init == "default" else init)
 
 
 def lowest_layers(config: Any) -> tuple[str, ...]:
@@ -121,7 +124,7 @@ def detect(
     say_numbers(train, say)
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
     say_room(train, changed.get("queries", config.queries), say)
-    fresh, small = init is None, changed.get("dim", config.dim) <= NARROW
+    loaded, fresh, small = beginning(init, model), init is None, changed.get("dim", config.dim) <= NARROW
     epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
     rate = (5e-4 if small else 1e-4) if fresh else 1e-4
     return Recipe(
@@ -132,7 +135,7 @@ def detect(
         schedule=Cosine(warmup=0.05 if fresh else 0.02),
         epochs=epochs,
         judge_every=max(epochs // JUDGED, 1),
-        freeze=() if init is None else lowest_layers(beginning(init, model).config),
+        freeze=() if fresh else lowest_layers(config if loaded is None else loaded.config),
         clip=0.1,
         ema=0.999 if fresh else None,
     )
@@ -172,8 +175,7 @@ def panoptic(
     say_numbers(train, say)
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
     say_room(train, config.queries, say)
-    loaded = None if init is None else beginning(init, model)
-    fresh, small = loaded is None, config.detr.dim <= NARROW
+    loaded, fresh, small = beginning(init, model), init is None, config.detr.dim <= NARROW
     family = catalog.family_of_model(model)
     part = None if loaded is None else family.grows.get(loaded.family.name)
     stays = part is not None and loaded is not None and loaded.card.labels == train.classes
