@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -86,7 +86,7 @@ class Panoptic:
     auxiliary: bool = True
     threshold: float = THRESHOLD
 
-    name, best = "panoptic", ("pq", "max")
+    name = "panoptic"
     answering = ("threshold",)
     by_heart = "rq"  # of a few pictures: where the segments end exactly comes last
 
@@ -98,6 +98,10 @@ class Panoptic:
                 f"things says of {len(self.things)} classes what they are, and there are {len(self.classes)}."
             )
         assert self.detector  # which refuses what else is wrong
+
+    @property
+    def best(self) -> tuple[str, Literal["max", "min"]]:
+        return "pq", "max"
 
     @property
     def detector(self) -> Detect:
