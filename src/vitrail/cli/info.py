@@ -10,7 +10,7 @@ from vitrail.errors import UsageError, many
 
 if TYPE_CHECKING:
     from vitrail.description import AttentionCost, Description
-    from vitrail.preprocessing import Preprocessing
+    from vitrail.preprocessing import PicturePreprocessing, Preprocessing
     from vitrail.tokenizing import TextPreprocessing
 
 BATCH = 16  # pictures in the step whose memory is told
@@ -126,7 +126,7 @@ def uses(found: "Description") -> Iterator[tuple[str, str]]:
     yield "configuration", configuration(found.config)
 
 
-def configuration(config: object) -> str:
+def configuration(config: Any) -> str:
     """What is there; of a configuration within, its family and its fields."""
     parts = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     return ", ".join(
@@ -186,9 +186,11 @@ def preprocessing(reads: "Preprocessing") -> str:
     )
 
 
-def both_preprocessings(fresh: "Preprocessing", published: "Preprocessing | None") -> Iterator[tuple[str, str]]:
+def both_preprocessings(fresh: "Preprocessing", published: "PicturePreprocessing | None") -> Iterator[tuple[str, str]]:
     """How pictures are prepared for fresh weights, and how for the published ones, where that differs."""
-    if published is None or published == fresh:
+    from vitrail.preprocessing import Preprocessing
+
+    if not isinstance(published, Preprocessing) or published == fresh:
         yield "preprocessing", preprocessing(fresh)
         return
     yield "preprocessing", f"of fresh weights: {preprocessing(fresh)}"

@@ -1,6 +1,7 @@
 """A run of blocks: the last tokens, or the tokens at chosen depths."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -47,5 +48,5 @@ class Stack(nn.ModuleList):
     def run(self, block: nn.Module, x: Tensor, **told: Tensor | None) -> Tensor:
         """What a block makes of the tokens, given whatever it is told besides."""
         if self.checkpointing and self.training:
-            return checkpoint(block, x, use_reentrant=False, **told)
+            return checkpoint(block, x, use_reentrant=False, **cast(dict[str, Any], told))  # no setting is among them
         return block(x, **told)

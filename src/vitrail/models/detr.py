@@ -317,7 +317,7 @@ class DETR(nn.Module):
         """
         tokens, position = memory
         queries = self.asked(groups)
-        position_of_queries = self.positions.at(queries.sigmoid()) if self.config.anchors else queries
+        position_of_queries = self.placed(queries)
         told = {
             "memory": tokens.x,
             "mask": None if groups == 1 else apart(groups, self.config.queries, queries.device),
@@ -339,6 +339,13 @@ class DETR(nn.Module):
     def asked(self, groups: int) -> Float[Tensor, "queries width"]:
         """The queries of so many groups."""
         return self.queries[: groups * self.config.queries]
+
+    def placed(self, queries: Float[Tensor, "queries width"]) -> Float[Tensor, "queries dim"]:
+        """The positions of queries: those of their points, if they are points; else they are positions."""
+        if not self.config.anchors:
+            return queries
+        assert isinstance(self.positions, CountedSinusoids)  # the configuration sees to it
+        return self.positions.at(queries.sigmoid())
 
     def answer(self, x: Float[Tensor, "batch queries dim"], groups: int = 1) -> Detections:
         """What each query has found; from where it stands, if it is a point."""

@@ -146,7 +146,8 @@ class CrowdedScenes:
     def present(self) -> Sequence[Label]:
         """The classes of each scene."""
         if self.panoptic:  # whether a patch is seen shows only when it is painted
-            return [self[index].label for index in range(self.count)]
+            seen = (self.segments(*self.draw(index))[0] for index in range(self.count))
+            return [tuple(sorted({self.classes.index(name) for name in names})) for names in seen]
         found = []
         for index in range(self.count):
             random = chance(Draw.CROWD, self.seed, PARTS.index(self.part), index)

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.dataset import Dataset, Label, Subset
 from vitrail.data.datasets.folder import listing
-from vitrail.data.datasets.outlines import Outline, OutlineError, filled
+from vitrail.data.datasets.outlines import Outline, OutlineError, Runs, filled
 from vitrail.data.decoding import opened, orientation
 from vitrail.data.files import fingerprint, shown
 from vitrail.data.images import ImageFile
@@ -116,7 +116,7 @@ def edges(boxes: Float[np.ndarray, "objects 4"], most: Float[np.ndarray, "object
     """Compare boxes with the sizes of their pictures."""
     before, after = -boxes[:, :2], boxes[:, 2:] - most
     beyond = np.maximum(np.maximum(before, after), 0).max(axis=1, initial=0)
-    return Edges(beyond, ((boxes[:, :2] >= most) | (boxes[:, 2:] <= 0)).any(axis=1))
+    return Edges(beyond, np.any((boxes[:, :2] >= most) | (boxes[:, 2:] <= 0), axis=1))
 
 
 def corners_for_sizes(marks: Marks, most: Float[np.ndarray, "objects 2"]) -> bool:
@@ -144,7 +144,7 @@ def box_faults(marks: Marks, *, sizes: bool = True) -> Iterator[Fault]:
     sides = boxes[:, 2:] - boxes[:, :2]
     found = edges(boxes, most)
     unit = "" if marks.relative else " pixels"
-    for place in np.flatnonzero((sides < 0).any(axis=1)):
+    for place in np.flatnonzero((sides < 0).any(axis=1)).tolist():
         wide, high = sides[place]
         yield fault("negative-box", marks.places(place), f"Its box is {wide:g} wide and {high:g} high.")
     if sizes and corners_for_sizes(marks, most):
@@ -156,11 +156,11 @@ def box_faults(marks: Marks, *, sizes: bool = True) -> Iterator[Fault]:
             "bbox is left, top, width, height: write the differences.",
         )
         return
-    for place in np.flatnonzero((sides >= 0).all(axis=1) & (sides == 0).any(axis=1)):
+    for place in np.flatnonzero((sides >= 0).all(axis=1) & (sides == 0).any(axis=1)).tolist():
         wide, high = sides[place]
         yield fault("zero-box", marks.places(place), f"Its box is {wide:g} wide and {high:g} high. Remove it.")
     sound = (sides > 0).all(axis=1)
-    for place in np.flatnonzero(found.elsewhere & sound):
+    for place in np.flatnonzero(found.elsewhere & sound).tolist():
         left, top, right, bottom = boxes[place]
         yield fault(
             "box-elsewhere",
@@ -169,7 +169,7 @@ def box_faults(marks: Marks, *, sizes: bool = True) -> Iterator[Fault]:
             f"{most[place, 0]:g} x {most[place, 1]:g}{unit}.",
         )
     rounding = 0.002 if marks.relative else ROUNDING
-    for place in np.flatnonzero((found.beyond > rounding) & sound & ~found.elsewhere):
+    for place in np.flatnonzero((found.beyond > rounding) & sound & ~found.elsewhere).tolist():
         yield fault(
             "outside-box",
             marks.places(place),
@@ -182,7 +182,7 @@ def area_faults(marks: Marks) -> Iterator[Fault]:
     sides = marks.boxes_xyxy[:, 2:] - marks.boxes_xyxy[:, :2]
     most = sides.prod(axis=1)
     wrong = (marks.areas <= 0) | (marks.areas > 1.05 * most + 4)
-    for place in np.flatnonzero(wrong & (sides > 0).all(axis=1)):
+    for place in np.flatnonzero(wrong & (sides > 0).all(axis=1)).tolist():
         yield fault(
             "wrong-area", marks.places(place), f"Its area is {marks.areas[place]:g}, and its box has {most[place]:g}."
         )
@@ -392,7 +392,7 @@ class MarkedFiles:
         scale = np.array([size[1], size[0]] * 2, float)
         if marks.relative:
             boxes = boxes * scale
-        stored = size if turn < 5 else size[::-1]
+        stored = size if turn < 5 else (size[1], size[0])
         masks = self.masks(those, boxes, stored) if self.with_masks and marks.outlines is not None else None
         if turn > 1:
             boxes = displayed_boxes(boxes, size, turn)
@@ -428,7 +428,9 @@ class MarkedFiles:
 
 
 def scaled(outline: Outline, size: tuple[int, int]) -> Outline:
-    """Polygons in shares of a picture, in its pixels."""
+    """Polygons in shares of a picture, in its pixels; runs count pixels already."""
+    if isinstance(outline, Runs):
+        return outline
     factors = (size[1], size[0])
     return tuple(array("d", (v * factors[i % 2] for i, v in enumerate(polygon))) for polygon in outline)
 
