@@ -162,9 +162,9 @@ def find_tokens(model: nn.Module, *inputs: Tensor) -> Tokens | None:
         return None
     with torch.no_grad():
         encoded = encode(inputs[0])
-    if isinstance(encoded, Tokens):
-        return encoded
-    read = encoded[0] if isinstance(encoded, tuple) else encoded  # with what else the encoder says of a sentence
+    read = encoded if isinstance(encoded, Tokens | Tensor) else encoded[0]  # with what else the encoder says
+    if isinstance(read, Tokens):
+        return read
     return Tokens(read, (1, read.shape[1]), 0)
 
 

@@ -117,3 +117,10 @@ def test_a_few_pictures_are_learned_by_heart_as_a_trial(place, tmp_path, capsys)
     printed = capsys.readouterr().out
     assert "Only 2 pictures are learned from, by heart" in printed
     assert "Not known by heart: ap50" in printed
+
+
+def test_a_detector_says_what_it_costs_and_how_it_reads(capsys):
+    assert main(["info", "detr-tiny"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "shorter side to 800, longer to 1333 at most" in printed
+    assert "50 x 67 patches" in printed

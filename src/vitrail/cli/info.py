@@ -10,7 +10,7 @@ from vitrail.errors import UsageError, many
 
 if TYPE_CHECKING:
     from vitrail.description import AttentionCost, Description
-    from vitrail.preprocessing import PicturePreprocessing, Preprocessing
+    from vitrail.preprocessing import PicturePreprocessing
     from vitrail.tokenizing import TextPreprocessing
 
 BATCH = 16  # pictures in the step whose memory is told
@@ -171,30 +171,37 @@ def rounded(count: int) -> str:
     return f"{count:,}" if count < 1_000_000 else f"{count:.1e}".replace("e+0", "e").replace("e+", "e")
 
 
-def preprocessing(reads: "Preprocessing") -> str:
+def preprocessing(reads: "PicturePreprocessing") -> str:
     """What is done to a picture, in words."""
+    from vitrail.preprocessing import Fitted, Preprocessing
+
+    mean, std = (", ".join(f"{number:.3g}" for number in values) for values in (reads.mean, reads.std))
+    spread = f"mean {mean}; standard deviation {std}"
+    if isinstance(reads, Fitted):
+        how = f"({reads.interpolation}, {reads.resampler})"
+        return f"shorter side to {reads.shorter}, longer to {reads.longer} at most {how}; {spread}"
+    assert isinstance(reads, Preprocessing), "there are two ways to prepare a picture"
     if reads.resize is None:
         first = "not resized"
     elif isinstance(reads.resize, int):
         first = f"shorter side to {reads.resize}"
     else:
         first = f"{FITS[reads.fit]} {reads.resize[0]} x {reads.resize[1]}"
-    mean, std = (", ".join(f"{number:.3g}" for number in values) for values in (reads.mean, reads.std))
     return (
         f"{first} ({reads.interpolation}, {reads.resampler}), then the middle {reads.size[0]} x {reads.size[1]}; "
-        f"mean {mean}; standard deviation {std}"
+        f"{spread}"
     )
 
 
-def both_preprocessings(fresh: "Preprocessing", published: "PicturePreprocessing | None") -> Iterator[tuple[str, str]]:
+def both_preprocessings(
+    fresh: "PicturePreprocessing", published: "PicturePreprocessing | None"
+) -> Iterator[tuple[str, str]]:
     """How pictures are prepared for fresh weights, and how for the published ones, where that differs."""
-    from vitrail.preprocessing import Preprocessing
-
-    if not isinstance(published, Preprocessing) or published == fresh:
+    if published is None or published == fresh:
         yield "preprocessing", preprocessing(fresh)
         return
     yield "preprocessing", f"of fresh weights: {preprocessing(fresh)}"
-    before = ", before --set changed it" if published.size != fresh.size else ""
+    before = ", before --set changed it" if getattr(published, "size", None) != getattr(fresh, "size", None) else ""
     yield "", f"of --init default{before}: {preprocessing(published)}"
 
 

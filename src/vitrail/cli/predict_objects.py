@@ -1,6 +1,7 @@
 """`vitrail predict` with a detector: pictures drawn, and what is in them as other tools read it."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,9 +38,10 @@ def look_at(ask: "Predictor", images: Sequence[str], batch: int, tiling: Tiling 
     for group in in_groups(named(images), 1 if tiling else GROUP):
         shown = [one for one in group if not isinstance(one, ImageError)]
         if tiling is None:
-            results = iter(ask(shown, batch=batch, on_error="keep"))
+            results: Iterator[Any] = iter(ask(shown, batch=batch, on_error="keep"))
         else:
-            results = (whole(lambda one: find_in_tiles(ask, one, *tiling), one) for one in shown)
+            find = partial(find_in_tiles, ask, tile=tiling.tile, overlap=tiling.overlap)
+            results = (whole(find, one) for one in shown)
         for one in group:
             yield Seen(one, one if isinstance(one, ImageError) else next(results))
 
@@ -118,6 +120,7 @@ def predict_objects(
     else:
         lines, taken = list[tuple[str, str]](), set[Path]()
         for seen in found():
+            assert not isinstance(seen.result, ImageError), "they were taken out"
             lines.append((name_of(seen), seen.result.summary()))
             draw(seen, free_path(out, name_of(seen), ".jpg", taken))
         table(("picture", f"found with {shown:.0%} or more"), lines)
