@@ -134,7 +134,7 @@ def test_where_no_query_is_sure_there_is_no_segment():
 def test_a_configuration_that_makes_no_sense_is_refused():
     with pytest.raises(ConfigError, match="should be one number"):
         PanopticConfig(classes=3)
-    with pytest.raises(ConfigError, match="has to be a ResNet of 4 stages"):
+    with pytest.raises(ConfigError, match="has to be a ResNet of 3 or 4 stages"):
         PanopticConfig(detr=DETRConfig(backbone=ViTConfig(classes=0), classes=250))
     with pytest.raises(ConfigError, match="dim=192 should be a multiple of 128"):
         PanopticConfig(detr=DETRConfig(dim=192, classes=250))

