@@ -130,7 +130,7 @@ class ConvNorm(nn.Module):
         Args:
             x: the map before.
             valid: where it shows a picture; the answer is zero where it shows none.
-            around: what is added before the rectifier: the input of a residual block.
+            around: what is added before the rectifier: the input of a residual block, zero where no picture is shown.
         """
         x = without_padding(self.norm(self.convolution(x)), thinned(valid, self.stride))
         if around is not None:
