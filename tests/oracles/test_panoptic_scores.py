@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from vitrail.evaluate.background import meaning
 from vitrail.geometry.panoptic import LARGEST, from_colours, in_colours, numbered
 from vitrail.samples import Batch, Objects, Truth
-from vitrail.tasks.panoptic_scores import Marked, PanopticMetrics
+from vitrail.tasks.panoptic_quality import Marked
+from vitrail.tasks.panoptic_scores import PanopticMetrics
 from vitrail.tasks.scores import PANOPTIC, UNDEFINED, in_words, telling
 from vitrail.tasks.segmented import Segment, Segmented
 from vitrail.tasks.task import Metrics, Result
@@ -36,7 +37,7 @@ def test_the_recorded_numbers_of_panopticapi(shared):
             np.array([one["area"] for one in info], float),
             np.array([bool(one["iscrowd"]) for one in info]),
         )
-        metrics.count(marked, Marked.of_result(Segmented(found, segments, metrics.classes, things)))
+        metrics.count(marked, Segmented(found, segments, metrics.classes, things).marked)
     expected, scores = case["expected"]["results"], metrics.compute()
     for name, part in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff")):
         for score in ("pq", "sq", "rq"):

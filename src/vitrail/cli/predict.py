@@ -18,7 +18,6 @@ Analogy = Annotated[
     tuple[str, str, str],
     read_by(lambda *words: words, "--analogy", "three words, such as king man woman", counts=3),
 ]
-GROUP = 256  # pictures whose answers are held before they are printed
 
 
 def predict(
@@ -78,7 +77,7 @@ def predict(
         batch: pictures at once.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
     """
-    from vitrail.cli.predict_objects import predict_objects
+    from vitrail.cli.predict_objects import predict_objects, tiling
     from vitrail.cli.predict_segments import predict_segments, segments_pictures
     from vitrail.cli.screen import print_csv, print_json_lines, table
     from vitrail.errors import DataError
@@ -113,34 +112,19 @@ def predict(
         raise UsageError(
             "--prompt, --context, --beam, --tokens, --temperature, --top-p, --top-k and --seed are for models of texts."
         )
-    elif segments_pictures(ask) and not features:
-        refuse_for_segments(tile=tile, overlap=overlap, yolo=yolo or None)
-        predict_segments(
-            ask,
-            images,
-            threshold=share("--threshold", threshold),
-            out=out or (Path(run) if Path(run).is_dir() else Path()) / "predicted",
-            json=json,
-            csv=csv,
-            batch=batch,
-        )
-        return
     elif finds_objects(ask) and not features:
-        predict_objects(
-            ask,
-            images,
-            threshold=share("--threshold", threshold),
-            out=out or (Path(run) if Path(run).is_dir() else Path()) / "predicted",
-            json=json,
-            csv=csv,
-            yolo=yolo,
-            batch=batch,
-            tiling=tiling(tile, overlap),
-        )
+        where = out or (Path(run) if Path(run).is_dir() else Path()) / "predicted"
+        shared = {"threshold": share("--threshold", threshold), "out": where, "json": json, "csv": csv, "batch": batch}
+        if segments_pictures(ask):
+            only("models that find boxes, and this one says it of every pixel", tile=tile, overlap=overlap, yolo=yolo)
+            predict_segments(ask, images, **shared)
+        else:
+            predict_objects(ask, images, **shared, yolo=yolo, tiling=tiling(tile, overlap))
         return
     else:
         found = answers(ask, images, batch, features, unread)
-    refuse_for_others(threshold=threshold, tile=tile, overlap=overlap, out=out, yolo=yolo or None)
+    what = "models that find objects, and this one does not"
+    only(what, threshold=threshold, tile=tile, overlap=overlap, out=out, yolo=yolo)
     if csv:
         print_csv(record(answer, top) for answer in found)
     elif json or features:
@@ -167,46 +151,15 @@ def share(flag: str, value: float | None) -> float | None:
     return value
 
 
-def tiling(tile: int | None, overlap: float | None) -> Any:
-    """How large pictures are cut into pieces, if they are.
+def only(whose: str, **flags: Any) -> None:
+    """Refuse flags that are for others.
 
     Raises:
-        UsageError: an overlap of nothing, or pieces without pixels.
+        UsageError: names the flag, and who has it.
     """
-    from vitrail.cli.predict_objects import Tiling
-
-    if tile is None:
-        if overlap is not None:
-            raise UsageError("--overlap is of the pieces that --tile cuts. Type --tile 800 as well.")
-        return None
-    if tile < 16:
-        raise UsageError(f"--tile {tile} shows hardly anything. Type --tile 800, for example.")
-    overlap = 0.2 if overlap is None else overlap
-    if not 0 <= overlap < 0.9:
-        raise UsageError(f"--overlap {overlap:g} must be at least 0 and below 0.9. Usual: --overlap 0.2.")
-    return Tiling(tile, overlap)
-
-
-def refuse_for_segments(**flags: Any) -> None:
-    """Refuse what only models have that find boxes.
-
-    Raises:
-        UsageError: names the flag.
-    """
-    given = next((name for name, value in flags.items() if value is not None), None)
+    given = next((name for name, value in flags.items() if value is not None and value is not False), None)
     if given is not None:
-        raise UsageError(f"--{given} is for models that find boxes, and this one says it of every pixel. Leave it out.")
-
-
-def refuse_for_others(**flags: Any) -> None:
-    """Refuse what only detectors have.
-
-    Raises:
-        UsageError: names the flag.
-    """
-    given = next((name for name, value in flags.items() if value is not None), None)
-    if given is not None:
-        raise UsageError(f"--{given} is for models that find objects, and this one does not. Leave it out.")
+        raise UsageError(f"--{given} is for {whose}. Leave it out.")
 
 
 def writing(**said: Any) -> dict[str, Any]:
@@ -273,35 +226,19 @@ class Answer(NamedTuple):
     of_text: bool = False
 
 
-def named(images: Sequence[str]) -> Iterator[Any]:
-    """The pictures that each name means, or why it means none."""
-    from vitrail.errors import DataError, ImageError
-    from vitrail.predict import pictures
-
-    for image in images:
-        try:
-            yield from pictures(image)
-        except DataError as error:
-            yield ImageError("no-picture", image, str(error))
-
-
 def answers(
     ask: "Predictor", images: Sequence[str], batch: int, features: bool, unread: list[Answer]
 ) -> Iterator[Answer]:
     """The answers in the order of the pictures; those that are none are also added to `unread`."""
+    from vitrail.cli.seen import look_at
     from vitrail.errors import ImageError
-    from vitrail.predict import in_groups
 
     give = ask.features if features else ask
-    group: list[Any]
-    for group in in_groups(named(images), GROUP):
-        shown: list[Any] = [one for one in group if not isinstance(one, ImageError)]
-        results = iter(give(shown, batch=batch, on_error="keep"))
-        for one in group:
-            answer = Answer(one.path, one) if isinstance(one, ImageError) else Answer(one.name, next(results))
-            if isinstance(answer.result, ImageError):
-                unread.append(answer)
-            yield answer
+    for seen in look_at(images, lambda some: give(some, batch=batch, on_error="keep")):
+        answer = Answer(seen.name, seen.result)
+        if isinstance(answer.result, ImageError):
+            unread.append(answer)
+        yield answer
 
 
 def record(answer: Answer, top: int) -> dict[str, Any]:

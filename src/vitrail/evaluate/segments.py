@@ -9,7 +9,7 @@ from vitrail.explain.boxes import colour_of
 from vitrail.explain.segments import counted, draw_result, draw_segments
 from vitrail.geometry.panoptic import numbered
 from vitrail.samples import Truth
-from vitrail.tasks.panoptic_scores import Compared
+from vitrail.tasks.panoptic_quality import Compared
 from vitrail.tasks.segmented import Segmented
 
 WORDS = (

@@ -4,12 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from vitrail.samples import Truth
-from vitrail.tasks.panoptic_scores import Compared, Marked, compared
+from vitrail.tasks.panoptic_quality import Compared, Marked, compared
 
 
 class Segment(NamedTuple):
@@ -56,6 +57,13 @@ class Segmented:
         counts = dict(zip(*(column.tolist() for column in torch.unique(self.numbers, return_counts=True)), strict=True))
         return [counts.get(segment.number, 0) for segment in self.segments]
 
+    @property
+    def marked(self) -> Marked:
+        """The same as scores count it; an answer holds no crowds."""
+        segments, labels = (np.array([one[place] for one in self.segments], int) for place in (0, 1))
+        areas = np.array(self.areas, float)
+        return Marked(self.numbers.cpu().numpy(), segments, labels, areas, np.zeros(len(labels), bool))
+
     def record(self, top: int | None = None) -> dict[str, Any]:
         """Ready for JSON: the segments, largest first."""
         pairs = sorted(zip(self.areas, self.segments, strict=True), key=lambda pair: -pair[0])
@@ -80,7 +88,7 @@ class Segmented:
 
     def compared(self, truth: Truth) -> Compared:
         """Which segments are found, wrong and missed."""
-        return compared(Marked.of_objects(truth.objects), Marked.of_result(self))
+        return compared(Marked.of_objects(truth.objects), self.marked)
 
     def mistake(self, truth: Truth) -> float:
         """How many segments are missed or said for nothing, and what those that are found lack of the true ones."""
