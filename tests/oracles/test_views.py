@@ -7,7 +7,7 @@ from transformers.image_transforms import get_size_with_aspect_ratio
 
 from vitrail.data.images import PictureArray
 from vitrail.data.loader import Loader
-from vitrail.data.views import Marked, ObjectAugment, ObjectTransform, draw_window, move
+from vitrail.data.views import MarkedBatches, ObjectAugment, ObjectTransform, draw_window, move
 from vitrail.data.workers import Shelf, packed, unpacked
 from vitrail.errors import ConfigError
 from vitrail.geometry.boxes import to_xyxy
@@ -126,7 +126,7 @@ def test_batches_put_pictures_of_different_sizes_side_by_side(workers):
     def batches(workers):
         return list(
             Loader(
-                Painted(), ObjectTransform(PLAIN, None), 2, workers=workers, assemble=Marked(PLAIN, judging=True)
+                Painted(), ObjectTransform(PLAIN, None), 2, workers=workers, assemble=MarkedBatches(PLAIN, judging=True)
             ).epoch(0)
         )
 
@@ -147,7 +147,9 @@ def test_batches_put_pictures_of_different_sizes_side_by_side(workers):
 
 
 def test_a_batch_is_the_same_after_it_was_sent():
-    batch = next(Loader(Painted(), ObjectTransform(PLAIN, None), 3, assemble=Marked(PLAIN, judging=True)).epoch(0))
+    batch = next(
+        Loader(Painted(), ObjectTransform(PLAIN, None), 3, assemble=MarkedBatches(PLAIN, judging=True)).epoch(0)
+    )
     again = unpacked(packed(batch, Shelf()))
     assert isinstance(again, Batch)
     assert type(again.references[0].objects) is Objects

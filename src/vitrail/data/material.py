@@ -13,7 +13,7 @@ from vitrail.data.text.batches import TextLoader
 from vitrail.data.text.prepared import Prepared
 from vitrail.data.text.uses import Causal, Classification, Masked, Tagging, Translation
 from vitrail.data.transforms import Augment, eval_transform, train_transform
-from vitrail.data.views import Marked, ObjectAugment, ObjectTransform
+from vitrail.data.views import MarkedBatches, ObjectAugment, ObjectTransform
 from vitrail.errors import ConfigError, many
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.generation import Generation
@@ -116,8 +116,29 @@ class Equipment:
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
+class FromPictures:
+    """What all pictures have in common, labelled or marked."""
+
+    batch: int
+    workers: int
+
+    unit, kinds, example = "picture", "classes", "PICTURE"
+
+    @property
+    def at_once(self) -> str:
+        return many(self.batch, "picture")
+
+    @property
+    def reading(self) -> str:
+        return f"{self.workers} reading pictures" if self.workers else "pictures are read in between"
+
+    def equipped(self, data: Dataset, config: Any) -> Equipment:
+        """Nothing: pictures are prepared for the model, and not it for them."""
+        return Equipment()
+
+
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class Pictures(FromPictures):
     """Labelled pictures.
 
     Attributes:
@@ -136,19 +157,11 @@ class Pictures:
     augment: Augment = field(default_factory=Augment)
     mixing: Mixing | None = None
 
-    unit, kinds, example, even = "picture", "classes", "PICTURE", True
+    even = True
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_ranges(self, batch=Range(1), workers=Range(0, MOST_WORKERS, usual="1 to 8; 0 reads pictures in between"))
-
-    @property
-    def at_once(self) -> str:
-        return many(self.batch, "picture")
-
-    @property
-    def reading(self) -> str:
-        return f"{self.workers} reading pictures" if self.workers else "pictures are read in between"
 
     def meaning(self, data: Dataset) -> str:
         return data.task
@@ -173,10 +186,6 @@ class Pictures:
         say(f"RandAugment is left out: it varies grey and colour pictures, and these have {channels} channels.")
         return replace(self, augment=replace(self.augment, randaugment=None))
 
-    def equipped(self, data: Dataset, config: Any) -> Equipment:
-        """Nothing: pictures are prepared for the model, and not it for them."""
-        return Equipment()
-
     def reads(self, preprocessing: Any) -> Any:
         return preprocessing
 
@@ -199,7 +208,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MarkedPictures:
+class MarkedPictures(FromPictures):
     """Pictures in which objects are marked.
 
     Attributes:
@@ -219,7 +228,7 @@ class MarkedPictures:
     longer: int | None = None
     augment: ObjectAugment = field(default_factory=ObjectAugment)
 
-    unit, kinds, example, even = "picture", "classes", "PICTURE", False
+    even = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -232,23 +241,11 @@ class MarkedPictures:
             longer=side,
         )
 
-    @property
-    def at_once(self) -> str:
-        return many(self.batch, "picture")
-
-    @property
-    def reading(self) -> str:
-        return f"{self.workers} reading pictures" if self.workers else "pictures are read in between"
-
     def meaning(self, data: Dataset) -> str:
         return self.use
 
     def fitted(self, splits: Splits, changes: Mapping[str, Any], say: Say) -> "MarkedPictures":
         return self
-
-    def equipped(self, data: Dataset, config: Any) -> Equipment:
-        """Nothing: pictures are prepared for the model, and not it for them."""
-        return Equipment()
 
     def reads(self, preprocessing: Any) -> Any:
         """At the size that this says."""
@@ -265,11 +262,11 @@ class MarkedPictures:
             workers=self.workers,
             rank=rank,
             world=world,
-            assemble=Marked(preprocessing, judging=False),
+            assemble=MarkedBatches(preprocessing, judging=False),
         )
 
     def judging(self, data: Dataset, preprocessing: Any) -> Loader:
-        transform, assemble = ObjectTransform(preprocessing, None), Marked(preprocessing, judging=True)
+        transform, assemble = ObjectTransform(preprocessing, None), MarkedBatches(preprocessing, judging=True)
         return Loader(data, transform, self.batch, workers=self.workers, assemble=assemble)
 
 

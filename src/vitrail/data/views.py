@@ -192,7 +192,7 @@ class ObjectTransform:
 
 
 @dataclass(frozen=True)
-class Marked:
+class MarkedBatches:
     """Puts pictures of different sizes together with what is marked in them.
 
     Attributes:

@@ -26,6 +26,7 @@ from jaxtyping import UInt8
 from vitrail.data.dataset import Label
 from vitrail.data.files import shown
 from vitrail.data.images import picture_of
+from vitrail.data.strict import FileError
 from vitrail.errors import DataError
 from vitrail.samples import Sample
 
@@ -35,21 +36,8 @@ UNSIGNED_BYTES = 8
 LARGEST = 1 << 32  # bytes of values in one file
 
 
-class IdxError(DataError):
-    """A file that is not idx, or not all of it.
-
-    Args:
-        code: a short, stable word for the kind of fault.
-        path: the file.
-        hint: what is wrong and what to do about it, in words.
-    """
-
-    def __init__(self, code: str, path: Path, hint: str) -> None:
-        super().__init__(f"{shown(path)}: {hint}")
-        self.code, self.path, self.hint = code, shown(path), hint
-
-    def __reduce__(self) -> tuple:
-        return type(self), (self.code, self.path, self.hint)
+class IdxError(FileError):
+    """A file that is not idx, or not all of it."""
 
 
 @dataclass(frozen=True)
