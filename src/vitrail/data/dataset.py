@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from vitrail.data.files import fingerprint
 from vitrail.data.images import ImageFile
 from vitrail.samples import Sample
+
+LOOKED_AT = 64  # pictures whose size is read before the model's is chosen
 
 Label = int | tuple[int, ...]
 
@@ -141,3 +144,9 @@ class Splits(NamedTuple):
     train: Dataset
     val: Dataset
     notes: list[str]
+
+
+def typical_side(dataset: Dataset) -> int:
+    """The shorter side of a typical picture, in pixels; only headers are read."""
+    stride = max(1, len(dataset) // LOOKED_AT)
+    return int(median(min(dataset[index].picture.size) for index in range(0, len(dataset), stride)))

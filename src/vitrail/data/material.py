@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from vitrail.data.dataset import Dataset, Splits
+from vitrail.data.dataset import Dataset, Splits, typical_side
 from vitrail.data.loader import Loader
 from vitrail.data.mixing import Mixing
 from vitrail.data.text.answering import Questions
@@ -18,6 +18,7 @@ from vitrail.errors import ConfigError, many
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.generation import Generation
 from vitrail.pixels import MODES
+from vitrail.preprocessing import Fitted
 from vitrail.samples import Batch
 from vitrail.tokenizing import TextPreprocessing, train_byte_pairs, train_joint, train_word_pieces
 
@@ -245,6 +246,16 @@ class MarkedPictures(FromPictures):
         return self.use
 
     def fitted(self, splits: Splits, changes: Mapping[str, Any], say: Say) -> "MarkedPictures":
+        """The same. How large pictures are read is said where they are read smaller than they are, or than published.
+
+        Small objects are lost by it, and time is won.
+        """
+        typical, usual = typical_side(splits.train), Fitted()
+        if self.shorter is not None and self.shorter < max(typical, usual.shorter):
+            say(
+                f"The shorter side of the pictures is about {typical} pixels; they are read at {self.shorter}; "
+                f"published: {usual.shorter} (--set data.shorter={usual.shorter} --set data.longer={usual.longer})."
+            )
         return self
 
     def reads(self, preprocessing: Any) -> Any:

@@ -6,12 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 from vitrail import catalog
-from vitrail.data.dataset import Dataset, Splits
+from vitrail.data.dataset import Dataset, Splits, typical_side
 from vitrail.data.material import MarkedPictures
 from vitrail.errors import ConfigError, unknown
 from vitrail.loading import look_up
 from vitrail.models.resnet import ResNetConfig
-from vitrail.recipes.vit import clamp, typical_side
+from vitrail.recipes.vit import clamp
 from vitrail.tasks.detect import Detect
 from vitrail.tasks.panoptic import Panoptic
 from vitrail.train.optim import AdamW
@@ -45,17 +45,12 @@ def fullest(data: Dataset) -> int:
     return max(counts()) if counts is not None and len(data) else 0
 
 
-def sides(data: Dataset, small: bool, say: Say) -> dict[str, Any]:
-    """How large pictures are read where that is less than published, with the guess said."""
+def sides(data: Dataset, small: bool) -> dict[str, Any]:
+    """How large pictures are read, where that is less than published; what it comes to is said with the data."""
     typical = typical_side(data)
     side = min(typical, SMALL_SIDE) if small else typical
     if side >= PUBLISHED[0]:
         return {}
-    why = " by so small a model" if side < typical else ""
-    say(
-        f"The shorter side of the pictures is about {typical} pixels; they are read at {side}{why}; published: "
-        f"{PUBLISHED[0]} (--set data.shorter={PUBLISHED[0]} --set data.longer={PUBLISHED[1]})."
-    )
     return {"shorter": side, "longer": max(round(side * PUBLISHED[1] / PUBLISHED[0]), side)}
 
 
@@ -136,7 +131,7 @@ def detect(
     return Recipe(
         model=ModelChoice(name=model, init=init, changes=changed),
         task=Detect(classes=train.classes, class_ids=getattr(train, "class_ids", ())),
-        data=MarkedPictures(path=data, batch=8 if small else 4, **(sides(train, small, say) if fresh else {})),
+        data=MarkedPictures(path=data, batch=8 if small else 4, **(sides(train, small) if fresh else {})),
         optimiser=AdamW(rate=rate, decay=1e-4, backbone=1.0 if fresh else 0.1),
         schedule=Cosine(warmup=0.05 if fresh else 0.02),
         epochs=epochs,
@@ -199,7 +194,7 @@ def panoptic(
             auxiliary=not stays,
         ),
         data=MarkedPictures(
-            path=data, use="panoptic", batch=8 if small else 4, **(sides(train, small, say) if fresh else {})
+            path=data, use="panoptic", batch=8 if small else 4, **(sides(train, small) if fresh else {})
         ),
         optimiser=AdamW(rate=5e-4 if small and (fresh or stays) else 1e-4, decay=1e-4, backbone=1.0 if fresh else 0.1),
         schedule=Cosine(warmup=0.05 if fresh else 0.02),

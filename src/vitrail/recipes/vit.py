@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from statistics import median
 from types import MappingProxyType
 from typing import Any
 
 from vitrail import catalog
 from vitrail.data.balance import class_counts
-from vitrail.data.dataset import Dataset, Splits
+from vitrail.data.dataset import Dataset, Splits, typical_side
 from vitrail.data.material import Pictures
 from vitrail.data.mixing import Mixing
 from vitrail.data.transforms import Augment
@@ -18,7 +17,6 @@ from vitrail.train.optim import AdamW
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.schedules import Cosine
 
-LOOKED_AT = 64  # pictures whose size is read before the model's is chosen
 LEAST_GRID = 7  # patches along a side below which a picture is too coarse to be read
 SEEN_FRESH, SEEN_TUNED = 200_000, 20_000  # pictures, counted each time they are seen
 UNEVEN = 5  # how much more frequent the largest class must be for a hint
@@ -30,12 +28,6 @@ Say = Callable[[str], None]
 
 def clamp(value: int, low: int, high: int) -> int:
     return max(low, min(high, value))
-
-
-def typical_side(dataset: Dataset) -> int:
-    """The shorter side of a typical picture, in pixels; only headers are read."""
-    stride = max(1, len(dataset) // LOOKED_AT)
-    return int(median(min(dataset[index].picture.size) for index in range(0, len(dataset), stride)))
 
 
 def size_for(config: Any, side: int, given: Mapping[str, Any] = UNDECIDED) -> dict[str, int]:
