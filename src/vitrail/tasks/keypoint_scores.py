@@ -68,7 +68,7 @@ def similarity(
         found, true: people in one picture.
         sigmas: of each keypoint, how far two people who mark it differ, in sizes of the person.
     """
-    marked = np.greater(true.keypoints[:, :, 2], 0)
+    marked: np.ndarray = true.keypoints[:, :, 2] > 0
     apart = found.keypoints[:, None] - true.keypoints[None, :, :, :2]
     low, sides = true.boxes_xywh[:, None, :2], true.boxes_xywh[:, None, 2:]
     places = found.keypoints[:, None]

@@ -13,6 +13,7 @@ from vitrail.samples import Batch
 from vitrail.tasks.scores import in_words
 from vitrail.tasks.task import Loss, weight_of
 from vitrail.train.checkpoint import Checkpoints, replace_text
+from vitrail.train.forecast import ENOUGH, in_a_sentence, most_of, outlook
 from vitrail.train.run import Run
 
 
@@ -298,6 +299,7 @@ class Screen(Observer):
     def __init__(self, say: Callable[[str], None], every: float = 10.0) -> None:
         self.say, self.every = say, every
         self.pace, self.loss, self.announced, self.next = Pace(), None, False, 0.0
+        self.curve: list[tuple[int, float]] = []  # steps and scores of this sitting's judgements
         self.bar = None
 
     def begin(self, run: Run) -> None:
@@ -360,7 +362,16 @@ class Screen(Observer):
         scores = [f"{name} {in_words(name, run.scores[name])}" for name in names if name in run.scores]
         if "loss" not in run.scores and self.loss is not None:
             scores.append(f"loss in training {self.loss:.4g}")  # what is written by itself is not judged by a loss
-        self.say(f"{self.epoch(run)} judged: {', '.join(scores)}{self.rank(run)}")
+        self.say(f"{self.epoch(run)} judged: {', '.join(scores)}{self.rank(run)}{self.forecast(run)}")
+
+    def forecast(self, run: Run) -> str:
+        """What the judgements so far say of the end; nothing while they are few, or when it is there."""
+        name, end = run.task.best
+        self.curve.append((run.step, run.scores[name]))
+        if len(self.curve) < ENOUGH or run.step >= run.steps:
+            return ""
+        steps, scores = zip(*self.curve, strict=True)
+        return f"; {in_a_sentence(name, *outlook(steps, scores, run.steps, end, most_of(name)))}"
 
     def rank(self, run: Run) -> str:
         """How the weights that were just judged stand beside those before."""
