@@ -1,8 +1,8 @@
 """What networks answer when it is more than one tensor."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -34,14 +34,34 @@ class Detections(NamedTuple):
     boxes: Float[Tensor, "batch queries 4"]
 
 
+@runtime_checkable
+class Paints(Protocol):
+    """Masks that are painted when somebody asks for them; a tensor of all of them is asked the same way."""
+
+    def __getitem__(
+        self, where: tuple[Int[Tensor, " chosen"], Int[Tensor, " chosen"]], /
+    ) -> Float[Tensor, "chosen rows columns"]:
+        """The masks of some queries.
+
+        Args:
+            where: places of their pictures in the batch, and the queries.
+        """
+        ...
+
+    def whole(self) -> Float[Tensor, "batch queries rows columns"]:
+        """The masks of all queries."""
+        ...
+
+
 class Segmentations(NamedTuple):
     """What each object query has found, and where it is.
 
     Attributes:
         logits, boxes: as in `Detections`.
-        masks: logits of each pixel belonging to the object, on a grid of a quarter of the padded picture's sides.
+        masks: logits of each pixel belonging to the object, on a grid of a quarter of the padded picture's sides; all
+            of them, or painted when asked for.
     """
 
     logits: Float[Tensor, "batch queries classes_and_none"]
     boxes: Float[Tensor, "batch queries 4"]
-    masks: Float[Tensor, "batch queries rows columns"]
+    masks: Float[Tensor, "batch queries rows columns"] | Paints

@@ -138,3 +138,39 @@ def test_a_configuration_that_makes_no_sense_is_refused():
         PanopticConfig(detr=DETRConfig(backbone=ViTConfig(classes=0), classes=250))
     with pytest.raises(ConfigError, match="dim=192 should be a multiple of 128"):
         PanopticConfig(detr=DETRConfig(dim=192, classes=250))
+
+
+def chosen(*pairs):
+    """Places of pictures, and queries, in the order in which they are asked for."""
+    pictures, queries = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+    return pictures, queries
+
+
+@pytest.mark.parametrize("pairs", [[(2, 1), (0, 2), (2, 0), (2, 2), (0, 0)], [(1, 1)], []])
+def test_masks_that_are_asked_for_are_those_of_all_queries(pairs):
+    model = panoptic()
+    pixels, valid = side_by_side()
+    pictures, queries = chosen(*pairs)
+    whole = model(pixels, valid).masks
+    asked = model.layers(pixels, valid)[-1].masks[pictures, queries]
+    assert asked.shape == (len(pairs), *whole.shape[2:])
+    torch.testing.assert_close(asked, whole[pictures, queries], rtol=1e-10, atol=1e-10)
+
+
+def test_no_more_is_painted_than_the_picture_with_most_asks_for():
+    model = panoptic()
+    painted = []
+    model.mask_head.register_forward_hook(lambda head, inputs, output: painted.append(output.shape[1]))
+    canvas = model.layers(*side_by_side())[-1].masks
+    assert painted == []
+    canvas[chosen((0, 1), (2, 0), (2, 2))]
+    canvas[chosen()]
+    assert painted == [2, 1]
+
+
+def test_where_nothing_is_asked_for_all_parts_still_learn():
+    """Processes of which one has only empty pictures must agree on what has a gradient."""
+    model = panoptic()
+    model.layers(*side_by_side())[-1].masks[chosen()].sum().backward()
+    gradients = [part.grad for part in (model.mask_head.out.weight, model.look.query.weight)]
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)

@@ -4,7 +4,7 @@ Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 202
 Compared with the published code and with transformers in tests/parity/test_panoptic.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import ClassVar
@@ -224,6 +224,43 @@ class MaskHead(nn.Module):
         return without_padding(self.out(x), each(valid)).unflatten(0, (-1, queries))[:, :, 0]
 
 
+class Canvas:
+    """The masks of some pictures, of which only those are painted that are asked for.
+
+    Painting is most of the work, and most of the queries have found nothing. A mask depends on its own query alone.
+
+    Args:
+        paint: gives the masks of as many queries of each picture.
+        x: what the decoder made of all queries.
+    """
+
+    def __init__(self, paint: Callable[[Tensor], Tensor], x: Float[Tensor, "batch queries dim"]) -> None:
+        self.paint, self.x = paint, x
+
+    def __getitem__(
+        self, where: tuple[Int[Tensor, " chosen"], Int[Tensor, " chosen"]]
+    ) -> Float[Tensor, "chosen rows columns"]:
+        """The masks of some queries, given the places of their pictures in the batch, and the queries.
+
+        Each picture is given as many as the one with the most; what is painted in vain is left out again.
+        """
+        pictures, queries = where
+        order = torch.argsort(pictures, stable=True)
+        counts = torch.bincount(pictures, minlength=self.x.shape[0])
+        ranks = torch.empty_like(pictures)
+        ranks[order] = (
+            torch.arange(len(pictures), device=pictures.device) - (counts.cumsum(0) - counts)[pictures[order]]
+        )
+        most = max(int(counts.max()), 1)  # one at least, so that in several processes all parts always learn
+        chosen = queries.new_zeros(self.x.shape[0], most)
+        chosen[pictures, ranks] = queries
+        return self.paint(self.x.take_along_dim(chosen[:, :, None], dim=1))[pictures, ranks]
+
+    def whole(self) -> Float[Tensor, "batch queries rows columns"]:
+        """The masks of all queries."""
+        return self.paint(self.x)
+
+
 class Panoptic(nn.Module):
     """Find objects and stuff: what each is, where its box is, and which pixels are its."""
 
@@ -259,14 +296,14 @@ class Panoptic(nn.Module):
         pixels: Float[Tensor, "batch channels height width"],
         valid: Bool[Tensor, "batch height width"] | None = None,
     ) -> list[Detections | Segmentations]:
-        """What each layer of the decoder would answer, first to last; only the last paints."""
+        """What each layer of the decoder would answer, first to last; only the last paints, and only what is asked."""
         *coarser, last = self.detr.backbone.features(pixels, range(len(self.config.detr.backbone.dims)), valid)
         seen = last._replace(map=self.detr.project(last.map))
         memory = self.detr.read(seen)
         decoded = self.detr.decode(memory)
         *earlier, answer = [self.detr.answer(x) for x in decoded]
-        masks = self.paint(decoded[-1], memory, seen, coarser[::-1])
-        return [*earlier, Segmentations(answer.logits, answer.boxes, masks)]
+        canvas = Canvas(lambda x: self.paint(x, memory, seen, coarser[::-1]), decoded[-1])
+        return [*earlier, Segmentations(answer.logits, answer.boxes, canvas)]
 
     def forward(
         self,
@@ -281,4 +318,5 @@ class Panoptic(nn.Module):
         """
         answer = self.layers(pixels, valid)[-1]
         assert isinstance(answer, Segmentations), "the last layer paints"
-        return answer
+        assert isinstance(answer.masks, Canvas), "when it is asked"
+        return answer._replace(masks=answer.masks.whole())

@@ -68,12 +68,12 @@ def similarity(
         found, true: people in one picture.
         sigmas: of each keypoint, how far two people who mark it differ, in sizes of the person.
     """
-    marked: np.ndarray = true.keypoints[:, :, 2] > 0
+    marked = true.keypoints[:, :, 2].astype(bool)
     apart = found.keypoints[:, None] - true.keypoints[None, :, :, :2]
     low, sides = true.boxes_xywh[:, None, :2], true.boxes_xywh[:, None, 2:]
     places = found.keypoints[:, None]
     outside = np.maximum(low - sides - places, 0) + np.maximum(places - (low + 2 * sides), 0)
-    alone = ~marked.any(axis=1)
+    alone = marked.sum(axis=1) == 0
     apart = np.where(alone[:, None, None], outside, apart)
     variances = (2 * np.asarray(sigmas)) ** 2
     scale = 2 * variances * (true.areas[:, None] + np.spacing(1))

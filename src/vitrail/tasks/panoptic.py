@@ -13,7 +13,7 @@ from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.placement import Placement, Size
 from vitrail.outputs import Segmentations
 from vitrail.samples import Batch
-from vitrail.tasks.detect import Detect
+from vitrail.tasks.detect import Answers, Detect
 from vitrail.tasks.panoptic_merge import THRESHOLD, merge, uncovered
 from vitrail.tasks.panoptic_scores import PanopticMetrics
 from vitrail.tasks.segmented import Segmented
@@ -133,24 +133,28 @@ class Panoptic:
         Raises:
             ConfigError: the model has other classes, or finds boxes alone.
         """
-        found = ask(model, inputs)
+        found = model.layers(*inputs)[-1] if isinstance(model, Answers) else ask(model, inputs)
         if not isinstance(found, Segmentations):
             raise ConfigError(f"{type(model).__name__} paints no masks. `vitrail models` names panoptic models.")
         self.detector.refuse_others(found)
-        beliefs, masks = found.logits.float().softmax(dim=-1), found.masks.float()
+        beliefs = found.logits.float().softmax(dim=-1)
         scores, labels = beliefs.max(dim=-1)
         sure = (labels < len(self.classes)) & (scores > self.threshold)
+        pictures, queries = sure.nonzero(as_tuple=True)
+        masks = found.masks[pictures, queries].float().cpu()
         rows, columns = inputs.pixels.shape[2:]
         return [
             Claims(
                 beliefs[place, sure[place]].cpu(),
-                masks[place, sure[place]].cpu(),
+                painted,
                 (rows, columns),
                 (int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())),
                 getattr(model, "bleeds", False),
                 self,
             )
-            for place, valid in enumerate(inputs.valid)
+            for place, (painted, valid) in enumerate(
+                zip(masks.split(sure.sum(dim=1).tolist()), inputs.valid, strict=True)
+            )
         ]
 
     def judge(self, model: nn.Module, batch: Batch) -> Sequence[Segmented]:

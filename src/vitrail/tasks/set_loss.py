@@ -16,7 +16,7 @@ from torch import Tensor
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.boxes import paired_generalised_iou, to_xyxy
-from vitrail.outputs import Detections, Segmentations
+from vitrail.outputs import Detections, Paints, Segmentations
 from vitrail.samples import Targets
 from vitrail.tasks.matching import MatchCosts, Matches, detailed, match
 
@@ -155,7 +155,7 @@ def box_losses(
 
 
 def mask_losses(
-    masks: Float[Tensor, "batch queries rows columns"],
+    masks: Float[Tensor, "batch queries rows columns"] | Paints,
     wanted: Float[Tensor, "objects height width"],
     matches: Matches,
     divisor: float,
