@@ -198,7 +198,9 @@ class Predictor:
         """
         model = self.quick
         if not isinstance(model, Embeds):
-            raise ConfigError(f"{type(model).__name__} has no features to give: it lacks encode() or pool().")
+            raise ConfigError(
+                f"{type(model).__name__} has no features to give: it does not sum up a picture in one vector."
+            )
         vectors = self.answers(images, lambda pixels: model.pool(model.encode(pixels)).cpu(), batch, on_error)
         return [vector.clone() if isinstance(vector, Tensor) else vector for vector in vectors]
 

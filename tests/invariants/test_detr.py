@@ -1,14 +1,20 @@
 """What DETR promises: a set, whose answers do not depend on what stands beside a picture."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from vitrail import create_model, from_pretrained, save_pretrained
 from vitrail.errors import ConfigError
 from vitrail.models.detr import DETR, DETRConfig
 from vitrail.models.resnet import ResNetConfig
 from vitrail.models.resnetv2 import ResNetV2Config
 from vitrail.models.vit import ViTConfig
+from vitrail.train.recipe import ModelChoice
+from vitrail.train.recipe_text import with_config_value
+from vitrail.weights.configs import checked
 
 SIZES = {"dim": 16, "heads": 2, "encoder_depth": 2, "decoder_depth": 2, "mlp_dim": 24, "queries": 5, "classes": 3}
 RESNET = {"stem": 4, "widths": (4, 6, 8, 10), "layers": (1, 1, 1, 2), "norm": "frozen", "classes": 0}
@@ -21,7 +27,11 @@ BACKBONES = {
     "dc5": ResNetConfig(**RESNET, dilated=True),
     "basic": ResNetConfig(**RESNET, block="basic"),
     "resnetv2": ResNetV2Config(stem=4, layers=(1, 1), widths=(16, 32), groups=4, classes=0),
+    "resnetv2-same": ResNetV2Config(stem=4, layers=(1, 1), widths=(16, 32), groups=4, classes=0, border="same"),
     "vit": VIT,
+    **{f"vit-{position}": replace(VIT, position=position) for position in ("learned", "axes", "sinusoidal")},
+    "vit-tokens": replace(VIT, position="learned", class_token=True, registers=2),
+    "hybrid": replace(VIT, position="learned", backbone=ResNetV2Config(stem=4, layers=(1,), widths=(16,), groups=4)),
 }
 PICTURES = [(75, 97), (64, 33), (101, 61)]  # rows and columns
 
@@ -34,7 +44,7 @@ def detector(backbone: ResNetConfig | ResNetV2Config | ViTConfig = BACKBONES["re
         if name.endswith("running_var"):
             torch.nn.init.uniform_(tensor, 0.5, 1.5)
         elif tensor.ndim > 1:
-            torch.nn.init.normal_(tensor, std=2.0 * tensor[0].numel() ** -0.5)
+            torch.nn.init.normal_(tensor, std=2.0 * max(tensor[0].numel(), 1) ** -0.5)
         else:
             torch.nn.init.normal_(tensor, std=0.2, mean=float(name.endswith("norm.weight")))
     with torch.no_grad():
@@ -138,5 +148,26 @@ def test_a_configuration_that_makes_no_sense_is_refused():
         DETRConfig(dim=18, heads=4)
     with pytest.raises(ConfigError, match="width that divides by 4; dim=18"):
         DETRConfig(dim=18, heads=3)
-    with pytest.raises(ConfigError, match=r"backbone.classes=0"):
-        DETRConfig(backbone=ResNetConfig())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_detector_on_any_backbone_is_saved_and_read_again(backbone, tmp_path):
+    config = replace(BACKBONES[backbone], classes=7)  # which a backbone leaves out
+    changes = {**SIZES, "position": "sine", "anchors": False}
+    model = create_model("detr-resnet-18-small", backbone=config, **changes)
+    save_pretrained(model, tmp_path / "saved")
+    again = from_pretrained(tmp_path / "saved")
+    assert again.config == model.config
+    assert again.config.backbone.classes == 0
+    pixels = torch.randn(1, 3, 64, 70)
+    assert torch.equal(again.eval()(pixels).boxes, model.eval()(pixels).boxes)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"), [("resnet", ResNetConfig), ("resnetv2", ResNetV2Config), ("vit", ViTConfig)]
+)
+def test_another_backbone_is_a_setting(family, kind):
+    choice = ModelChoice(name="detr-resnet-18-small")
+    changes = with_config_value(choice, ["backbone", "family"], family, "model.backbone.family")
+    config = replace(DETRConfig(), **checked(DETRConfig, changes, DETRConfig()))
+    assert type(config.backbone) is kind

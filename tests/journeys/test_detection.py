@@ -1,6 +1,7 @@
 """A detector from marked pictures to files that other tools read, as a new user would type it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -117,6 +118,30 @@ def test_a_few_pictures_are_learned_by_heart_as_a_trial(place, tmp_path, capsys)
     printed = capsys.readouterr().out
     assert "Only 2 pictures are learned from, by heart" in printed
     assert "Not known by heart: ap50" in printed
+
+
+def test_two_pictures_of_one_name_are_not_taken_for_one(place, tmp_path, capsys):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(place / "squares/JPEGImages/000003.jpg", tmp_path / folder)
+    both = [str(tmp_path / folder) for folder in ("a", "b")]
+    assert main(["predict", str(place / "run"), *both, "--json"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "would both be image_id 3. Predict one folder at a time" in printed.err
+    assert main(["predict", str(place / "run"), *both, "--yolo", "--out", str(tmp_path / "y")]) == 0
+    assert sorted(path.name for path in (tmp_path / "y").iterdir()) == ["000003-2.txt", "000003.txt", "classes.txt"]
+
+
+def test_more_objects_than_queries_is_said_before_training(tmp_path, capsys):
+    typed = ["train", "detr-tiny", "--data", "scenes:8,size=48x64,objects=5", "--out", str(tmp_path / "run")]
+    assert main([*typed, "--set", "model.queries=4", "--set", "steps=1", "--batch", "2", "--workers", "0"]) == 0
+    assert "The fullest picture has 5 objects, and the model 4 queries" in capsys.readouterr().out
+
+
+def test_a_classifier_cannot_learn_from_boxes(place, capsys):
+    assert main(["train", "vit-tiny-16", "--data", str(place / "squares")]) == 1
+    assert "vit-tiny-16 cannot learn. Models that can: detr-" in capsys.readouterr().err
 
 
 def test_a_detector_says_what_it_costs_and_how_it_reads(capsys):

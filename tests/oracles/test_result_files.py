@@ -11,7 +11,7 @@ from PIL import Image
 
 from vitrail.errors import DataError
 from vitrail.tasks.detected import Detected
-from vitrail.tasks.result_files import Seen, read_panoptic, write_coco, write_panoptic, write_yolo
+from vitrail.tasks.result_files import Seen, coco_results, read_panoptic, write_panoptic, write_yolo
 from vitrail.tasks.segmented import Segment, Segmented
 
 CLASSES = ("cat", "dog", "bird")
@@ -35,9 +35,8 @@ def some(*, masks=False, class_ids=(3, 17, 90), objects=3):
     )
 
 
-def test_results_are_what_coco_reads_with_the_numbers_of_the_users_file(tmp_path):
-    path = write_coco(tmp_path / "new" / "results.json", [Seen(7, "a", some()), Seen(9, "b", some(objects=0))])
-    rows = json.loads(path.read_text())
+def test_results_are_what_coco_reads_with_the_numbers_of_the_users_file():
+    rows = [*coco_results(some(), 7), *coco_results(some(objects=0), 9)]
     assert rows[0] == {"image_id": 7, "category_id": 90, "bbox": [1.5, 2, 10, 20], "score": 0.875}
     assert [row["category_id"] for row in rows] == [90, 3, 17]
     assert [row["image_id"] for row in rows] == [7, 7, 7]
@@ -45,7 +44,8 @@ def test_results_are_what_coco_reads_with_the_numbers_of_the_users_file(tmp_path
 
 def test_pycocotools_reads_results_with_masks(tmp_path):
     coco = pytest.importorskip("pycocotools.coco")
-    path = write_coco(tmp_path / "results.json", [Seen(7, "a", some(masks=True))])
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(coco_results(some(masks=True), 7)))
     truth = coco.COCO()
     truth.dataset = {
         "images": [{"id": 7, "height": 40, "width": 60}],

@@ -30,7 +30,7 @@ def painted(seed: int, size=(90, 130), count=3) -> Sample:
         masks[number, top:bottom, left:right] = True
         boxes.append([left, top, right, bottom])
     objects = Objects(
-        torch.tensor(boxes, dtype=torch.float64),
+        torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4),
         torch.arange(count),
         torch.zeros(count, dtype=torch.bool),
         torch.ones(count, dtype=torch.float64),
@@ -58,6 +58,15 @@ def test_boxes_and_masks_go_where_the_pixels_go(seed):
             torch.testing.assert_close(seen_box(pixels[label]), box, atol=1.5, rtol=0)
             torch.testing.assert_close(seen_box(mask.float()), box, atol=1.5, rtol=0)
     assert targets.masks.shape[1:] == pixels.shape[1:]
+
+
+def test_a_picture_without_objects_can_have_masks_of_none():
+    sample = painted(0, count=0)
+    assert sample.objects.masks.shape[0] == 0
+    for augment in (None, ObjectAugment()):
+        targets = ObjectTransform(PLAIN, augment)(sample, (0, 0, 0)).targets
+        assert targets.boxes.shape == (0, 4)
+        assert targets.masks.shape[0] == 0
 
 
 def test_windows_differ_with_the_key_and_with_nothing_else():

@@ -70,8 +70,8 @@ def predict(
         out: of a detector: the folder of the drawn pictures, or of YOLO's or COCO's panoptic files; `predicted` in the
             run without it.
         json: print one JSON object for each picture or text, as soon as it is known; of a detector COCO's results, one
-            list of all objects, whatever their score unless --threshold is typed; of a panoptic model COCO's panoptic
-            JSON, which is also written to --out, with a PNG for each picture.
+            list of all objects, whatever their score (with --tile from 0.05 on) unless --threshold is typed; of a
+            panoptic model COCO's panoptic JSON, which is also written to --out, with a PNG for each picture.
         csv: print a table of comma-separated values.
         yolo: of a detector: write a text file for each picture, as YOLO has them.
         batch: pictures at once.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vitrail.cli.screen import print_csv
-from vitrail.cli.seen import Seen, Unread, draw_all, look_at, number_of
+from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at, number_of
 from vitrail.errors import UsageError, many
 
 if TYPE_CHECKING:
@@ -103,12 +103,24 @@ def predict_objects(
 
 
 def print_results(found: Iterable[Seen]) -> None:
-    """COCO's results: one JSON list, an object on each line."""
+    """COCO's results: one JSON list, an object on each line.
+
+    Raises:
+        DataError: two pictures have one number; nothing is printed then.
+    """
+    from vitrail.errors import DataError
     from vitrail.tasks.result_files import coco_results
 
-    lines = []
+    lines, numbered = list[str](), dict[int | str, str]()
     for one in found:
-        for row in coco_results(one.result, number_of(one.name)):
+        number = number_of(one.name)
+        if number in numbered:
+            raise DataError(
+                f"{numbered[number]} and {one.name} would both be image_id {number}. Predict one folder at a time, or "
+                f"give one of them another name."
+            )
+        numbered[number] = one.name
+        for row in coco_results(one.result, number):
             lines.append(json_text.dumps({**row, "file_name": Path(one.name).name}))
     print("[" + ",\n".join(lines) + "]")
 
@@ -125,5 +137,9 @@ def write_labels(out: Path, found: Iterable[Seen]) -> int:
     """YOLO's text files; gives how many."""
     from vitrail.tasks import result_files
 
-    seen = (result_files.Seen(number_of(one.name), Path(one.name).stem, one.result) for one in found)
+    taken = set[Path]()
+    seen = (
+        result_files.Seen(number_of(one.name), free_path(out, one.name, ".txt", taken).stem, one.result)
+        for one in found
+    )
     return len(result_files.write_yolo(out, seen))

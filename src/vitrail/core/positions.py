@@ -6,12 +6,13 @@ that they come from.
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitrail.core.tokens import Feature
@@ -188,6 +189,27 @@ class LearnedAxes(nn.Module):
         by_column = by_column[:, None].expand(-1, rows, -1, -1)
         places = rearrange(torch.cat([by_row, by_column], dim=-1), "1 rows columns dim -> 1 (rows columns) dim")
         return torch.cat([self.leading, places], dim=1)
+
+
+def positions_of_pictures(
+    positions: Callable[[tuple[int, int]], Tensor], shown: Bool[Tensor, "batch rows columns"], prefix: int
+) -> Float[Tensor, "batch places dim"]:
+    """Positions of pictures of several sizes side by side: each has those of its own grid, as if it were alone.
+
+    Args:
+        positions: gives those of a grid, row by row, after those of leading tokens.
+        shown: which cells of the frame show a picture: a rectangle in the upper left corner of each.
+        prefix: how many leading tokens have a position.
+    """
+    rows, columns = shown.shape[1:]
+    tables = []
+    for picture in shown:
+        high, wide = (max(int(picture.any(dim=axis).sum()), 1) for axis in (1, 0))
+        own = positions((high, wide))
+        places = rearrange(own[0, prefix:], "(rows columns) dim -> dim rows columns", rows=high)
+        framed = F.pad(places, (0, columns - wide, 0, rows - high)).flatten(1).T
+        tables.append(torch.cat([own[0, :prefix], framed]))
+    return torch.stack(tables)
 
 
 class SinusoidalPositions(nn.Module):

@@ -119,6 +119,11 @@ class Subset:
         """Which classes are countable things, in panoptic data; all of them in any other."""
         return getattr(self.whole, "things", (True,) * len(self.classes))
 
+    @property
+    def most_objects(self) -> int:
+        """In one picture of the whole data set; 0 where none are marked."""
+        return getattr(self.whole, "most_objects", 0)
+
     def __len__(self) -> int:
         return len(self.indices)
 

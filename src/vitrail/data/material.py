@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from vitrail.data.dataset import Dataset, Splits, typical_side
+from vitrail.data.datasets.marked import without_masks
 from vitrail.data.loader import Loader
 from vitrail.data.mixing import Mixing
 from vitrail.data.text.answering import Questions
@@ -265,7 +266,7 @@ class MarkedPictures(FromPictures):
 
     def learning(self, data: Dataset, preprocessing: Any, *, seed: int, rank: int, world: int) -> Loader:
         return Loader(
-            data,
+            self.seen(data),
             ObjectTransform(preprocessing, self.augment),
             self.batch,
             seed=seed,
@@ -278,7 +279,11 @@ class MarkedPictures(FromPictures):
 
     def judging(self, data: Dataset, preprocessing: Any) -> Loader:
         transform, assemble = ObjectTransform(preprocessing, None), MarkedBatches(preprocessing, judging=True)
-        return Loader(data, transform, self.batch, workers=self.workers, assemble=assemble)
+        return Loader(self.seen(data), transform, self.batch, workers=self.workers, assemble=assemble)
+
+    def seen(self, data: Dataset) -> Dataset:
+        """The data with no more than is learned from: masks take longer to draw than a picture to read."""
+        return without_masks(data) if self.use == "detect" else data
 
 
 def translating(preprocessing: TextPreprocessing) -> Generation:

@@ -136,6 +136,8 @@ def draw_part(source: Size, fitted: Fitted, random: np.random.Generator) -> tupl
 def move_masks(masks: Bool[Tensor, "objects rows columns"], window: Window) -> Bool[Tensor, "objects height width"]:
     """Masks of a picture as masks of what is seen of it."""
     left, top, right, bottom = window.box
+    if not len(masks):
+        return masks.new_zeros(0, *window.size)
     part = masks[:, top:bottom, left:right].float()
     part = F.interpolate(part[None], window.size, mode="nearest-exact")[0] > 0.5
     axes = [axis for axis, turned in ((2, window.mirrored), (1, window.upside_down)) if turned]

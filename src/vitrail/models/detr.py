@@ -87,11 +87,8 @@ class DETRConfig:
             raise ConfigError(f"position={self.position!r} needs a width that divides by {divisor}; dim={self.dim}.")
         if self.anchors and self.position != "sine":
             raise ConfigError(f"anchors=True needs position='sine', which tells any point, not {self.position!r}.")
-        if self.backbone.classes:
-            raise ConfigError(
-                f"A backbone has no classifier of its own, and this one has classes={self.backbone.classes}. Set "
-                f"backbone.classes=0."
-            )
+        if self.backbone.classes:  # a backbone has no classifier of its own
+            object.__setattr__(self, "backbone", replace(self.backbone, classes=0))
 
     @property
     def channels(self) -> int:

@@ -253,6 +253,7 @@ FAMILY = Family(
     identity=("block", "layers", "stem", "widths"),
     flexible=("classes", "image", "channels", "padding"),
     assumed=("dilated",),
+    learns={"classify": "classify"},
     infer=infer,
     resize=resize,
 )

@@ -98,8 +98,8 @@ class ResNetV2Config:
 
     @property
     def multiple(self) -> tuple[int, int]:
-        """By what the rows and columns of a picture must divide: any number will do."""
-        return (1, 1)
+        """By what the rows and columns of a picture must divide, so that it answers alone as in a padded batch."""
+        return (self.stride, self.stride) if self.border == "same" else (1, 1)
 
     @property
     def stride(self) -> int:

@@ -161,6 +161,7 @@ FAMILY = Family(
     identity=("layers", "stem", "widths", "norm"),
     flexible=("classes", "image", "channels", "padding"),
     assumed=("groups", "weight_eps"),
+    learns={"classify": "classify"},
     infer=infer,
     resize=resize,
 )

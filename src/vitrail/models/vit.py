@@ -8,7 +8,7 @@ Compared with transformers, timm and torchvision in tests/parity/test_vit.py.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from vitrail.core.positions import (
     LogRelativeBias,
     RelativeBias,
     SinusoidalPositions,
+    positions_of_pictures,
 )
 from vitrail.core.stacks import Stack
 from vitrail.core.tokens import Feature, Tokens, feature, mean_of_patches
@@ -53,6 +54,8 @@ RANGES = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViTConfig:
     """Everything that shapes a Vision Transformer. The defaults are ViT-B/16."""
+
+    family: ClassVar[str] = "vit"
 
     image: int | tuple[int, int] = 224  # side of a square, or rows and columns, in pixels
     patch: int | tuple[int, int] = 16  # side of a square, or rows and columns, in pixels
@@ -395,24 +398,39 @@ class ViT(nn.Module):
         x = rearrange(patches, "batch dim rows columns -> batch (rows columns) dim")
         prefix = [token.expand(images.shape[0], -1, -1) for token in self.prefix_tokens()]
         x = torch.cat([*prefix, x], dim=1)  # class token, distillation token, registers, patches
+        shown = self.shown_cells(valid)
         if self.positions is not None:
-            x = x + self.place_prefix(self.positions(grid))
-        return Tokens(x, grid, self.config.prefix, self.valid_tokens(valid))
+            x = x + self.place_prefix(self.places(grid, shown))
+        return Tokens(x, grid, self.config.prefix, self.valid_tokens(shown))
 
-    def place_prefix(self, table: Float[Tensor, "1 places dim"]) -> Float[Tensor, "1 tokens dim"]:
+    def places(
+        self, grid: tuple[int, int], shown: Bool[Tensor, "batch rows columns"] | None
+    ) -> Float[Tensor, "#batch places dim"]:
+        """Where patches stand in the picture that they are of, whatever stands beside it in the frame."""
+        assert self.positions is not None
+        if shown is None or bool(shown.all()):
+            return self.positions(grid)
+        return positions_of_pictures(self.positions, shown, self.config.positioned)
+
+    def place_prefix(self, table: Float[Tensor, "#batch places dim"]) -> Float[Tensor, "#batch tokens dim"]:
         """Give the prefix tokens that have no position a position of zeros."""
         unplaced = self.config.prefix - self.config.positioned
         if not unplaced:
             return table
         placed, patches = table[:, : self.config.positioned], table[:, self.config.positioned :]
-        return torch.cat([placed, table.new_zeros(1, unplaced, table.shape[2]), patches], dim=1)
+        return torch.cat([placed, table.new_zeros(table.shape[0], unplaced, table.shape[2]), patches], dim=1)
 
-    def valid_tokens(self, valid: Bool[Tensor, "batch height width"] | None) -> Bool[Tensor, "batch tokens"] | None:
-        """A patch is real when any of its pixels is; tokens without a place always are."""
+    def shown_cells(
+        self, valid: Bool[Tensor, "batch height width"] | None
+    ) -> Bool[Tensor, "batch rows columns"] | None:
+        """Which patches are real: those of which any pixel is."""
         if valid is None:
             return None
-        cells = F.max_pool2d(valid[:, None].float(), self.config.patch_size).bool().flatten(1)
-        return F.pad(cells, (self.config.prefix, 0), value=True)
+        return F.max_pool2d(valid[:, None].float(), self.config.patch_size)[:, 0].bool()
+
+    def valid_tokens(self, shown: Bool[Tensor, "batch rows columns"] | None) -> Bool[Tensor, "batch tokens"] | None:
+        """Which tokens are real: those of real patches; tokens without a place always are."""
+        return None if shown is None else F.pad(shown.flatten(1), (self.config.prefix, 0), value=True)
 
     def encode(
         self,

@@ -23,7 +23,7 @@ SEEN_FRESH, SEEN_TUNED = 60_000, 15_000  # pictures, counted each time they are 
 NARROW = 128  # width of a token up to which a model is one for a processor: it reads small pictures and learns fast
 SMALL_SIDE = 320  # pixels of the shorter side that such a model reads, at most
 JUDGED = 20  # times, about
-MOST_OBJECTS = 0.9  # of the queries that the fullest picture may fill before more of them are taken
+MOST_OBJECTS = 0.9  # of the queries that the fullest picture may fill before a word is said
 PUBLISHED = (800, 1333)  # pixels of the shorter side, and of the longer at most
 UNDECIDED: Mapping[str, Any] = MappingProxyType({})
 
@@ -39,12 +39,6 @@ def say_numbers(data: Dataset, say: Say) -> None:
         say(f"The numbers of the classes in the file are kept with the model: {pairs}{more}.")
 
 
-def fullest(data: Dataset) -> int:
-    """The most objects that a picture has."""
-    counts = getattr(data, "object_counts", None)
-    return max(counts()) if counts is not None and len(data) else 0
-
-
 def sides(data: Dataset, small: bool) -> dict[str, Any]:
     """How large pictures are read, where that is less than published; what it comes to is said with the data."""
     typical = typical_side(data)
@@ -56,7 +50,7 @@ def sides(data: Dataset, small: bool) -> dict[str, Any]:
 
 def say_room(train: Dataset, queries: int, say: Say) -> None:
     """Say where a picture has more objects than can be found."""
-    most = fullest(train)
+    most = getattr(train, "most_objects", 0)
     if most > MOST_OBJECTS * queries:
         say(
             f"The fullest picture has {most} objects, and the model {queries} queries: of more objects than queries "

@@ -67,14 +67,6 @@ def coco_results(result: Detected, number: int | str) -> list[dict[str, Any]]:
     return rows
 
 
-def write_coco(path: Path, found: Iterable[Seen]) -> Path:
-    """Write all objects of all pictures as one JSON list, as COCO's tools read it."""
-    rows = [row for seen in found for row in coco_results(seen.result, seen.number)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    return path
-
-
 def yolo_numbers(classes: Sequence[str], class_ids: Sequence[int]) -> tuple[int, ...]:
     """The user's numbers if they count from 0, as YOLO's do; those of COCO begin with 1, and give way to places."""
     numbers = class_numbers(classes, class_ids)
@@ -100,19 +92,19 @@ def write_yolo(folder: Path, found: Iterable[Seen]) -> list[Path]:
     Raises:
         DataError: two pictures have one name.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths, names = dict[str, Path](), dict[int, str]()
+    texts, names = dict[Path, str](), dict[int, str]()
     for seen in found:
-        if seen.name in paths:
-            raise DataError(
-                f"Two pictures are called {seen.name}, and would share {seen.name}.txt. Give one a new name."
-            )
-        paths[seen.name] = folder / f"{seen.name}.txt"
-        paths[seen.name].write_text(yolo_lines(seen.result), encoding="utf-8")
+        path = folder / f"{seen.name}.txt"
+        if path in texts:
+            raise DataError(f"Two pictures are called {seen.name}, and would share {path.name}. Give one a new name.")
+        texts[path] = yolo_lines(seen.result)
         names |= dict(zip(yolo_numbers(seen.result.classes, seen.result.class_ids), seen.result.classes, strict=True))
     lines = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
     (folder / "classes.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return list(paths.values())
+    return list(texts)
 
 
 def write_panoptic(path: Path, found: Iterable[Seen]) -> Path:

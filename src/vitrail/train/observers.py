@@ -345,7 +345,7 @@ class Screen(Observer):
 
     def left(self, run: Run) -> float:
         """Seconds until the end."""
-        judgements = -(-(run.steps - run.judged) // run.steps_per_epoch)
+        judgements = -(-(run.steps - run.judged) // (run.steps_per_epoch * run.recipe.judge_every))
         return self.pace.left(run.steps - run.step, judgements, len(run.splits.val))
 
     def epoch(self, run: Run) -> str:

@@ -97,6 +97,11 @@ class CrowdedScenes:
         """Which classes are countable."""
         return tuple(name not in STUFF for name in self.classes)
 
+    @property
+    def most_objects(self) -> int:
+        """In one scene."""
+        return self.objects + len(STUFF) * self.panoptic
+
     def scene(self, index: int) -> Scene:
         """All that one scene shows; the things with a class are its last."""
         if not 0 <= index < self.count:

@@ -353,6 +353,11 @@ class MarkedFiles:
         """The objects of a picture."""
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
+    @property
+    def most_objects(self) -> int:
+        """In one picture."""
+        return int(np.diff(self.starts).max(initial=0))
+
     def label(self, index: int) -> tuple[int, ...]:
         return tuple(np.unique(self.marks.labels[self.those_of(index)]).tolist())
 

@@ -215,6 +215,11 @@ class PanopticFiles:
         """The segments of a picture."""
         return slice(int(self.segments.starts[index]), int(self.segments.starts[index + 1]))
 
+    @property
+    def most_objects(self) -> int:
+        """In one picture."""
+        return int(np.diff(self.segments.starts).max(initial=0))
+
     def label(self, index: int) -> tuple[int, ...]:
         return tuple(np.unique(self.targets[self.those_of(index)]).tolist())
 

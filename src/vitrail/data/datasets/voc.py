@@ -9,8 +9,8 @@
 Classes are all that the files name, sorted. VOC counts pixels from 1 and the last one is inside: a box from 1 to 640
 covers a picture of 640 columns. So 1 is taken from left and top, and right and bottom stay, as Detectron2 and
 torchvision's examples have it; where files count from 0, a box so begins a pixel too early, or at the edge. Objects
-marked `difficult` are kept as ones that do not count: nothing is learned from them, and who finds them or not is not
-judged, which is VOC's own rule.
+marked `difficult` are kept as ones that do not count, as crowds of COCO are: nothing is learned from them, and whatever
+is found inside one is not judged. VOC's own tools forgive a single answer for each.
 
 Source: M. Everingham et al., "The Pascal Visual Object Classes Challenge", IJCV 2010, and its development kit.
 """

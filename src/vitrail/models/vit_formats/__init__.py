@@ -43,6 +43,7 @@ FAMILY = Family(
     flexible=("classes", "image", "channels", "dialect"),
     untold={"heads": "dim"},
     assumed=("heads", "norm", "activation", "pool"),
+    learns={"classify": "classify"},
     infer=infer,
     change=change,
     resize=resize,
