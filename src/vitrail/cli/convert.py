@@ -5,6 +5,7 @@ from typing import Annotated
 
 from vitrail.cli.flags import Set, Source, Word, shown
 
+WEIGHT_FORMATS = ("vitrail", "transformers", "timm")
 DATA_FORMATS = ("coco", "voc", "yolo")
 
 
@@ -44,9 +45,15 @@ def convert(
     if to in DATA_FORMATS:
         convert_objects(source, Path(out), to)
         return
+    from vitrail.errors import CheckpointError, UsageError, unknown
     from vitrail.loading import from_pretrained, save_pretrained
     from vitrail.predict import refuse_no_model
 
-    refuse_no_model(Path(source))
+    if to not in WEIGHT_FORMATS:
+        raise UsageError(unknown("format", to, [*WEIGHT_FORMATS, *DATA_FORMATS]))
+    try:
+        refuse_no_model(Path(source))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Marked objects are written with --to coco, --to voc or --to yolo.") from error
     refuse_overwriting(Path(out))
     save_pretrained(from_pretrained(source, format=from_, model=model, **changes(set)), out, format=to, announce=print)

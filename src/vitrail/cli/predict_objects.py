@@ -89,16 +89,22 @@ def predict_objects(
         looked = look_at(images, lambda some: (in_tiles(ask, one, tiling) for one in some), group=1)
     unread = Unread()
     found = unread.left_out(looked)
-    if not (json and threshold is None):
-        found = (one._replace(result=one.result.above(task.threshold)) for one in found)
+    sure = (one._replace(result=one.result.above(task.threshold)) for one in found)
     if json:
-        print_results(found)
+        print_results(found if threshold is None else sure)
     elif csv:
-        print_csv([row for one in found for row in rows(one)], COLUMNS)
+        print_csv([row for one in sure for row in rows(one)], COLUMNS)
     elif yolo:
-        print(f"{many(write_labels(out, found), 'text file')} in {out}, with classes.txt.")
+        print(f"{many(write_labels(out, sure), 'text file')} in {out}, with classes.txt.")
     else:
-        draw_all(found, out, drawn, heading=f"found with {task.threshold:.0%} or more", what="what was found")
+        heading = f"found with {task.threshold:.0%} or more"
+        draw_all(
+            found,
+            out,
+            lambda picture, result: drawn(picture, result.above(task.threshold)),
+            heading=heading,
+            what="what was found",
+        )
     unread.say()
 
 

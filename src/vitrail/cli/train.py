@@ -24,8 +24,9 @@ def train(
 
     Args:
         model: a name from `vitrail models`, or a recipe: the recipe.json of an earlier run.
-        data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones; for models
-            of text sentence pairs (corpus:de-en), running text, labelled texts, words with tags or questions.
+        data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones; for
+            detectors marked objects, as COCO, Pascal VOC or YOLO have them; for models of text sentence pairs
+            (corpus:de-en), running text, labelled texts, words with tags or questions.
         init: weights to start from: a folder, a run, a hub id, or default for the published ones; fresh without it.
         out: the run folder, new or empty; runs/TASK/DATA without it.
         epochs: how often to see every picture or text; the recipe says without it.

@@ -86,12 +86,13 @@ TABLES = {
         "objects",
     ): "Objects: how many there are of a class. AP: average precision, the mean over overlaps of "
     "50 to 95 %; AP50: at 50 %. AR: the share that a hundred answers find. Threshold: the score from which on answers "
-    "are best believed, and precision, recall and F1 of those, at an overlap of 50 %.",
+    "are best believed, and precision, recall and F1 of those, at an overlap of 50 %. In this table 1 is all.",
     (
         "per_class",
         "pq",
     ): "Found, missed: segments of a class. Wrong: said where there is none. PQ: SQ times RQ. SQ: how "
-    "much those that are found share with the true ones. RQ: how many are found, and how few said for nothing.",
+    "much those that are found share with the true ones. RQ: how many are found, and how few said for nothing. In this "
+    "table 1 is all.",
 }
 CAPTIONS = (
     "Below each picture: the model's answer with its scores, teal where it is right and orange where it is wrong; then "

@@ -25,6 +25,7 @@ SMALL_SIDE = 320  # pixels of the shorter side that such a model reads, at most
 JUDGED = 20  # times, about
 MOST_OBJECTS = 0.9  # of the queries that the fullest picture may fill before a word is said
 PUBLISHED = (800, 1333)  # pixels of the shorter side, and of the longer at most
+DEFAULT_PANOPTIC = "detr-resnet-50-panoptic"
 UNDECIDED: Mapping[str, Any] = MappingProxyType({})
 
 Say = Callable[[str], None]
@@ -136,11 +137,17 @@ def detect(
     )
 
 
+def panoptic_of(loaded: Loaded | None) -> str:
+    """The name of the panoptic model that weights are of, or that the detector which they are of grows into."""
+    name = "" if loaded is None else f"{loaded.card.model.removesuffix('-panoptic')}-panoptic"
+    return name if name in catalog.MODELS else DEFAULT_PANOPTIC
+
+
 def panoptic(
     data: str,
     splits: Splits,
     *,
-    model: str = "detr-resnet-50-panoptic",
+    model: str | None = None,
     init: str | None = None,
     changes: Mapping[str, Any] = UNDECIDED,
     say: Say = print,
@@ -154,7 +161,7 @@ def panoptic(
     Args:
         data: where the pictures are.
         splits: the pictures.
-        model: a name from `vitrail models`.
+        model: a name from `vitrail models`; the panoptic one of the detector in `init`, or of DETR's, unless given.
         init: weights to start from, of a panoptic model or of a detector; `None` for fresh ones.
         changes: fields of the model's configuration that are decided already.
         say: told each guess.
@@ -164,13 +171,16 @@ def panoptic(
 
     Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, section 4.4.
     """
-    train, config = splits.train, in_model(model)
+    train = splits.train
+    loaded = beginning(init, model or DEFAULT_PANOPTIC)
+    model = model or panoptic_of(loaded)
+    config = in_model(model)
     if train.task != "panoptic":
         raise ConfigError(f"{data} has no segments. `vitrail train detr-resnet-50 --data {data}` learns from boxes.")
     say_numbers(train, say)
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
     say_room(train, config.queries, say)
-    loaded, fresh, small = beginning(init, model), init is None, config.detr.dim <= NARROW
+    fresh, small = init is None, config.detr.dim <= NARROW
     family = catalog.family_of_model(model)
     part = None if loaded is None else family.grows.get(loaded.family.name)
     stays = part is not None and loaded is not None and loaded.card.labels == train.classes

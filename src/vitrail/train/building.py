@@ -58,6 +58,7 @@ def say_differences(model: Any, choice: ModelChoice, say: Callable[[str], None])
     """Say where weights have another shape than the model whose name was given; the weights decide."""
     published = catalog.family_of_model(choice.name).variants[choice.name]
     if type(published) is not type(model.config):
+        refuse_other_inputs(model, choice)
         say(f"{choice.init} is not of the family of {choice.name}; it is taken as it is.")
         return
     asked = change_config(catalog.family_of_model(choice.name), published, dict(choice.changes))
@@ -69,6 +70,20 @@ def say_differences(model: Any, choice: ModelChoice, say: Callable[[str], None])
     ]
     if differing:
         say(f"{choice.init} is not {choice.name} as published: {', '.join(differing)}. It is taken as it is.")
+
+
+def refuse_other_inputs(model: Any, choice: ModelChoice) -> None:
+    """Refuse weights of a family that reads otherwise than the one that was asked for.
+
+    Raises:
+        ConfigError: says what they are of.
+    """
+    wanted = catalog.family_of_model(choice.name)
+    if not isinstance(model.card.preprocessing, wanted.reads):
+        raise ConfigError(
+            f"{choice.init} holds a {type(model).__name__}, which {choice.name} cannot start from. Give --init the run "
+            f"or the weights of a {wanted.name} model, or leave it out."
+        )
 
 
 def side(pair: tuple[int, int]) -> str:

@@ -263,7 +263,10 @@ def announce(recipe: Recipe, splits: Splits, folder: Path, say: Say) -> None:
     classes = splits.train.classes
     data, batches = recipe.data, recipe.accumulate * recipe.processes
     path, learn, judge = data.path.removesuffix(":"), len(splits.train), len(splits.val)
-    say(f"data     {path}: {learn:,} {data.unit}s to learn from, {judge:,} to be judged by")
+    if recipe.overfit is None:
+        say(f"data     {path}: {learn:,} {data.unit}s to learn from, {judge:,} to be judged by")
+    else:
+        say(f"data     {path}: {many(judge, data.unit)}, each {learn // judge} times in an epoch; judged by the same")
     if classes:
         say(f"{data.kinds:<8} {len(classes)}: {in_short(classes)}")
     say(f"model    {in_words(recipe.model)}")

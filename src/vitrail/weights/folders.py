@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -432,7 +433,7 @@ def write_foreign(
         raise ConfigError(unknown("format", library, ["vitrail", *{one.library for one in writable}]))
     format = min(candidates, key=lambda one: len(one.misfits(config)))
     if wrong := format.misfits(config):
-        said = ", ".join(f"{name}={getattr(config, name)!r}" for name in wrong)
+        said = ", ".join(f"{name}={attrgetter(name)(config)!r:.60}" for name in wrong)
         fitting = ["vitrail", *dict.fromkeys(one.library for one in writable if not one.misfits(config))]
         raise ConfigError(
             f"{library} cannot write down this model ({said}). Formats that can: {', '.join(fitting)}. "
