@@ -4,7 +4,7 @@ Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 202
 Compared with the published code and with transformers in tests/parity/test_panoptic.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import ClassVar
@@ -15,7 +15,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitrail.core.convolutions import without_padding
 from vitrail.core.tokens import Feature
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
@@ -120,45 +119,6 @@ class AttentionMaps(nn.Module):
         )
 
 
-def group_norm(
-    x: Float[Tensor, "batch dim rows columns"], norm: nn.GroupNorm, valid: Bool[Tensor, "batch rows columns"] | None
-) -> Float[Tensor, "batch dim rows columns"]:
-    """A group norm whose mean and variance are those of the cells that show the picture."""
-    if valid is None:
-        return norm(x)
-    groups = rearrange(x, "batch (groups dim) rows columns -> batch groups dim rows columns", groups=norm.num_groups)
-    shown = valid[:, None, None].to(x)
-    count = (shown.sum(dim=(2, 3, 4), keepdim=True) * groups.shape[2]).clamp(min=1)
-    apart = groups - (groups * shown).sum(dim=(2, 3, 4), keepdim=True) / count
-    variance = (apart.square() * shown).sum(dim=(2, 3, 4), keepdim=True) / count
-    normed = (apart * (variance + norm.eps).rsqrt()).flatten(1, 2)
-    return normed * norm.weight[:, None, None] + norm.bias[:, None, None]
-
-
-def nearest_places(
-    fine: Bool[Tensor, "batch height width"], coarse: Bool[Tensor, "batch rows columns"], axis: int
-) -> Int[Tensor, "batch length"]:
-    """Along one axis, which cell of a picture's coarse map each cell of its fine map lies on, as torch counts it."""
-    have, want = (shown.any(dim=3 - axis).sum(dim=1, keepdim=True) for shown in (coarse, fine))
-    ratio = have.float() / want.clamp(min=1).float()
-    places = (torch.arange(fine.shape[axis], device=fine.device)[None].float() * ratio).floor().long()
-    return torch.minimum(places, (have - 1).clamp(min=0))
-
-
-def enlarge(
-    x: Float[Tensor, "batch queries dim rows columns"],
-    coarse: Bool[Tensor, "batch rows columns"] | None,
-    fine: Feature,
-) -> Float[Tensor, "batch queries dim height width"]:
-    """The map on the grid of a finer one, each cell repeated; with padding, each picture on its own grid."""
-    if coarse is None or fine.valid is None:
-        high, wide = fine.map.shape[2:]
-        return F.interpolate(x.flatten(0, 1), size=(high, wide), mode="nearest").unflatten(0, x.shape[:2])
-    rows, columns = (nearest_places(fine.valid, coarse, axis) for axis in (1, 2))
-    x = x.take_along_dim(rows[:, None, None, :, None], dim=3)
-    return x.take_along_dim(columns[:, None, None, None, :], dim=4)
-
-
 class Refine(nn.Module):
     """A 3x3 convolution, a group norm and a rectifier."""
 
@@ -167,11 +127,8 @@ class Refine(nn.Module):
         self.convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm = nn.GroupNorm(GROUPS, outputs)
 
-    def forward(
-        self, x: Float[Tensor, "batch inputs rows columns"], valid: Bool[Tensor, "batch rows columns"] | None
-    ) -> Float[Tensor, "batch outputs rows columns"]:
-        """The next map, zero where it shows no picture."""
-        return without_padding(F.relu(group_norm(self.convolution(x), self.norm, valid)), valid)
+    def forward(self, x: Float[Tensor, "painted inputs rows columns"]) -> Float[Tensor, "painted outputs rows columns"]:
+        return F.relu(self.norm(self.convolution(x)))
 
 
 class MaskHead(nn.Module):
@@ -200,65 +157,89 @@ class MaskHead(nn.Module):
                 nn.init.zeros_(part.bias)
 
     def forward(
-        self, seen: Feature, looks: Float[Tensor, "batch queries heads rows columns"], finer: Sequence[Feature]
-    ) -> Float[Tensor, "batch queries height width"]:
-        """Logits of each pixel, on the finest map, belonging to each query.
+        self,
+        pictures: Int[Tensor, " painted"],
+        seen: Float[Tensor, "batch dim rows columns"],
+        looks: Float[Tensor, "painted heads rows columns"],
+        finer: Sequence[Tensor],
+    ) -> Float[Tensor, "painted height width"]:
+        """Logits of each pixel, on the finest map, belonging to some queries.
 
         Args:
+            pictures: the place of the picture that each query is asked about.
             seen: what the detector reads.
             looks: where each query looks on it.
-            finer: the backbone's other maps, coarsest first; their `valid` and that of `seen` say where zeros are put
-                back.
+            finer: the backbone's other maps, coarsest first.
         """
-        queries, valid = looks.shape[1], seen.valid
+        x = self.narrow(self.mix(torch.cat([seen[pictures], looks], dim=1)))
+        for adapter, refine, map in zip(self.adapters, self.refine, finer, strict=True):
+            x = refine(F.interpolate(x, size=map.shape[2:], mode="nearest") + adapter(map)[pictures])
+        return self.out(x)[:, 0]
 
-        def each(shown: Tensor | None) -> Tensor | None:
-            return None if shown is None else shown.repeat_interleave(queries, dim=0)
 
-        x = torch.cat([seen.map[:, None].expand(-1, queries, -1, -1, -1), looks], dim=2).flatten(0, 1)
-        x = self.narrow(self.mix(without_padding(x, each(valid)), each(valid)), each(valid))
-        for adapter, refine, feature in zip(self.adapters, self.refine, finer, strict=True):
-            x = enlarge(x.unflatten(0, (-1, queries)), valid, feature) + adapter(feature.map)[:, None]
-            valid = feature.valid
-            x = refine(without_padding(x.flatten(0, 1), each(valid)), each(valid))
-        return without_padding(self.out(x), each(valid)).unflatten(0, (-1, queries))[:, :, 0]
+def extent(shown: Bool[Tensor, "rows columns"]) -> tuple[int, int]:
+    """Rows and columns of the rectangle in the upper left corner that shows a picture."""
+    return max(int(shown.any(dim=1).sum()), 1), max(int(shown.any(dim=0).sum()), 1)
 
 
 class Canvas:
     """The masks of some pictures, of which only those are painted that are asked for.
 
-    Painting is most of the work, and most of the queries have found nothing. A mask depends on its own query alone.
+    Painting is most of the work, and most of the queries have found nothing. A mask depends on its own query and
+    picture alone: in a batch with padding each picture is painted as if it were by itself.
 
     Args:
-        paint: gives the masks of as many queries of each picture.
-        x: what the decoder made of all queries.
+        head: paints.
+        looks: where all queries look.
+        seen: what the detector reads.
+        finer: the backbone's other maps, coarsest first. Where they have no `valid`, all of the frame is painted.
     """
 
-    def __init__(self, paint: Callable[[Tensor], Tensor], x: Float[Tensor, "batch queries dim"]) -> None:
-        self.paint, self.x = paint, x
+    def __init__(
+        self,
+        head: MaskHead,
+        looks: Float[Tensor, "batch queries heads rows columns"],
+        seen: Feature,
+        finer: Sequence[Feature],
+    ) -> None:
+        self.head, self.looks, self.seen, self.finer = head, looks, seen, finer
 
     def __getitem__(
         self, where: tuple[Int[Tensor, " chosen"], Int[Tensor, " chosen"]]
-    ) -> Float[Tensor, "chosen rows columns"]:
-        """The masks of some queries, given the places of their pictures in the batch, and the queries.
-
-        Each picture is given as many as the one with the most; what is painted in vain is left out again.
-        """
+    ) -> Float[Tensor, "chosen height width"]:
+        """The masks of some queries, given the places of their pictures in the batch, and the queries."""
         pictures, queries = where
-        order = torch.argsort(pictures, stable=True)
-        counts = torch.bincount(pictures, minlength=self.x.shape[0])
-        ranks = torch.empty_like(pictures)
-        ranks[order] = (
-            torch.arange(len(pictures), device=pictures.device) - (counts.cumsum(0) - counts)[pictures[order]]
-        )
-        most = max(int(counts.max()), 1)  # one at least, so that in several processes all parts always learn
-        chosen = queries.new_zeros(self.x.shape[0], most)
-        chosen[pictures, ranks] = queries
-        return self.paint(self.x.take_along_dim(chosen[:, :, None], dim=1))[pictures, ranks]
+        if not len(pictures):  # one in vain, so that in several processes all parts always learn
+            return self[pictures.new_zeros(1), queries.new_zeros(1)][:0]
+        looks = self.looks[pictures, queries]
+        if self.seen.valid is None:
+            return self.head(pictures, self.seen.map, looks, [one.map for one in self.finer])
+        masks = looks.new_zeros(len(pictures), *self.finer[-1].map.shape[2:])
+        for place in pictures.unique().tolist():
+            its = pictures == place
+            painted = self.alone(place, looks[its])
+            masks[its, : painted.shape[1], : painted.shape[2]] = painted
+        return masks
 
-    def whole(self) -> Float[Tensor, "batch queries rows columns"]:
+    def alone(
+        self, place: int, looks: Float[Tensor, "painted heads rows columns"]
+    ) -> Float[Tensor, "painted height width"]:
+        """Masks of one picture, without its padding."""
+        maps = []
+        for one in (self.seen, *self.finer):
+            assert one.valid is not None
+            rows, columns = extent(one.valid[place])
+            maps.append(one.map[place : place + 1, :, :rows, :columns])
+        seen, *finer = maps
+        rows, columns = seen.shape[2:]
+        nobody_else = torch.zeros(len(looks), dtype=torch.int64, device=looks.device)
+        return self.head(nobody_else, seen, looks[:, :, :rows, :columns], finer)
+
+    def whole(self) -> Float[Tensor, "batch queries height width"]:
         """The masks of all queries."""
-        return self.paint(self.x)
+        batch, queries = self.looks.shape[:2]
+        places = torch.arange(batch * queries, device=self.looks.device)
+        return self[places // queries, places % queries].unflatten(0, (batch, queries))
 
 
 class Panoptic(nn.Module):
@@ -280,16 +261,16 @@ class Panoptic(nn.Module):
         assert isinstance(backbone, ResNetConfig), "the configuration refuses others"
         return backbone.padding == "original"
 
-    def paint(
+    def canvas(
         self, x: Float[Tensor, "batch queries dim"], memory: Memory, seen: Feature, finer: Sequence[Feature]
-    ) -> Float[Tensor, "batch queries rows columns"]:
-        """The mask of each query, from what the decoder made of it.
+    ) -> Canvas:
+        """The masks of all queries, from what the decoder made of them.
 
         With `padding="original"` nothing is put back to zero, and masks bleed over the border of a picture.
         """
         if self.bleeds:
             seen, finer = seen._replace(valid=None), [one._replace(valid=None) for one in finer]
-        return self.mask_head(seen, self.look(x, memory), finer)
+        return Canvas(self.mask_head, self.look(x, memory), seen, finer)
 
     def layers(
         self,
@@ -302,7 +283,7 @@ class Panoptic(nn.Module):
         memory = self.detr.read(seen)
         decoded = self.detr.decode(memory)
         *earlier, answer = [self.detr.answer(x) for x in decoded]
-        canvas = Canvas(lambda x: self.paint(x, memory, seen, coarser[::-1]), decoded[-1])
+        canvas = self.canvas(decoded[-1], memory, seen, coarser[::-1])
         return [*earlier, Segmentations(answer.logits, answer.boxes, canvas)]
 
     def forward(
