@@ -102,8 +102,10 @@ def detect(
              judge_every=10, 150 epochs, batch 8, rate 5e-4, seed 0, commit f9fd5c5, one thread of an AMD EPYC beside
              other work, 46 min): AP 33.4, AP50 60.3 on the 87 of its part val, the best of 15 judgements by those very
              pictures. White cells are found (AP50 99), platelets of 20 pixels hardly (AP50 14). A hundred constant
-             boxes, the likeliest of the training part, reach AP50 3.6 (benchmarks/constant_boxes.py). From published
-             weights: not yet verified
+             boxes, the likeliest of the training part, reach AP50 3.6 (benchmarks/constant_boxes.py).
+             Learned on 38,000 generated scenes first, then 90 epochs of BCCD (commands and machine in
+             docs/guides/objects.md, seed 0, commit 55458de, 33 min): AP 25.6, AP50 52.6, the best of 10 judgements.
+             From published weights: not yet verified
 
     Args:
         data: where the pictures are.
