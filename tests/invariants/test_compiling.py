@@ -12,7 +12,7 @@ PARTS = [
     {},
     {"registers": 2, "pool": "class+mean"},
     {"stem": (4, 6, 8)},
-    {"position": "relative", "layer_scale": 0.1},
+    pytest.param({"position": "relative", "layer_scale": 0.1}, marks=pytest.mark.slow),
     {"distillation_token": True, "distillation_head": True},
 ]
 

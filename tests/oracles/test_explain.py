@@ -536,7 +536,7 @@ def pixels_of(figure, **how) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(2500, 100), (100, 2500), (2500, 2400)])
-@pytest.mark.parametrize("points", [1, 40])
+@pytest.mark.parametrize("points", [1, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_sheet_of_any_picture_and_of_many_questions_stays_of_a_size_that_can_be_opened(rows, columns, points):
     whole = Preprocessing(size=(32, 32), resize=(32, 32), fit="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
     asked = [(number, number) for number in range(points)]

@@ -154,6 +154,7 @@ def test_the_play_is_read_whole(shared):
     assert isinstance(texts[0], Passage)
 
 
+@pytest.mark.slow
 def test_real_captions_are_pairs(shared):
     splits = open_splits(f"{shared / 'data' / 'text' / 'multi30k'}:de-en")
     assert (len(splits.train), len(splits.val)) == (29_000, 1_014)

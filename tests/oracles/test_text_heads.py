@@ -113,7 +113,7 @@ def test_the_head_that_was_planted_matters_where_all_words_are_written_at_once_t
     assert cross.loss.item() > 1
 
 
-@pytest.mark.parametrize("kind", ["translate", "bert", "gpt"])
+@pytest.mark.parametrize("kind", [pytest.param("translate", marks=pytest.mark.slow), "bert", "gpt"])
 def test_removing_a_head_costs_what_zeroing_its_columns_costs(kind):
     model, task, batch = example(kind)
     found = examine_heads(model, task, [batch])

@@ -43,6 +43,7 @@ def test_focus_is_the_share_that_falls_on_the_thing(weights, attention):
     assert found.area == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_the_tour_never_writes_over_an_earlier_one(tmp_path):
     assert free(tmp_path / "run") == tmp_path / "run"
     (tmp_path / "run").mkdir()
