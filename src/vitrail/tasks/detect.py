@@ -75,7 +75,11 @@ class Detect:
         return model.layers(*inputs)
 
     def weight(self, batch: Batch) -> int:
-        """How many objects there are in a batch, and at least one, by which its loss is divided."""
+        """How many objects there are in a batch, and at least one, by which its loss is divided.
+
+        The loss of the classes has a divisor of its own; where a batch is split over steps or processes, it is weighed
+        by objects all the same. In the published code each process counts alike.
+        """
         return max(sum(target.labels.shape[0] for target in batch.target), 1)
 
     def predict(self, model: nn.Module, inputs: Any) -> list[Detected]:

@@ -69,7 +69,8 @@ def unvaried(part: Any) -> Any:
 
 def by_heart(recipe: Recipe, count: int) -> Recipe:
     """The recipe of the trial: nothing is varied, no weights are averaged, and as many steps as it takes."""
-    return replace(recipe, overfit=count, data=unvaried(recipe.data), ema=None, average_last=None, epochs=JUDGED)
+    judged = {"epochs": JUDGED, "judge_every": 1}
+    return replace(recipe, overfit=count, data=unvaried(recipe.data), ema=None, average_last=None, **judged)
 
 
 def verdict(task: Task, scores: Mapping[str, float], losses: tuple[float, float], parts: Mapping[str, float]) -> str:
