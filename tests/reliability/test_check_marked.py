@@ -507,3 +507,12 @@ def test_real_data_have_the_faults_that_are_known(shared):
     found = {one.code: one for one in check(shared / "data/panoptic/panopticapi_samples/panoptic_examples.json")}
     assert "unlisted-segment" not in found
     assert not any(one.severity == "error" for one in found.values())
+
+
+def test_a_name_with_half_a_character_is_shown_and_not_tripped_over(coco, capsys):
+    file = coco / TRAIN
+    content = json.loads(file.read_text())
+    content["images"][0]["file_name"] = "half\ud800.png"
+    file.write_text(json.dumps(content))
+    assert main(["check", "--data", str(coco)]) == 1
+    assert "half\\ud800.png: error: There is no such picture" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import io
 import os
 import sys
 import tempfile
@@ -99,6 +100,13 @@ def keep_traceback(arguments: Sequence[str]) -> str:
     return file.name
 
 
+def print_anything() -> None:
+    """Let a name out of somebody's file be printed whatever letters it has; those that cannot be are spelled out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -107,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stopped by Ctrl-C or SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    print_anything()
     try:
         run(arguments)
     except SystemExit as stop:  # tyro has printed its help, or what it did not understand

@@ -23,7 +23,11 @@ HEAD = 1 << 16  # bytes that a fingerprint reads: two pictures agree in these, a
 
 def shown(path: Path | str) -> str:
     """A path that can be printed anywhere, even where its name is not valid text."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        content = os.fsencode(path)
+    except UnicodeEncodeError:  # half a character, out of a file: no path has that
+        content = str(path).encode("utf-8", "backslashreplace")
+    return content.decode("utf-8", "backslashreplace")
 
 
 def hidden(name: str) -> bool:
