@@ -157,3 +157,15 @@ def test_where_nothing_is_asked_for_all_parts_still_learn():
     model.layers(*side_by_side())[-1].masks[chosen()].sum().backward()
     gradients = [part.grad for part in (model.mask_head.out.weight, model.look.query.weight)]
     assert all(gradient is not None and not gradient.any() for gradient in gradients)
+
+
+def test_even_looks_are_shares_times_how_many_there_are():
+    model = panoptic()
+    pixels, valid = side_by_side()
+    memory = model.detr.encode(pixels, valid)
+    x = model.detr.decode(memory)[-1]
+    shares = model.look(x, memory)
+    model.look.even = True
+    cells = memory.tokens.valid.sum(dim=1)[:, None, None, None, None]
+    torch.testing.assert_close(model.look(x, memory), shares * 8 * cells)
+    torch.testing.assert_close(model.look(x, memory).sum(dim=(2, 3, 4)), (8.0 * cells.double()).view(3, 1).expand(3, 3))

@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitrail.core.tokens import Feature
+from vitrail.core.tokens import Feature, Tokens
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.models.detr import DETR, DETRConfig, Memory
@@ -38,6 +38,7 @@ class PanopticConfig:
     detr: DETRConfig = field(default_factory=lambda: replace(DETECTORS["detr-resnet-50"], **COCO))
     classes: int = 250  # of the detector: things and stuff
     looks: int | None = None  # maps of where each query looks; as many as the detector has heads unless given
+    even: bool = False  # whether looks are told in even shares, so that fresh masks see them; published: in shares of 1
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -81,8 +82,13 @@ VARIANTS = {
     "detr-resnet-18-small-panoptic": PanopticConfig(
         detr=replace(DETECTORS["detr-resnet-18-small"], heads=8, **COCO)
     ),
-    "detr-tiny-panoptic": PanopticConfig(detr=replace(DETECTORS["detr-tiny"], **COCO), looks=8),
+    "detr-tiny-panoptic": PanopticConfig(detr=replace(DETECTORS["detr-tiny"], **COCO), looks=8, even=True),
 }  # fmt: skip
+
+
+def cells_of(tokens: Tokens) -> Float[Tensor, "#batch 1 1"] | int:
+    """How many cells show each picture."""
+    return tokens.x.shape[1] if tokens.valid is None else tokens.valid.sum(dim=1)[:, None, None].to(tokens.x)
 
 
 class AttentionMaps(nn.Module):
@@ -91,11 +97,13 @@ class AttentionMaps(nn.Module):
     Args:
         dim: width of queries and memory.
         heads: how many maps each query has.
+        even: answer in even shares: 1 where a query looks at everything alike. Shares of one are thousandths, beside
+            which a fresh mask head sees little but the picture.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, even: bool = False) -> None:
         super().__init__()
-        self.heads, self.scale = heads, (dim // heads) ** -0.5
+        self.heads, self.scale, self.even = heads, (dim // heads) ** -0.5, even
         self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim)
         for part in (self.query, self.key):
             nn.init.xavier_uniform_(part.weight)
@@ -104,7 +112,7 @@ class AttentionMaps(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch queries dim"], memory: Memory
     ) -> Float[Tensor, "batch queries heads rows columns"]:
-        """Shares of each query's look, which sum to one."""
+        """Shares of each query's look, which sum to one; even shares sum to as many as there are."""
         tokens, (rows, _) = memory.tokens, memory.tokens.grid
         query = rearrange(
             self.query(x) * self.scale, "batch query (heads width) -> batch query heads width", heads=self.heads
@@ -114,6 +122,8 @@ class AttentionMaps(nn.Module):
         if tokens.valid is not None:  # the least number and not infinity, which is no number where nothing is shown
             scores = scores.masked_fill(~tokens.valid[:, None, None], torch.finfo(scores.dtype).min)
         shares = scores.flatten(2).softmax(dim=-1)
+        if self.even:
+            shares = shares * (self.heads * cells_of(tokens))
         return rearrange(
             shares, "batch query (heads rows columns) -> batch query heads rows columns", heads=self.heads, rows=rows
         )
@@ -251,7 +261,7 @@ class Panoptic(nn.Module):
         detr = config.detr
         *finer, _ = detr.backbone.dims
         self.detr = DETR(detr)
-        self.look = AttentionMaps(detr.dim, config.maps)
+        self.look = AttentionMaps(detr.dim, config.maps, even=config.even)
         self.mask_head = MaskHead(detr.dim, config.maps, finer[::-1])
 
     @property

@@ -57,7 +57,7 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
 
 def misfits(config: PanopticConfig, body: str) -> list[str]:
     """In what a configuration is not one of transformers."""
-    others = ["looks"] * (config.maps != config.detr.heads)
+    others = ["looks"] * (config.maps != config.detr.heads) + ["even"] * config.even
     return [*(f"detr.{name}" for name in detr_formats.misfits(config.detr, body)), *others]
 
 
@@ -96,7 +96,12 @@ def infer(shapes: Shapes, guess: Fields) -> dict[str, Any]:
     told = detr_formats.infer(part(shapes), detr_formats.values_of(guess["detr"]))
     maps = shapes["mask_head.mix.norm.weight"][0] - told["dim"]
     told |= {"heads": maps} if guess.get("looks") is None else {}
-    return {"detr": told, "classes": told["classes"], "looks": guess.get("looks") and maps}
+    return {
+        "detr": told,
+        "classes": told["classes"],
+        "looks": guess.get("looks") and maps,
+        "even": guess.get("even", False),
+    }
 
 
 def resize(tensors: Tensors, old: PanopticConfig, new: PanopticConfig) -> tuple[Tensors, list[str]]:
@@ -116,7 +121,8 @@ def change(config: PanopticConfig, changes: Fields) -> PanopticConfig:
     looks = changes.get("looks", config.looks)
     if looks is None and (detr.dim + detr.heads) % GROUPS:
         looks = GROUPS
-    return PanopticConfig(detr=replace(detr, classes=classes), classes=classes, looks=looks)
+    even = changes.get("even", config.even)
+    return PanopticConfig(detr=replace(detr, classes=classes), classes=classes, looks=looks, even=even)
 
 
 def card(config: PanopticConfig) -> dict[str, Any]:
