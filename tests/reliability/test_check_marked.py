@@ -495,7 +495,8 @@ def test_anything_at_all_in_the_files_is_reported_and_never_a_traceback(request,
             file.write_bytes(sound[file])
 
 
-def test_the_command_names_every_fault_and_exits_with_one(coco, capsys):
+def test_the_command_names_every_fault_and_exits_with_one(coco, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where it draws what is marked
     box(4, 5, -3, 20, area=1)(coco)
     assert main(["check", "--data", str(coco)]) == 1
     told = capsys.readouterr()
@@ -509,7 +510,8 @@ def test_real_data_have_the_faults_that_are_known(shared):
     assert not any(one.severity == "error" for one in found.values())
 
 
-def test_a_name_with_half_a_character_is_shown_and_not_tripped_over(coco, capsys):
+def test_a_name_with_half_a_character_is_shown_and_not_tripped_over(coco, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     file = coco / TRAIN
     content = json.loads(file.read_text())
     content["images"][0]["file_name"] = "half\ud800.png"
