@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitrail.core.tokens import Feature
+from vitrail.core.tokens import Feature, extent
 from vitrail.errors import CheckpointError, ConfigError, unknown
 
 # How each library stretches its tables. They differ by 0.05 to 0.17 on unit noise (14 x 14 to 24 x 24).
@@ -204,7 +204,7 @@ def positions_of_pictures(
     rows, columns = shown.shape[1:]
     tables = []
     for picture in shown:
-        high, wide = (max(int(picture.any(dim=axis).sum()), 1) for axis in (1, 0))
+        high, wide = extent(picture)
         own = positions((high, wide))
         places = rearrange(own[0, prefix:], "(rows columns) dim -> dim rows columns", rows=high)
         framed = F.pad(places, (0, columns - wide, 0, rows - high)).flatten(1).T

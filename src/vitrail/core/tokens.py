@@ -37,6 +37,11 @@ class Feature(NamedTuple):
     valid: Bool[Tensor, "batch rows columns"] | None = None
 
 
+def extent(shown: Bool[Tensor, "rows columns"]) -> tuple[int, int]:
+    """Rows and columns of a picture that stands in the upper left corner of a frame; one at least."""
+    return max(int(shown.any(dim=1).sum()), 1), max(int(shown.any(dim=0).sum()), 1)
+
+
 def feature(tokens: Tokens, stride: tuple[int, int]) -> Feature:
     """Lay the patch tokens back on their grid; the prefix is left out."""
     rows, columns = tokens.grid

@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitrail.core.tokens import Feature, Tokens
+from vitrail.core.tokens import Feature, Tokens, extent
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.models.detr import DETR, DETRConfig, Memory
@@ -185,11 +185,6 @@ class MaskHead(nn.Module):
         for adapter, refine, map in zip(self.adapters, self.refine, finer, strict=True):
             x = refine(F.interpolate(x, size=map.shape[2:], mode="nearest") + adapter(map)[pictures])
         return self.out(x)[:, 0]
-
-
-def extent(shown: Bool[Tensor, "rows columns"]) -> tuple[int, int]:
-    """Rows and columns of the rectangle in the upper left corner that shows a picture."""
-    return max(int(shown.any(dim=1).sum()), 1), max(int(shown.any(dim=0).sum()), 1)
 
 
 class Canvas:

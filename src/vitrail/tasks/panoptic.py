@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitrail.core.tokens import extent
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.placement import Placement, Size
@@ -148,7 +149,7 @@ class Panoptic:
                 beliefs[place, sure[place]].cpu(),
                 painted,
                 (rows, columns),
-                (int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())),
+                extent(valid),
                 getattr(model, "bleeds", False),
                 self,
             )

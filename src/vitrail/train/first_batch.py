@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from vitrail.core.tokens import extent
 from vitrail.errors import many
 from vitrail.evaluate.plots import Tile, sheet
 from vitrail.explain.boxes import colour_of, draw_objects
@@ -23,7 +24,7 @@ Say = Callable[[str], None]
 def tiles(batch: Batch, preprocessing: PicturePreprocessing, classes: tuple[str, ...]) -> Iterator[Tile]:
     """The pictures of a batch with the boxes and masks that are to be found in them."""
     for pixels, valid, target in zip(batch.inputs.pixels, batch.inputs.valid, batch.target, strict=True):
-        rows, columns = int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())
+        rows, columns = extent(valid)
         image = to_image(seen_again(pixels[:, :rows, :columns], preprocessing.mean, preprocessing.std))
         boxes = to_xyxy(target.boxes) * target.boxes.new_tensor([columns, rows, columns, rows])
         labels = target.labels.tolist()
