@@ -103,7 +103,7 @@ def keypoint_scores(
     engine.evaluate()
     engine.accumulate()
     engine.summarize()
-    return dict(zip(NAMES, map(float, engine.stats), strict=False))
+    return dict(zip(NAMES, map(float, engine.stats[: len(NAMES)]), strict=True))
 
 
 def found_rows(found: FoundPoses) -> list[dict[str, Any]]:
