@@ -478,7 +478,7 @@ def test_anything_at_all_in_the_files_is_reported_and_never_a_traceback(request,
     root, dice = request.getfixturevalue(kind), random.Random(0)
     files = sorted(file for file in root.rglob("*") if file.suffix in (".json", ".xml", ".txt", ".yaml"))
     sound = {file: file.read_bytes() for file in files}
-    for _ in range(40):
+    for _ in range(60):
         for file in dice.sample(files, 2):
             text = bytearray(sound[file])
             for _ in range(dice.randint(1, 4)):
@@ -515,6 +515,9 @@ def test_a_name_with_half_a_character_is_shown_and_not_tripped_over(coco, capsys
     file = coco / TRAIN
     content = json.loads(file.read_text())
     content["images"][0]["file_name"] = "half\ud800.png"
+    content["images"].append({**content["images"][1], "id": content["images"][0]["id"]})
     file.write_text(json.dumps(content))
     assert main(["check", "--data", str(coco)]) == 1
-    assert "half\\ud800.png: error: There is no such picture" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "half\\ud800.png: error: There is no such picture" in told
+    assert "half\\ud800.png has this id too" in told
