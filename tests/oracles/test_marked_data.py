@@ -260,6 +260,55 @@ def test_voc_counts_from_one_and_what_is_difficult_does_not_count(tmp_path):
     assert any("2 objects without area are left out" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("pages", "pictures", "found"),
+    [
+        ("Annotations", "JPEGImages", ()),
+        ("annots", "images", ()),
+        ("annotations/xmls", "images", ()),
+        ("labels", "photographs of animals", ()),
+        ("", "", ()),
+        ("xml", "", ()),
+        ("VOCdevkit/VOC2012/Annotations", "VOCdevkit/VOC2012/JPEGImages", ()),
+        ("{part}", "{part}", ("train", "val")),
+        ("{part}/annots", "{part}/images", ("train", "val")),
+        ("images/{part}", "images/{part}", ("train", "val")),
+        ("a/set/{part}/annots", "a/set/{part}/images", ("train", "val")),
+        ("annotations/{part}", "images/{part}", ("train", "val")),
+    ],
+)
+def test_voc_is_found_in_the_folders_that_people_have(tmp_path, pages, pictures, found):
+    for number, part in enumerate(("train", "train", "valid")):
+        name = f"clip.mp4#t={number}"
+        save(tmp_path / pictures.format(part=part) / f"{name}.jpg", seed=number)
+        place = tmp_path / pages.format(part=part) / f"{name}.xml"
+        write(place, voc_page(("cat", (1, 3, 10, 12 + number)), filename=f"{name}.jpg"))
+    write(tmp_path / "README.md", "About cats")
+    (tmp_path / "doc").mkdir()
+    assert parts(tmp_path) == found
+    whole = open_dataset(tmp_path, "train" if found else None)
+    assert [whole[index].objects.boxes_xyxy.tolist() for index in range(len(whole))] == [
+        [[0, 2, 10, 12 + number]] for number in range(2 if found else 3)
+    ]
+
+
+def test_voc_says_how_many_pictures_have_no_file(tmp_path):
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"images/{name}.png", seed=ord(name))
+    write(tmp_path / "annotations/a.xml", voc_page(("cat", (1, 3, 10, 12)), filename="a.png"))
+    whole = open_dataset(tmp_path)
+    assert [len(whole[index].objects) for index in range(3)] == [1, 0, 0]
+    assert any("2 pictures have no XML file, and so no objects" in note for note in whole.notes)
+
+
+def test_two_voc_data_sets_in_a_folder_are_told_apart(tmp_path):
+    for year in ("VOC2007", "VOC2012"):
+        save(tmp_path / year / "JPEGImages/a.png")
+        write(tmp_path / year / "Annotations/a.xml", voc_page(("cat", (1, 3, 10, 12)), filename="a.png"))
+    with pytest.raises(DataError, match=r"holds VOC2007, VOC2012\. Name one of them"):
+        parts(tmp_path)
+
+
 def test_voc_is_read_from_folders_of_parts_and_pictures_without_a_page_have_no_objects(tmp_path):
     for part in ("train", "valid"):
         for name in "xyz":

@@ -4,7 +4,11 @@
 | --- | --- | --- | --- |
 | VOC's own | `Annotations/1.xml` | `JPEGImages/1.jpg` | `ImageSets/Main/train.txt`, `val.txt`, `test.txt` |
 | folders | `train/1.xml` | `train/1.jpg` | `train/`, `val/` or `valid/`, `test/` |
+| folders in two | `train/annots/1.xml` | `train/images/1.jpg` | the same |
+| two folders | `annots/1.xml` | `images/1.jpg` | none, or `ImageSets` |
 | one folder | `1.xml` | `1.jpg` | none |
+
+A folder of XML files may have any name, and all of this may lie up to two folders deeper (`VOCdevkit/VOC2012`).
 
 Classes are all that the files name, sorted. VOC counts pixels from 1 and the last one is inside: a box from 1 to 640
 covers a picture of 640 columns. So 1 is taken from left and top, and right and bottom stay, as Detectron2 and
@@ -29,13 +33,16 @@ from vitrail.data.dataset import Dataset
 from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.manifest import class_order
 from vitrail.data.datasets.marked import FARTHEST, Marks, box_faults, open_marks
-from vitrail.data.files import PICTURE_SUFFIXES, folders_in, hidden, shown
+from vitrail.data.files import PICTURE_SUFFIXES, folders_in, hidden, is_picture_name, shown
 from vitrail.data.strict import FileError, read_text, read_xml
 from vitrail.errors import DataError, many
 
 LONGEST_LIST = 1 << 28  # bytes of names in one part
 LOOKED_AT = 4096  # bytes of an XML file that show what it is
 SOME = 10  # files that are looked at
+DEEPEST = 2  # folders that a data set may lie below the one that is named
+FEW = 50  # folders in one folder that are looked into; more are taken for classes
+PICTURE_FOLDERS = ("jpegimages", "images", "imgs", "img", "pictures")  # tried in this order, however they are written
 
 
 class Source(NamedTuple):
@@ -70,19 +77,6 @@ class Page(NamedTuple):
     faults: list[Fault]
 
 
-def root_of(path: Path) -> Path:
-    """The folder with `Annotations`, of a data set that may lie a little deeper (`VOCdevkit/VOC2012`)."""
-    if not path.is_dir() or (path / "Annotations").is_dir():
-        return path
-    for folders in (folders_in(path), [inner for folder in folders_in(path) for inner in folders_in(folder)]):
-        years = [folder for folder in folders if (folder / "Annotations").is_dir() and (folder / "JPEGImages").is_dir()]
-        if len(years) == 1:
-            return years[0]
-        if years:
-            raise DataError(f"{shown(path)} holds {', '.join(year.name for year in years)}. Name one of them.")
-    return path
-
-
 def is_page(file: Path) -> bool:
     """Whether a file begins like one of VOC's."""
     try:
@@ -100,26 +94,85 @@ def has_pages(folder: Path) -> bool:
     return any(is_page(file) for file in islice(files, SOME))
 
 
-def sources(path: Path) -> dict[str | None, Source]:
-    """The parts of a data set; `None` for one that is in one piece."""
-    if not path.is_dir():
-        return {}
-    root = root_of(path)
-    if has_pages(root / "Annotations"):
-        annotations = root / "Annotations"
-        pictures = next((root / name for name in ("JPEGImages", "images", "Images") if (root / name).is_dir()), root)
-        lists = {part: root / "ImageSets" / "Main" / f"{part}.txt" for part in PART_NAMES}
-        found = {part: Source(annotations, pictures, file) for part, file in lists.items() if file.is_file()}
-        both = root / "ImageSets" / "Main" / "trainval.txt"
-        if "train" not in found and both.is_file():
-            found["train"] = Source(annotations, pictures, both)
-        return {**found} or {None: Source(annotations, pictures, None)}
+def has_pictures(folder: Path) -> bool:
+    return any(is_picture_name(file.name) for file in folder.iterdir())
+
+
+def pictures_beside(annotations: Path, top: Path) -> Path:
+    """The folder of the pictures that a folder of XML files is about: it, or the nearest with pictures up to `top`."""
+    if has_pictures(annotations):
+        return annotations
+    arounds = [around for around in annotations.parents if around == top or top in around.parents]
+    for around in arounds:
+        folders = {folder.name.lower(): folder for folder in folders_in(around) if folder != annotations}
+        likely = [folders.pop(name) for name in PICTURE_FOLDERS if name in folders]
+        for folder in (*likely, *folders.values()):
+            for place in (folder / annotations.name, folder):
+                if place.is_dir() and has_pictures(place):
+                    return place
+        if likely:
+            return likely[0]
+    return annotations.parent
+
+
+def in_lists(root: Path, annotations: Path, top: Path) -> dict[str | None, Source]:
+    """The parts that text files name, as VOC has them; or one piece."""
+    pictures, lists = pictures_beside(annotations, top), root / "ImageSets" / "Main"
+    found: dict[str | None, Source] = {}
+    for part in PART_NAMES:
+        if (file := lists / f"{part}.txt").is_file():
+            found[part] = Source(annotations, pictures, file)
+    if "train" not in found and (both := lists / "trainval.txt").is_file():
+        found["train"] = Source(annotations, pictures, both)
+    return found or {None: Source(annotations, pictures, None)}
+
+
+def annotations_in(folder: Path) -> Path | None:
+    """Where the XML files of a folder are: in `Annotations`, in it, or in the only folder in it that has some."""
+    for place in (folder / "Annotations", folder):
+        if has_pages(place):
+            return place
+    parts_of_it = {name for names in PART_NAMES.values() for name in names}
+    inner = [place for place in folders_in(folder) if place.name.lower() not in parts_of_it and has_pages(place)]
+    return inner[0] if len(inner) == 1 else None
+
+
+def in_folders(root: Path, top: Path) -> dict[str | None, Source]:
+    """The parts that have folders of their own."""
     folders = {folder.name.lower(): folder for folder in folders_in(root)}
     named = {part: folders[name] for part, names in PART_NAMES.items() for name in names if name in folders}
-    found = {part: Source(folder, folder, None) for part, folder in named.items() if has_pages(folder)}
-    if found:
-        return {**found}
-    return {None: Source(root, root, None)} if has_pages(root) else {}
+    places = {part: place for part, folder in named.items() if (place := annotations_in(folder))}
+    return {part: Source(place, pictures_beside(place, top), None) for part, place in places.items()}
+
+
+def sources(path: Path, depth: int = DEEPEST, top: Path | None = None) -> dict[str | None, Source]:
+    """The parts of a data set; `None` for one that is in one piece. It may lie a little deeper (`VOCdevkit/VOC2012`).
+
+    Args:
+        path: a folder.
+        depth: how many folders deeper it may lie.
+        top: the folder that was named, where `path` is one below it.
+
+    Raises:
+        DataError: there are several data sets.
+    """
+    if not path.is_dir():
+        return {}
+    top = top or path
+    if (path / "Annotations").is_dir() and (annotations := annotations_in(path)):
+        return in_lists(path, annotations, top)
+    if parts_found := in_folders(path, top):
+        return parts_found
+    folders = folders_in(path)
+    if len(folders) <= FEW:
+        if annotations := annotations_in(path):
+            return in_lists(path, annotations, top)
+        deeper = {folder: found for folder in folders if depth and (found := sources(folder, depth - 1, top))}
+        if len(deeper) > 1:
+            raise DataError(f"{shown(path)} holds {', '.join(folder.name for folder in deeper)}. Name one of them.")
+        for found in deeper.values():
+            return found
+    return {}
 
 
 def recognises(path: Path) -> bool:
@@ -235,6 +288,7 @@ class Reading:
         self.things: list[Thing] = []
         self.faults: list[Fault] = []
         self.unsized: list[Path] = []
+        self.bare = 0  # pictures without a file
 
     def add(self, stem: str, path: str, page: Page) -> None:
         """A picture with its objects."""
@@ -249,15 +303,15 @@ class Reading:
 def read_pages(source: Source) -> Reading:
     """All files of a part."""
     reading, files = Reading(), pictures_in(source.pictures)
-    if source.list is None and source.pictures == source.annotations:
-        stems = sorted({*listed(source), *files})  # a picture without objects may have no file
-    else:
-        stems = listed(source)
+    stems = listed(source)
+    if source.list is None:
+        stems = sorted({*stems, *files})  # a picture without objects may have no file
     for stem in stems:
         page_file = source.annotations / f"{stem}.xml"
         if not page_file.is_file():
             if stem in files:
                 reading.add(stem, files[stem], Page((0, 0), "", [], []))
+                reading.bare += 1
             else:
                 place = shown(source.list or page_file)
                 reading.faults.append(fault("missing-picture", place, f"It names {shown(stem)}, which is not there."))
@@ -319,12 +373,15 @@ def read(path: Path, part: str | None) -> Marks:
     reading.faults += box_faults(marks, sizes=False)
     if not classes:
         reading.faults.append(fault("no-classes", path, "Its files name no object."))
-    marks.notes += notes(marks, written)
+    marks.notes += notes(marks, written, reading.bare)
     return marks
 
 
-def notes(marks: Marks, written: np.ndarray) -> Iterator[str]:
-    """What is to be known of a part that is read."""
+def notes(marks: Marks, written: np.ndarray, bare: int) -> Iterator[str]:
+    """What is to be known of a part that is read, where so many pictures have no file."""
+    if bare:
+        has = "has" if bare == 1 else "have"
+        yield f"{shown(marks.source)}: {many(bare, 'picture')} {has} no XML file, and so no objects."
     if count := int(marks.crowd.sum()):
         yield f"{shown(marks.source)}: {many(count, 'object')} marked difficult are neither learned nor judged."
     if zeros := int((written[:, :2] == 0).any(axis=1).sum()):
