@@ -114,7 +114,7 @@ def test_the_report_shows_what_was_found_beside_the_truth(tmp_path):
         cases.append(Case(index, found, found.mistake(truth)))
     report = Report(
         task="detect", seen=len(cases), scores=metrics.compute(), best="ap", details=metrics.details(),
-        shown=tuple(cases), worst=tuple(cases),
+        shown=tuple(cases), worst=tuple(cases), counted=metrics,
     )  # fmt: skip
     page = write_report(
         report, tmp_path, title="A detector", dataset=dataset, model=nn.Identity(), preprocessing=Fitted()
@@ -126,4 +126,7 @@ def test_the_report_shows_what_was_found_beside_the_truth(tmp_path):
     assert "AP (COCO)" in page
     assert "Threshold: the score" in page
     assert "Support:" not in page
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert len(rows) == sum(len(one.labels) for one in metrics.pictures)
+    assert {row["image_id"] for row in rows} == {one.number for one in metrics.pictures if one.labels.size}
     json.loads((tmp_path / "scores.json").read_text(), parse_constant=lambda name: pytest.fail(name))

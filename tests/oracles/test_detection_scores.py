@@ -14,6 +14,7 @@ from vitrail.samples import Batch, Objects, Truth
 from vitrail.tasks.detected import Detected
 from vitrail.tasks.detection_errors import ERRORS, mean_precision
 from vitrail.tasks.detection_scores import DetectionMetrics
+from vitrail.tasks.result_files import write_results
 from vitrail.tasks.scores import DETECTION, UNDEFINED, in_words, telling
 from vitrail.tasks.task import Metrics
 
@@ -121,6 +122,19 @@ def test_the_twelve_numbers_are_those_of_pycocotools(seed, kind):
     assert tuple(ours) == DETECTION
     np.testing.assert_allclose(list(ours.values()), by_pycocotools(truth, found, kind), rtol=0, atol=1e-12)
     assert 0.05 < ours["ap"] < 0.95  # there is something to be counted otherwise
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_what_was_found_is_written_as_pycocotools_scores_it(kind, tmp_path):
+    truth, found = random_annotations(3, masks=kind == "segm")
+    metrics = in_ours(truth, found, masks=kind == "segm")
+    numbers = [category["id"] for category in truth["categories"]]
+    path = write_results(tmp_path / "r.json", (row for one in metrics.pictures for row in one.results(numbers)))
+    written = json.loads(path.read_text())
+    assert len(written) == len(found)
+    scores = by_pycocotools(truth, written, kind)
+    np.testing.assert_allclose(list(metrics.compute().values()), scores, rtol=0, atol=1e-12)
+    assert {row["category_id"] for one in metrics.pictures for row in one.results([1, -1, 21, 31])} == {1, 21, 31}
 
 
 def test_more_than_a_hundred_answers_count_as_pycocotools_has_it():

@@ -17,7 +17,7 @@ from vitrail.core.precision import fast_float32
 from vitrail.errors import DataError
 from vitrail.samples import Batch
 from vitrail.tasks.scores import telling
-from vitrail.tasks.task import Judges, Task
+from vitrail.tasks.task import Judges, Metrics, Task
 
 KEPT = 16  # predictions that are shown, and worst mistakes
 GOLDEN = (5**0.5 - 1) / 2
@@ -91,6 +91,7 @@ class Report:
         details: what the numbers are made of, ready for JSON.
         shown: some predictions, spread evenly over the data set.
         worst: the worst mistakes, worst first.
+        counted: the metrics that were told all results.
     """
 
     task: str
@@ -100,6 +101,7 @@ class Report:
     details: dict[str, Any]
     shown: tuple[Case, ...]
     worst: tuple[Case, ...]
+    counted: Metrics
 
     @property
     def telling(self) -> dict[str, float]:
@@ -192,4 +194,5 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT)
         details=metrics.details(),
         shown=tuple(sorted(shown.highest_first(), key=lambda case: case.index)),
         worst=worst.highest_first(),
+        counted=metrics,
     )

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from vitrail import catalog
-from vitrail.data.dataset import Dataset
+from vitrail.data.dataset import Dataset, class_ids_of
 from vitrail.data.text.dataset import Question, TextSample
 from vitrail.errors import ExplanationError, many
 from vitrail.evaluate import detection_plots, objects, page, segments
@@ -23,6 +23,8 @@ from vitrail.pixels import to_channels
 from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Picture, Sample, Truth
 from vitrail.tasks.detected import Detected
+from vitrail.tasks.detection_scores import DetectionMetrics
+from vitrail.tasks.result_files import write_results
 from vitrail.tasks.scores import in_words
 from vitrail.tasks.segmented import Segmented
 from vitrail.tokenizing import TextPreprocessing
@@ -310,6 +312,8 @@ def write_report(
 ) -> Path:
     """Write `report.html` and, as files beside it, its figures (PNG), scores (JSON) and tables (CSV).
 
+    Of a detector also `results.json`: all that it found, as COCO's tools read it.
+
     Args:
         report: from `evaluate`.
         folder: where to; the curves of a `metrics.jsonl` in it are shown too.
@@ -323,6 +327,9 @@ def write_report(
         learned: how many pictures the model has learned from, if that is known.
     """
     report.save(folder)
+    if isinstance(report.counted, DetectionMetrics):
+        numbers = class_ids_of(dataset)
+        write_results(folder / "results.json", (row for one in report.counted.pictures for row in one.results(numbers)))
     background = Background(folder if source is None else source, folder, data, part)
     content = [
         page.facts(background.facts(dataset, model, preprocessing, learned)),

@@ -8,7 +8,7 @@ that the data set states: below 32 x 32 pixels, below 96 x 96, and above.
 Source: Lin et al., "Microsoft COCO", ECCV 2014, and its evaluation code.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,6 +89,19 @@ class Compared(NamedTuple):
             compressed(result.masks) if masks and result.masks is not None else [],
             compressed(objects.masks) if masks and objects.masks is not None else [],
         )
+
+    def results(self, class_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """What was found, as results of COCO under the data set's numbers; what is of a class without one is left out.
+
+        Args:
+            class_ids: by what numbers it calls the classes; -1 for one that it does not have.
+        """
+        for one in self.found():
+            if (number := class_ids[one.pop("category_id")]) >= 0:
+                del one["area"]
+                if mask := one.pop("segmentation", None):
+                    one["segmentation"] = {**mask, "counts": mask["counts"].decode("ascii")}
+                yield {"image_id": self.number, "category_id": number, **one}
 
     def in_order(self) -> tuple[bool, int | str]:
         """Of equal scores in different pictures, COCO takes those of the lower number first."""

@@ -5,7 +5,7 @@ for each picture in a folder of the same name). Classes and pictures have the nu
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,12 @@ def coco_results(result: Detected, number: int | str) -> list[dict[str, Any]]:
         for row, mask in zip(rows, compressed(result.masks), strict=True):
             row["segmentation"] = {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")}
     return rows
+
+
+def write_results(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """COCO's results as a file: one JSON list, an object on each line."""
+    path.write_text("[" + ",\n".join(map(json.dumps, rows)) + "]\n", encoding="utf-8")
+    return path
 
 
 def yolo_numbers(classes: Sequence[str], class_ids: Sequence[int]) -> tuple[int, ...]:
