@@ -65,6 +65,14 @@ def many(count: int, thing: str) -> str:
     return f"{count} {thing}es" if thing.endswith(("s", "x")) else f"{count} {thing}s"
 
 
+def span(seconds: float) -> str:
+    """A length of time as one would say it: `40 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that leads nowhere, with what was probably meant."""
     known = list(known)

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vitrail.cli.main import main
+from vitrail.evaluate import judge
 
 
 def write_voc(folder, count=8):
@@ -93,6 +95,14 @@ def test_it_is_judged_by_the_part_for_that(place, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["seen"] == 2
     assert report["task"] == "detect"
+
+
+def test_a_long_judgement_says_how_far_it_is(place, capsys, monkeypatch):
+    times = iter(range(0, 1000, 30))
+    monkeypatch.setattr(judge, "time", SimpleNamespace(monotonic=lambda: float(next(times))))
+    typed = ["evaluate", str(place / "run"), "--data", str(place / "squares"), "--batch", "1", "--workers", "0"]
+    assert main(typed) == 0
+    assert "50% judged, about 60 s left." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from reliability.tiny import sha256, tiny_recipe, write_pictures
 from vitrail import catalog
 from vitrail.data.dataset import PictureFiles
 from vitrail.data.open import name_of, open_splits
-from vitrail.errors import ConfigError, TrainingError, UsageError
+from vitrail.errors import ConfigError, TrainingError, UsageError, span
 from vitrail.recipes.vit import classify, size_for
 from vitrail.train import start
 from vitrail.train.building import in_words
 from vitrail.train.fit import fit
-from vitrail.train.observers import Pace, Screen, Taken, span
+from vitrail.train.observers import Pace, Screen, Taken
 from vitrail.train.recipe import ModelChoice
 from vitrail.train.signals import Interrupted
 from vitrail.train.start import free_folder, resume, train

@@ -1,21 +1,24 @@
 """From a model and a data set, as a person names them, to scores and a report."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitrail.data.dataset import Dataset
-from vitrail.data.material import MarkedPictures, Pictures, Texts
+from vitrail.data.material import Batches, MarkedPictures, Pictures, Texts
 from vitrail.data.open import name_of, open_dataset, parts
-from vitrail.errors import UsageError
+from vitrail.errors import UsageError, span
 from vitrail.evaluate.background import learned_from
 from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import say
 from vitrail.predict import predictor
 from vitrail.preprocessing import Fitted, Preprocessing
+from vitrail.samples import Batch
 
 Announce = Callable[[str], None]
+EVERY = 20  # seconds between two sentences about how far one is
 
 
 class Part(NamedTuple):
@@ -30,6 +33,23 @@ class Judgement(NamedTuple):
 
     report: Report
     page: Path
+
+
+class Told(NamedTuple):
+    """Batches that say now and then how many of them have been judged, and how long the rest will take."""
+
+    batches: Batches
+    announce: Announce
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        began = said = time.monotonic()
+        for done, batch in enumerate(self.batches.epoch(epoch, start)):
+            now = time.monotonic()
+            if done and now - said >= EVERY:
+                left = (now - began) / done * (len(self.batches) - start - done)
+                self.announce(f"{done / (len(self.batches) - start):.0%} judged, about {span(left)} left.")
+                said = now
+            yield batch
 
 
 def learned_from_it(source: str | Path, data: str) -> bool:
@@ -100,7 +120,7 @@ def judge(
     if batches.lost:
         announce(batches.lost)
         part = f"{part}; {batches.lost}" if part else batches.lost
-    report = evaluate(ask.model, task, batches)
+    report = evaluate(ask.model, task, Told(batches, announce))
     beside = Path(source if Path(source).is_dir() else ".")
     folder = beside / f"evaluated-{name_of(str(data))}" if out is None else Path(out)
     title = f"{ask.card.model}, judged by {data}"

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from vitrail.data.dataset import Dataset, Splits, Subset
-from vitrail.errors import UsageError
+from vitrail.errors import UsageError, span
 from vitrail.train.fit import fit
-from vitrail.train.observers import Observer, Taken, span
+from vitrail.train.observers import Observer, Taken
 from vitrail.train.recipe import Recipe
 from vitrail.train.run import Run
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vitrail.errors import span
 from vitrail.samples import Batch
 from vitrail.tasks.scores import in_words
 from vitrail.tasks.task import Loss, weight_of
@@ -224,14 +225,6 @@ class Log(Observer):
                 writer = csv.DictWriter(file, names)
                 writer.writeheader()
                 writer.writerows(records)
-
-
-def span(seconds: float) -> str:
-    """A length of time as one would say it: `40 s`, `12 min`, `3 h 05 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Pace:
