@@ -10,14 +10,16 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from vitrail.data.material import Pictures, Texts
+from vitrail.data.material import MarkedPictures, Pictures, Texts
 from vitrail.data.mixing import Mixing
 from vitrail.data.open import open_splits
 from vitrail.data.transforms import Augment
 from vitrail.errors import ConfigError
 from vitrail.fields import part_types, typed
 from vitrail.recipes.vit import classify
+from vitrail.tasks.detect import Detect
 from vitrail.tasks.distill import Distil
+from vitrail.tasks.panoptic import Panoptic
 from vitrail.tasks.tag import Tag
 from vitrail.tasks.task import Task
 from vitrail.tasks.translate import Translate
@@ -45,11 +47,17 @@ SENSIBLE = {
     "task.weights": {MANY},
     "task.trust": {"0"},
     "task.length_weight": {"0"},
+    "task.threshold": {"0"},
+    "task.class_ids": {"-1", f"-{MANY}"},
+    **{f"task.weights.{part}": {"0", MANY} for part in ("classes", "boxes", "giou", "focal", "dice")},
+    "task.weights.no_object": {MANY},
+    **{f"task.weights.costs.{part}": {"0", MANY} for part in ("classes", "boxes", "giou")},
     "data.batch": {MANY},
     "data.uncased": {"0"},
     "data.workers": {"0"},
     "data.tokens": {MANY},
     "data.length": {MANY},
+    "data.augment.crop": {"0"},
     "data.augment.horizontal_flip": {"0"},
     "data.augment.vertical_flip": {"0"},
     "data.augment.jitter": {"0"},
@@ -90,7 +98,20 @@ def of_texts(task: Task) -> Recipe:
     )
 
 
-EVERY = (everything(), of_texts(Translate()), of_texts(TranslateParallel()), of_texts(Tag(classes=("noun", "verb"))))
+def of_objects(task: Task, use: str) -> Recipe:
+    """The same for pictures with marked objects."""
+    data = MarkedPictures(path="things", use=use, shorter=240, longer=400)
+    return Recipe(model=ModelChoice(name="detr-tiny"), task=task, data=data)
+
+
+EVERY = (
+    everything(),
+    of_texts(Translate()),
+    of_texts(TranslateParallel()),
+    of_texts(Tag(classes=("noun", "verb"))),
+    of_objects(Detect(classes=("cat", "dog"), class_ids=(3, 7)), "detect"),
+    of_objects(Panoptic(classes=("cat", "grass"), things=(True, False)), "panoptic"),
+)
 
 
 def leaves(part: Any, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -57,6 +57,10 @@ class Detect:
             raise ConfigError(
                 f"class_ids has {len(self.class_ids)} numbers for {len(self.classes)} classes. Give one for each."
             )
+        numbers = [number for number in self.class_ids if number >= 0]
+        if len(set(numbers)) < len(numbers):
+            twice = next(number for number in numbers if numbers.count(number) > 1)
+            raise ConfigError(f"class_ids has {twice} more than once. Every class has a number of its own.")
 
     @property
     def best(self) -> tuple[str, Literal["max", "min"]]:
