@@ -19,11 +19,14 @@ from vitrail.fields import part_types, typed
 from vitrail.recipes.vit import classify
 from vitrail.tasks.detect import Detect
 from vitrail.tasks.distill import Distil
+from vitrail.tasks.matching import MatchCosts
 from vitrail.tasks.panoptic import Panoptic
+from vitrail.tasks.set_loss import SetWeights
 from vitrail.tasks.tag import Tag
 from vitrail.tasks.task import Task
 from vitrail.tasks.translate import Translate
 from vitrail.tasks.translate_parallel import TranslateParallel
+from vitrail.train.asked import with_assignments
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.recipe_text import recipe_from_json, recipe_to_json, set_path
 from vitrail.train.schedules import InverseSquareRoot
@@ -203,6 +206,25 @@ def test_what_is_typed_and_makes_no_sense_names_what_was_typed(path, text):
     with pytest.raises(ConfigError) as refused:
         set_path(everything(), path, text)
     assert path.rpartition(".")[2] in str(refused.value) or text in str(refused.value)
+
+
+def test_the_parts_of_a_task_are_typed_with_dots():
+    recipe = of_objects(Detect(classes=("cat", "dog")), "detect")
+    typed_parts = ("task.weights.giou=3", "task.weights.costs.boxes=4", "task.threshold=0.5")
+    task = with_assignments(recipe, typed_parts).task
+    assert task == Detect(
+        classes=("cat", "dog"), weights=SetWeights(giou=3.0, costs=MatchCosts(boxes=4.0)), threshold=0.5
+    )
+    for assignment, said in (
+        ("task.weights=2", r"weights has fields of its own: classes, boxes"),
+        ("task.weights.clases=2", r"There is no field called 'clases'\. Did you mean classes"),
+        ("task.wights.giou=2", r"There is no field called 'wights'\. Did you mean weights"),
+        ("task.weights.giou=-2", r"weights\.giou=-2 must be at least 0"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            with_assignments(recipe, [assignment])
+    with pytest.raises(ConfigError, match=r"weights has no fields of its own"):
+        with_assignments(everything(), ["task.weights.giou=2"])
 
 
 @pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.task.name)

@@ -253,20 +253,26 @@ def set_task(task: Task, name: str | None, wanted: Mapping[str, str]) -> Task:
     Args:
         task: as it was; what both kinds have is kept.
         name: of the kind in the catalog, if it was typed.
-        wanted: fields, and what was typed for them.
+        wanted: fields, and what was typed for them; with dots for the fields of a part, as `weights.boxes`.
 
     Raises:
         ConfigError: there is no such task or field, a value of another kind, or one that is still lacking.
     """
-    kind = kind_of_task(task, name, wanted)
+    named = {path.partition(".")[0]: text for path, text in wanted.items()}
+    kind = kind_of_task(task, name, named)
     known, kinds = settable(kind), get_type_hints(kind)
-    strange = next((field for field in wanted if field not in known), None)
+    strange = next((field for field in named if field not in known), None)
     if strange is not None:
         raise ConfigError(f"--set task.{strange}: {unknown('field', strange, known)}")
     values = {field: getattr(task, field) for field in known if hasattr(task, field)}
-    values |= {field: parse(kinds[field], text, f"task.{field}") for field, text in wanted.items()}
+    of_parts = {path: text for path, text in wanted.items() if "." in path or dataclasses.is_dataclass(kinds[path])}
+    plain = {field: text for field, text in wanted.items() if field not in of_parts}
+    values |= {field: parse(kinds[field], text, f"task.{field}") for field, text in plain.items()}
     needed = [field for field, one in known.items() if one.default is one.default_factory is dataclasses.MISSING]
     lacking = next((field for field in needed if field not in values), None)
     if lacking is not None:
         raise ConfigError(f"The task {kind.name} needs a {lacking}. Type --set task.{lacking}=VALUE as well.")
-    return kind(**values)
+    changed = kind(**values)
+    for path, text in of_parts.items():
+        changed = set_in(changed, path.split("."), text, f"task.{path}")
+    return changed
