@@ -149,6 +149,19 @@ def test_the_gradient_of_a_query_is_that_of_its_class(ask):
     assert seen.caption().title == f"Gradient of {found.label} by query {found.query}"
 
 
+def test_a_gradient_is_drawn_by_cells_and_kept_by_pixels(ask):
+    found = ask.explain(noise(), query=2, method="gradient")
+    (rows, columns), step = found.map.shape, ask.model.stride[0]
+    assert (-rows % step, -columns % step) != (0, 0), "cells reach beyond this picture"
+    assert found.drawn.shape == (-(-rows // step), -(-columns // step))
+    assert float(found.drawn.sum()) == pytest.approx(1)
+    corner = found.shares[(rows - 1) // step * step :, (columns - 1) // step * step :]
+    assert float(found.drawn[-1, -1]) == pytest.approx(float(corner.sum()))
+    assert found.covered.size == tuple(cells * step for cells in found.drawn.shape)
+    assert torch.equal(torch.from_numpy(found.arrays()["map"]), found.map)
+    assert f"sums over {found.drawn.shape[0]} by {found.drawn.shape[1]} cells" in found.fineness
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from vitrail.explain.drawing import Caption, HeatMap, Panel, Plot, Question, lac
 from vitrail.explain.explanation import Explanation, visible_channels
 from vitrail.explain.faithfulness import Say, Trust, trust
 from vitrail.explain.methods import METHODS
+from vitrail.geometry.placement import Placement
 from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Picture
 
@@ -30,6 +33,7 @@ class Evidence(Explanation):
         trust: how far it is true of the model, where that was asked.
         pointed: whether it points at objects, in a sentence, where that was asked; empty otherwise.
         mark: what was asked about, to be outlined, where that is a part of the picture.
+        cell: rows and columns of the map that are drawn as one, by their sum.
     """
 
     method: str
@@ -39,6 +43,7 @@ class Evidence(Explanation):
     trust: Trust | None = None
     pointed: str = ""
     mark: Question | None = None
+    cell: tuple[int, int] = (1, 1)
 
     @property
     def written(self) -> str:
@@ -57,9 +62,28 @@ class Evidence(Explanation):
         total = self.map.sum()
         return self.map / total if total > 0 else torch.full_like(self.map, 1 / self.map.numel())
 
+    @property
+    def beyond(self) -> tuple[int, int]:
+        """By how many rows and columns the last cells reach beyond the map, at the bottom and at the right."""
+        (rows, columns), (down, across) = self.map.shape, self.cell
+        return -rows % down, -columns % across
+
+    @property
+    def drawn(self) -> Float[Tensor, "fewer_rows fewer_columns"]:
+        """The shares of the cells."""
+        (below, right), (down, across) = self.beyond, self.cell
+        shares = F.pad(self.shares, (0, right, 0, below))
+        return reduce(shares, "(rows down) (columns across) -> rows columns", "sum", down=down, across=across)
+
+    @property
+    def covered(self) -> Placement:
+        """From the pixels of the file to all that the cells cover."""
+        (rows, columns), (below, right) = self.placement.size, self.beyond
+        return self.placement.then(Placement.crop((rows, columns), 0, 0, (rows + below, columns + right)))
+
     def panels(self) -> list[Panel]:
         """The picture, and beside it the map."""
-        return [Panel(None, self.mark), Panel(HeatMap(self.method, self.shares), self.mark)]
+        return [Panel(None, self.mark), Panel(HeatMap(self.method, self.drawn), self.mark)]
 
     def plots(self) -> list[Plot]:
         """Deletion and insertion, beside random orders, where that was asked."""
@@ -72,16 +96,26 @@ class Evidence(Explanation):
             Plot(f"Insertion: {told}", "shown, strongest parts first", *insertion),
         ]
 
-    def caption(self) -> Caption:
-        """What is written on the drawing."""
-        method, (rows, columns) = METHODS[self.method], self.map.shape
+    @property
+    def fineness(self) -> str:
+        """What one place of the drawn map is, in a sentence."""
+        (rows, columns), (down, across) = self.drawn.shape, self.cell
+        if self.cell != (1, 1):
+            return (
+                f"Drawn as sums over {rows} by {columns} cells of {down} by {across} pixels of the model's input, "
+                f"since its strides lay a lattice over single pixels, which are in the .npz."
+            )
         down, across = self.placement.size[0] // rows, self.placement.size[1] // columns
         cells = "pixels" if down == across == 1 else f"patches of {down} by {across} pixels"
-        fineness = f"{rows} by {columns} {cells} of the model's input; nothing is smoothed."
+        return f"{rows} by {columns} {cells} of the model's input; nothing is smoothed."
+
+    def caption(self) -> Caption:
+        """What is written on the drawing."""
+        method = METHODS[self.method]
         return Caption(
             title=method.title.format(self.written),
             question=f"{method.question.format(self.written)}, in {Path(self.picture.name).name}",
-            notes=(*method.notes, fineness, *self.found),
+            notes=(*method.notes, self.fineness, *self.found),
             scale="share of the whole map",
             answer=self.answer,
         )

@@ -62,6 +62,11 @@ class Explanation(Drawn):
     answer: str = ""
 
     @property
+    def covered(self) -> Placement:
+        """From the pixels of the file to what the maps cover: what the model read, unless they reach beyond it."""
+        return self.placement
+
+    @property
     def columns(self) -> int | None:
         """How many panels stand side by side; as looks well where it is not decided."""
         return None
@@ -81,7 +86,7 @@ class Explanation(Drawn):
     def figure(self) -> "Figure":
         """The drawing, as a matplotlib figure that belongs to no window."""
         picture = self.picture.read(least=LEAST)
-        return draw(picture, self.placement, self.panels(), self.caption(), self.columns, self.plots())
+        return draw(picture, self.covered, self.panels(), self.caption(), self.columns, self.plots())
 
 
 def visible_channels(pixels: UInt8[Tensor, "channels rows columns"]) -> Picture:

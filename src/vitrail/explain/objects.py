@@ -359,10 +359,14 @@ def evidence_of_query(
 ) -> Evidence:
     """Explain the class that one query answers, by `gradient`; arguments are those of `evidence`.
 
+    The map has a number for each pixel, and is drawn by the cells that the encoder reads: a convolution with a stride
+    reads some pixels more often than others, and its gradient shows that as a lattice (Herdt et al., "Smooth Deep
+    Saliency", 2024).
+
     Raises:
         ExplanationError: another method, or whether it can be trusted, was asked for; or there is no such query.
     """
-    detector(model)
+    cell = detector(model).stride
     check_method(method, faithful=faithful)
     prepared, like = preprocessing(picture), next(model.parameters())
     inputs = preprocessing.together([prepared.pixels]).to(like.device, like.dtype)
@@ -373,4 +377,4 @@ def evidence_of_query(
     labels = [f"{label} by query {one.query}" for label in classes]
     target = classes.index(one.label) if target is None else target
     found = evidence(OneQuery(model, one.query), preprocessing, picture, method=method, target=target, labels=labels)
-    return replace(found, mark=Question(None, corners_of(one.box_xyxy)))
+    return replace(found, mark=Question(None, corners_of(one.box_xyxy)), cell=cell)
