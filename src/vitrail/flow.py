@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
+from vitrail.core.convolutions import Stage as ConvStage
 from vitrail.decoding.parallel import mask_predict
 from vitrail.decoding.write import translate
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, many
 from vitrail.tokenizing import TextPreprocessing
 
 DEEPEST = 3  # words of a part's name, such as encoder.0.attention
@@ -54,19 +55,33 @@ def shapes(value: Any) -> Iterator[tuple[int, ...]]:
             yield from shapes(one)
 
 
-def told(name: str, part: nn.Module) -> bool:
-    """Whether a part is worth a line: of equal blocks, only the first is taken apart."""
+def worth_a_line(part: nn.Module) -> bool:
+    """Whether a part does something of its own; a stage does, as its first block may make the map smaller."""
+    return not isinstance(part, nn.Dropout | nn.ModuleList | nn.Identity) or isinstance(part, ConvStage)
+
+
+def told(name: str) -> bool:
+    """Whether a part of this name is told of: of equal blocks, only the first is taken apart."""
     words = name.split(".")
     numbers = [int(word) for word in words if word.isdecimal()]
-    if not name or len(words) > DEEPEST or isinstance(part, nn.Dropout | nn.ModuleList | nn.Identity):
-        return False
-    return len(words) <= 2 or numbers == [0]
+    return len(words) <= 2 or (len(words) <= DEEPEST and numbers == [0])
+
+
+def parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The parts that are worth a line, by name; those of a model within, such as a backbone, as if it were alone."""
+    within = [f"{name}." for name, part in model.named_modules() if name and hasattr(part, "config")]
+    for name, part in model.named_modules():
+        around = max((prefix for prefix in within if name.startswith(prefix)), key=len, default="")
+        if name and worth_a_line(part) and told(name.removeprefix(around)):
+            yield name, part
 
 
 def kind_of(part: nn.Module) -> str:
     """What a part is, in words."""
     if isinstance(part, Attention):
-        return f"Attention, {part.heads} heads"
+        return f"Attention, {many(part.heads, 'head')}"
+    if isinstance(part, ConvStage):
+        return f"Stage, {many(len(part), 'block')}"
     return type(part).__name__
 
 
@@ -81,7 +96,7 @@ def stages(model: nn.Module, *inputs: Any) -> tuple[Stage, ...]:
 
         return hook
 
-    hooks = [part.register_forward_hook(note(name)) for name, part in model.named_modules() if told(name, part)]
+    hooks = [part.register_forward_hook(note(name)) for name, part in parts(model)]
     try:
         model.eval()(*inputs)
     finally:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from oracles.detectors import small_detector
 from vitrail.cli.main import main
 from vitrail.errors import ConfigError
 from vitrail.flow import flow_of_picture, flow_of_text, stages
@@ -66,6 +67,18 @@ def test_a_picture_is_followed_through_a_vit():
     assert by_name["patch_embed"] == ((1, 24, 4, 4),)
     assert by_name["blocks.1"] == ((1, 17, 24),)
     assert by_name["head"] == ((1, 4),)
+
+
+def test_a_backbone_is_followed_as_if_it_were_alone():
+    found = flow_of_picture(small_detector(), torch.zeros(3, 48, 64, dtype=torch.uint8))
+    by_name = {stage.name: stage for stage in found.stages}
+    assert [by_name[f"backbone.stages.{number}"].given for number in range(3)] == [
+        ((1, 4, 12, 16),), ((1, 6, 6, 8),), ((1, 8, 3, 4),),
+    ]  # fmt: skip
+    assert by_name["backbone.stages.1"].kind == "Stage, 2 blocks"
+    model = create_model("detr-tiny-panoptic", detr={"backbone": {"stem": 8}}).eval()
+    within = {stage.name for stage in stages(model.detr, torch.zeros(1, 3, 32, 32))}
+    assert {f"detr.{name}" for name in within} <= {stage.name for stage in stages(model, torch.zeros(1, 3, 32, 32))}
 
 
 def test_a_model_without_a_tokenizer_reads_no_text():
