@@ -1,6 +1,6 @@
 """Boxes drawn on pictures: where they are, in which colour, and readable at any size."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +9,18 @@ from PIL import Image
 
 from vitrail.cli.main import main
 from vitrail.data.open import open_dataset
-from vitrail.explain.boxes import colour_of, draw_objects, ink_on, letter_height, place_for, shared
+from vitrail.explain.boxes import (
+    FEW,
+    HIDDEN,
+    Tag,
+    colour_of,
+    draw_objects,
+    grounds,
+    ink_on,
+    letter_height,
+    place_for,
+    shared,
+)
 from vitrail.explain.sheet import CELL, chosen, draw_sheet
 
 
@@ -59,6 +70,31 @@ def test_labels_stay_in_the_picture_and_avoid_each_other():
         assert 0 <= left < right <= 320
         assert 0 <= top < bottom <= 240
     assert shared(first, second) == 0
+
+
+def test_of_many_labels_the_surest_are_written_and_no_box_is_lost():
+    drawn, red, white = Image.new("RGB", (640, 480)), (250, 10, 10), (255, 255, 255)
+    left, top = torch.rand(2, 80, generator=torch.Generator().manual_seed(0)) * torch.tensor([[500.0], [380.0]])
+    boxes = torch.stack([left, top, left + 130, top + 90], dim=1).round()
+    scores = torch.linspace(0.02, 0.99, 80)
+    tags = [Tag("RBC 50%", red, (x, y, x + 129, y + 89)) for x, y, *_ in boxes.flip(0).tolist()]
+    found = grounds(tags, drawn.size, 11)
+    labels = [ground for ground in found if ground is not None]
+    assert all(ground is not None for ground in found[:FEW])
+    assert FEW < len(labels) < 40
+    assert sum(shared(one, one) for one in labels) <= HIDDEN * 640 * 480
+    assert all(shared(one, other) == 0 for one, other in combinations(labels, 2))
+    drawn = np.asarray(draw_objects(drawn, boxes, ["RBC"] * 80, [red] * 80, scores=scores.tolist()))
+    for x, y, right, bottom in boxes.int().tolist():
+        around = np.concatenate([drawn[y, x:right], drawn[bottom - 1, x:right], drawn[y:bottom, x]])
+        assert ((around == red) | (around == white)).all(-1).mean() > 0.6, "a box has lost its lines"
+
+
+def test_a_sure_box_lies_on_top_whatever_the_order():
+    boxes, colours = torch.tensor([[100.0, 100, 200, 200]] * 2), [(250, 10, 10), (10, 10, 250)]
+    for scores, top in (([0.2, 0.9], 1), ([0.9, 0.2], 0)):
+        drawn = draw_objects(Image.new("RGB", (500, 480)), boxes, ["", ""], colours, scores=scores)
+        assert drawn.getpixel((100, 150)) == colours[top]
 
 
 def test_a_hundred_classes_have_colours_that_can_be_told_apart_and_written_on():

@@ -23,6 +23,8 @@ LETTERS = 42  # of the shorter side of a picture, one above the other
 LOWEST, HIGHEST = 11, 64  # pixels of a letter
 LINE = 6  # of the height of a letter, one beside the other
 PADDING = 4  # of the height of a letter, around a label
+FEW = 12  # labels that are written however little room there is
+HIDDEN = 0.1  # of a picture, that more labels than these hide at most
 STEP = (math.sqrt(5) - 1) / 2  # of the circle of hues, from one class to the next: the most even for any number
 LIGHTNESSES = ((0.95, 0.85), (0.75, 0.55), (1.0, 0.65))  # brightness and saturation, in turns
 
@@ -56,6 +58,11 @@ def letter_height(size: tuple[int, int]) -> int:
     return min(max(round(min(size) / LETTERS), LOWEST), HIGHEST)
 
 
+def padding_of(height: int) -> int:
+    """Pixels around letters of this height."""
+    return max(1, height // PADDING)
+
+
 def enlarged(image: Image.Image) -> tuple[Image.Image, float]:
     """A picture that can be drawn on, in colour, and how many times larger it is than what was given."""
     factor = max(1.0, SMALLEST / max(image.size))
@@ -85,7 +92,7 @@ def tinted(
 
 
 class Tag(NamedTuple):
-    """A label that is to be written: what, in which colour, and the box that it belongs to."""
+    """What is to be drawn of an object: what is written at it, in which colour, and its box."""
 
     text: str
     colour: Colour
@@ -102,7 +109,9 @@ def shared(first: Sides, second: Sides) -> float:
 def place_for(box: Sides, width: float, height: float, size: tuple[int, int], taken: Sequence[Sides]) -> Sides:
     """Where a label stands: above its box, or inside, or below, wherever it hides the least of the others."""
     left, top, right, bottom = box
-    corners = ((left, top - height), (left, top), (left, bottom), (right - width, bottom - height))
+    beside, inside = right - width, bottom - height
+    corners = [(left, top - height), (left, top), (left, bottom), (beside, inside)]
+    corners += [(beside, top - height), (beside, top), (beside, bottom), (left, inside)]
     places = []
     for x, y in corners:
         x, y = min(max(x, 0), max(size[0] - width, 0)), min(max(y, 0), max(size[1] - height, 0))
@@ -110,16 +119,40 @@ def place_for(box: Sides, width: float, height: float, size: tuple[int, int], ta
     return min(places, key=lambda place: sum(shared(place, other) for other in taken))
 
 
-def write(draw: ImageDraw.ImageDraw, tags: Sequence[Tag], size: tuple[int, int], height: int) -> None:
-    """Write labels on a picture, each on a ground of its colour."""
-    font, padding, taken = letters(height), max(1, height // PADDING), list[Sides]()
+def fits(ground: Sides, size: tuple[int, int], taken: Sequence[Sides]) -> bool:
+    """Whether a label hides none of the others, and all together not too much of a picture."""
+    hidden = sum(shared(one, one) for one in (ground, *taken))
+    return hidden <= HIDDEN * size[0] * size[1] and not any(shared(ground, other) for other in taken)
+
+
+def grounds(tags: Sequence[Tag], size: tuple[int, int], height: int) -> list[Sides | None]:
+    """Where labels stand; the first choose first, and beyond a few there is none for those that would not fit."""
+    font, padding, taken = letters(height), padding_of(height), list[Sides]()
+    found: list[Sides | None] = []
     for tag in tags:
-        width = draw.textlength(tag.text, font) + 2 * padding
+        width = font.getlength(tag.text) + 2 * padding
         ground = place_for(tag.box, width, height + 2 * padding, size, taken)
-        taken.append(ground)
-        draw.rectangle(ground, fill=tag.colour)
-        middle = (ground[1] + ground[3]) / 2
-        draw.text((ground[0] + padding, middle), tag.text, fill=ink_on(tag.colour), font=font, anchor="lm")
+        if tag.text and (len(taken) < FEW or fits(ground, size, taken)):
+            taken.append(ground)
+            found.append(ground)
+        else:
+            found.append(None)
+    return found
+
+
+def outline(draw: ImageDraw.ImageDraw, tag: Tag, width: int) -> None:
+    """Draw a box; a line of more than one pixel has an edge that can be seen on its own colour."""
+    left, top, right, bottom = tag.box
+    if width > 1:
+        draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=ink_on(tag.colour))
+    draw.rectangle(tag.box, outline=tag.colour, width=width)
+
+
+def write(draw: ImageDraw.ImageDraw, tag: Tag, ground: Sides, height: int) -> None:
+    """Write a label on a ground of its colour."""
+    draw.rectangle(ground, fill=tag.colour)
+    place = ground[0] + padding_of(height), (ground[1] + ground[3]) / 2
+    draw.text(place, tag.text, fill=ink_on(tag.colour), font=letters(height), anchor="lm")
 
 
 def draw_objects(
@@ -131,7 +164,10 @@ def draw_objects(
     masks: Bool[Tensor, "objects rows columns"] | None = None,
     scores: Sequence[float] | None = None,
 ) -> Image.Image:
-    """Draw objects on a picture.
+    """Draw objects on a picture: all of their boxes, and as many of their labels as leave the picture to be seen.
+
+    What is believed in most, or stands first, lies on top and gets its label first. Where there are many objects, a
+    label that would hide another, or with all others a tenth of the picture, is left out, and its box is a thin line.
 
     Args:
         image: as displayed; it stays as it is.
@@ -147,21 +183,25 @@ def draw_objects(
     if colours is None:
         number = {label: place for place, label in enumerate(dict.fromkeys(labels))}
         colours = [colour_of(number[label]) for label in labels]
+    assert len(boxes_xyxy) == len(labels) == len(colours), "a label and a colour for each box"
+    order = sorted(range(len(labels)), key=lambda place: 0.0 if scores is None else -scores[place])
     canvas, factor = enlarged(image)
     if masks is not None and len(labels):
         pixels = np.asarray(canvas)
-        for mask, colour in zip(masks.numpy(), colours, strict=True):
-            pixels = tinted(pixels, np.asarray(Image.fromarray(mask).resize(canvas.size)), colour)
+        for place in reversed(order):
+            mask = Image.fromarray(masks[place].numpy()).resize(canvas.size)
+            pixels = tinted(pixels, np.asarray(mask), colours[place])
         canvas = Image.fromarray(pixels)
     draw, height = ImageDraw.Draw(canvas), letter_height(canvas.size)
-    width, tags = max(2, height // LINE), list[Tag]()
-    for place, (box, label, colour) in enumerate(zip(boxes_xyxy.tolist(), labels, colours, strict=True)):
-        left, top, right, bottom = (side * factor for side in box)
-        sides = (left, top, max(right - 1, left), max(bottom - 1, top))
-        draw.rectangle((sides[0] - 1, sides[1] - 1, sides[2] + 1, sides[3] + 1), outline=ink_on(colour))
-        draw.rectangle(sides, outline=colour, width=width)
-        said = label if scores is None else f"{label} {scores[place]:.0%}".strip()
-        if said:
-            tags.append(Tag(said, colour, sides))
-    write(draw, tags, canvas.size, height)
+    tags = []
+    for place in order:
+        left, top, right, bottom = (side * factor for side in boxes_xyxy[place].tolist())
+        said = labels[place] if scores is None else f"{labels[place]} {scores[place]:.0%}".strip()
+        tags.append(Tag(said, colours[place], (left, top, max(right - 1, left), max(bottom - 1, top))))
+    written = grounds(tags, canvas.size, height)
+    for tag, ground in reversed([*zip(tags, written, strict=True)]):
+        outline(draw, tag, 1 if tag.text and ground is None else max(2, height // LINE))
+    for tag, ground in reversed([*zip(tags, written, strict=True)]):
+        if ground is not None:
+            write(draw, tag, ground, height)
     return canvas
