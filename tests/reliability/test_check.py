@@ -41,6 +41,11 @@ def test_a_sound_folder_has_no_fault(root):
     assert check(root) == []
 
 
+def test_a_photograph_with_more_views_behind_it_is_a_jpeg(root):
+    picture(7).save(root / "train/cat/drone.jpg", format="MPO", save_all=True, append_images=[picture(8)])
+    assert check(root) == []
+
+
 def truncate(root):
     path = root / "train/cat/1.png"
     path.write_bytes(path.read_bytes()[:900])

@@ -64,7 +64,8 @@ def look(entry: Entry) -> Look:
     """Read and decode a picture."""
     try:
         with opened(entry.path) as (image, file):
-            format, mode = image.format or "", image.mode
+            # MPO is a JPEG with more pictures behind it, such as the views that drones and telephones keep
+            format, mode = "JPEG" if image.format == "MPO" else image.format or "", image.mode
             animated = getattr(image, "is_animated", False)
             picture, turn = decode(image, file), orientation(image)
             transparent = picture.mode == "RGBA" and picture.getchannel("A").getextrema()[0] != 255
@@ -155,7 +156,7 @@ def notable(seen: Look) -> Iterator[str]:
         "cmyk": seen.mode == "CMYK",
         "deep": seen.mode.startswith(("I", "F")),
         "transparent": seen.transparent,
-        "animated": seen.animated and seen.format != "TIFF",
+        "animated": seen.animated and seen.format not in ("TIFF", "JPEG"),
         "long": max(seen.size) > LONG * (min(seen.size) + 1),  # 500 x 333 is as near to 3:2 as pixels can be
     }
     return (kind for kind, holds in facts.items() if holds)
