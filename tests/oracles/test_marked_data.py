@@ -88,6 +88,43 @@ def test_every_layout_of_coco_is_found_with_its_parts(tmp_path, annotations, pic
 
 
 @pytest.mark.parametrize(
+    ("annotations", "pictures", "prefix", "found"),
+    [
+        ("result.json", "images", "images/", ()),
+        ("result.json", "images", "/data/upload/1/", ()),
+        ("result.json", "images", r"images\\", ()),
+        ("annotations.json", "images/batch 1", "batch 1/", ()),
+        ("labels.json", "data", "", ()),
+        ("annotation/instances_default.json", "images", "", ()),
+        ("coco/annotations.json", "images", "", ()),
+        ("job_1/annotations/instances_default.json", "job_1/images/default", "", ()),
+        ("{}.json", "images", "", ("train", "val")),
+        ("set/{}.json", "set/images", "", ("train", "val")),
+        ("a/set/{}/_annotations.coco.json", "a/set/{}", "", ("train", "val")),
+        ("annotations/{}/instances.json", "images/{}", "", ("train", "val")),
+        ("{}/annotations/instances.json", "{}/images", "", ("train", "val")),
+        ("Annotations/{}.json", "Images/{}", "", ("train", "val")),
+        ("labels/{}.json", "images/{}", "/home/somebody/images/{}/", ("train", "val")),
+        ("annotations_trainval2017/annotations/instances_{}2017.json", "{0}2017/{0}2017", "", ("train", "val")),
+        ("coco/annotations/annotations/instances_{}2017.json", "coco/images/{}2017", "", ("train", "val")),
+    ],
+)
+def test_coco_is_found_in_the_folders_that_people_have(tmp_path, annotations, pictures, prefix, found):
+    for part in found or ("train",):
+        content = coco()
+        for row in content["images"]:
+            row["file_name"] = prefix.format(part) + row["file_name"]
+        layout(tmp_path, annotations.format(part), pictures.format(part), content)
+    write(tmp_path / "README.md", "About cats")
+    (tmp_path / "doc").mkdir()
+    assert parts(tmp_path) == found
+    for part in found or (None,):
+        data = open_dataset(tmp_path, part)
+        assert data[0].objects.boxes_xyxy.tolist() == [[4, 5, 14, 25], [0, 0, 40, 30]]
+        assert (data.classes, len(data)) == (("bird", "cat", "dog"), 3)
+
+
+@pytest.mark.parametrize(
     ("annotations", "pictures", "named"),
     [("annotations.json", "", ""), ("a.json", "pictures", "a.json"), ("labels/a.json", "", "labels/a.json")],
 )
@@ -402,6 +439,94 @@ def test_a_yolo_list_names_pictures_from_the_root(tmp_path):
     yolo(tmp_path, settings="train: train.txt\nval: images/val\n")
     write(tmp_path / "train.txt", "./images/train/1.jpg\nimages/train/0.jpg\n")
     assert open_dataset(tmp_path, "train").labels() == [(0,), (0, 1)]
+
+
+NAMED = "names: [cat, dog]\n"
+NAMES = "cat\ndog\n"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "labels", "more", "found"),
+    [
+        ("", "", {"classes.txt": NAMES}, ()),
+        ("images", "images", {"images/classes.txt": NAMES}, ()),
+        ("Images", "Labels", {"classes.txt": NAMES}, ()),
+        ("JPEGImages", "labels", {"classes.txt": NAMES}, ()),
+        ("images", "labels", {"classes.txt": NAMES, "notes.json": '{"categories": [{"id": 0, "name": "cat"}]}'}, ()),
+        ("a/set", "a/set", {"a/set/obj.names": NAMES}, ()),
+        ("{part}", "{part}", {"{part}/_darknet.labels": NAMES}, ("train", "val")),
+        ("images/{part}", "images/{part}", {"classes.txt": NAMES}, ("train", "val")),
+        ("Images/{part}", "Labels/{part}", {"Labels/classes.txt": NAMES}, ("train", "val")),
+        ("images/{part}2017", "labels/{part}2017", {"classes.txt": NAMES}, ("train", "val")),
+        ("set/{part}/images", "set/{part}/labels", {"set/classes.txt": NAMES}, ("train", "val")),
+        (
+            "a/set/{part}/images",
+            "a/set/{part}/labels",
+            {"a/set/data.yaml": NAMED + "train: ../train/images\nval: ../valid/images\n"},
+            ("train", "val"),
+        ),
+        (
+            "set/images/{part}",
+            "set/labels/{part}",
+            {"data.yaml": NAMED + "train: images/train\nval: images/valid\n"},
+            ("train", "val"),
+        ),
+        (
+            "photos/{part}",
+            "photos/{part}",
+            {
+                "data.yaml": NAMED
+                + "path: /home/somebody\ntrain: /home/somebody/photos/train\nval: C:\\a\\photos\\valid"
+            },
+            ("train", "val"),
+        ),
+        (
+            "obj_train_data",
+            "obj_train_data",
+            {
+                "obj.names": NAMES,
+                "obj.data": "classes = 2\ntrain = data/train.txt\nvalid = data/test.txt\nnames = data/obj.names\n",
+                "train.txt": "data/obj_train_data/0.jpg\ndata/obj_train_data/1.jpg\n",
+                "test.txt": "data/obj_train_data/2.jpg\n",
+            },
+            ("train", "val"),
+        ),
+        (
+            "images",
+            "labels",
+            {"classes.txt": NAMES, "train.txt": "/content/images/0.jpg\n/content/images/1.jpg\n", "valid.txt": "2.jpg"},
+            ("train", "val"),
+        ),
+    ],
+)
+def test_yolo_is_found_in_the_folders_that_people_have(tmp_path, pictures, labels, more, found):
+    for number, part in enumerate(("train", "train", "valid")):
+        save(tmp_path / pictures.format(part=part) / f"{number}.jpg", seed=number)
+        write(tmp_path / labels.format(part=part) / f"{number}.txt", f"{number % 2} 0.5 0.5 0.5 0.{number + 2}\n")
+        for name, content in more.items():
+            write(tmp_path / name.format(part=part), content)
+    write(tmp_path / "README.md", "About cats")
+    (tmp_path / "doc").mkdir()
+    assert parts(tmp_path) == found
+    for part in found or (None,):
+        data = open_splits(tmp_path)[found.index(part)] if found else open_dataset(tmp_path)
+        numbers = {"train": [0, 1], "val": [2], None: [0, 1, 2]}[part]
+        assert (data.task, data.classes) == ("detect", ("cat", "dog"))
+        boxes = [data[index].objects.boxes_xyxy.round(decimals=3).tolist() for index in range(len(data))]
+        assert boxes == [[[10, 12 - 1.5 * number, 30, 18 + 1.5 * number]] for number in numbers]
+        assert not getattr(data, "notes", ())
+
+
+def test_class_folders_with_texts_and_json_in_them_stay_classes(tmp_path):
+    for kind in ("cat", "dog"):
+        for number in range(3):
+            save(tmp_path / kind / f"{number}.png", seed=number)
+            write(tmp_path / kind / f"{number}.txt", f"a {kind}, 5 years old, 40 cm\n")
+        write(tmp_path / kind / "README.txt", "1 2 3 4 5\n")
+        write(tmp_path / kind / "about.json", '{"images": ["0.png"], "annotations": []}')
+    write(tmp_path / "train.txt", "0.png is the first\n")
+    data = open_dataset(tmp_path)
+    assert (data.task, data.classes, len(data)) == ("classify", ("cat", "dog"), 6)
 
 
 @pytest.mark.parametrize(

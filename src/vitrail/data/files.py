@@ -42,7 +42,8 @@ def is_picture_name(name: str) -> bool:
 def folders_in(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden, sorted by name."""
     with os.scandir(folder) as entries:
-        return sorted(Path(entry) for entry in entries if entry.is_dir() and not hidden(entry.name))
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not hidden(entry.name))
+    return [Path(folder, name) for name in names]
 
 
 def pictures_below(folder: Path) -> Iterator[Path]:

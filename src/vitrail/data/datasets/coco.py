@@ -4,11 +4,14 @@
 | --- | --- | --- |
 | COCO's own | `annotations/instances_train2017.json` | `train2017/`, or `images/train2017/` |
 | Roboflow's | `train/_annotations.coco.json` | beside it |
+| files of parts | `train.json`, `annotations/train.json`, `annotations/train/1.json` | `images/`, or `images/train/` |
 | one file | `annotations.json`, or `--data FILE.json` | beside it, or in a folder beside it |
 
-A part is known by its name (`train`, `val` or `valid`, `test`) in that of the file or of its folder. Classes are in the
-order of their category ids. A box is left, top, width, height; (0, 0) is the corner of the first pixel. Crowds are kept
-as such: nothing is learned from them, and what is found inside one counts neither for nor against a detector.
+The folder of annotations may have any name, and all of this may lie up to two folders deeper. Where a `file_name` leads
+nowhere, being of another machine, its last word is looked for. A part is known by its name (`train`, `val` or `valid`,
+`test`) in that of the file or of its folder. Classes are in the order of their category ids. A box is left, top, width,
+height; (0, 0) is the corner of the first pixel. Crowds are kept as such: nothing is learned from them, and what is
+found inside one counts neither for nor against a detector.
 
 Source: T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and its page on the data format.
 """
@@ -24,6 +27,7 @@ import numpy as np
 
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.dataset import Dataset
+from vitrail.data.datasets import places
 from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.marked import FARTHEST, Marks, area_faults, box_faults, open_marks
 from vitrail.data.datasets.outlines import (
@@ -36,12 +40,16 @@ from vitrail.data.datasets.outlines import (
     read_runs,
     surface,
 )
-from vitrail.data.files import folders_in, hidden, shown
+from vitrail.data.datasets.places import FEW, few_folders_in, files_ending, likely_folders, only_home, part_of, upwards
+from vitrail.data.files import folders_in, pictures_below, shown
 from vitrail.data.strict import BOM, FileError, read_json
 from vitrail.errors import DataError, many
 
 LOOKED_AT = 1 << 16  # bytes of a JSON file that show what it is
-TABLES = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
+TABLES = re.compile(r'"(images|annotations)"\s*:\s*\[')
+CATEGORIES = re.compile(r'"categories"\s*:\s*\[')  # which may be long, or all that somebody wrote of them
+FIELDS = re.compile(r'"(file_name|image_id|category_id|supercategory)"\s*:')  # that other JSON hardly has
+MOST_FILES = 50  # JSON files of a folder that are looked at: where there are more, they are of one picture each
 OTHER_KINDS = ("captions", "image_info", "stuff")  # COCO's files about something else
 ORDINARY = ("instances", "_annotations.coco", "annotations")  # those that are taken where there are several
 SOME = 50  # pictures by which their folder is found
@@ -54,36 +62,37 @@ class Source(NamedTuple):
         file: the JSON.
         root: of the whole data set.
         others: files that could have been meant as well.
+        top: the folder up to which pictures are looked for; the root, where it is not said.
     """
 
     file: Path
     root: Path
     others: tuple[Path, ...] = ()
+    top: Path | None = None
 
 
-def is_coco(path: Path) -> bool:
-    """Whether a JSON file begins like one of COCO's."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
+def head_of(path: Path) -> str:
+    """The beginning of a file, as text; nothing of one that cannot be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(LOOKED_AT)
     except OSError:
+        return ""
+    return head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "ignore")
+
+
+def is_coco(path: Path) -> bool:
+    """Whether a JSON file begins like one of COCO's, and not with categories alone, as Label Studio's for YOLO does."""
+    if path.suffix.lower() != ".json" or not path.is_file():
         return False
-    text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "ignore")
-    return TABLES.search(text) is not None
+    head = head_of(path)
+    return bool(TABLES.search(head) or (CATEGORIES.search(head) and path.stat().st_size > LOOKED_AT))
 
 
 def named_so(path: Path) -> bool:
     """Whether a file is called as COCO's are, whatever is in it."""
     name = path.name.lower()
     return name.endswith(".json") and (name.startswith(("instances_", "panoptic_")) or name == "_annotations.coco.json")
-
-
-def part_of(name: str) -> str | None:
-    """The part that a file or folder is named after: `val` for `instances_val2017`."""
-    words = set(re.split(r"[^a-z]+", name.lower()))
-    return next((part for part, names in PART_NAMES.items() if words & set(names)), None)
 
 
 def rank(path: Path) -> tuple[int, str]:
@@ -96,37 +105,75 @@ def rank(path: Path) -> tuple[int, str]:
 
 def json_files(folder: Path) -> list[Path]:
     """The files of a folder that may be COCO's."""
-    files = sorted(file for file in folder.glob("*.json") if not hidden(file.name))
-    return [file for file in files if not file.name.startswith(OTHER_KINDS) and (is_coco(file) or named_so(file))]
+    files = [file for file in files_ending(folder, ".json") if not file.name.startswith(OTHER_KINDS)]
+    return [file for place, file in enumerate(files) if named_so(file) or (place < MOST_FILES and is_coco(file))]
+
+
+def files_by_part(folder: Path) -> dict[str | None, list[Path]]:
+    """The files of a folder by the parts that they are named after, or else those in folders of parts."""
+    found: dict[str | None, list[Path]] = {}
+    for file in json_files(folder):
+        found.setdefault(part_of(file.stem), []).append(file)
+    for inner in () if found else few_folders_in(folder):
+        if part := part_of(inner.name):
+            annotated = [place for place in few_folders_in(inner) if place.name.lower() == "annotations"]
+            if files := [file for place in (inner, *annotated) for file in json_files(place)]:
+                found.setdefault(part, []).extend(files)
+    return found
+
+
+def surely(found: dict[str | None, list[Path]]) -> bool:
+    """Whether files are COCO's, and no other JSON that speaks of images and annotations."""
+    return any(named_so(file) or FIELDS.search(head_of(file)) for files in found.values() for file in files)
+
+
+def speaks_of_others(folder: Path) -> bool:
+    """Whether there are annotations in a folder, and no pictures in or below it."""
+    return surely(files_by_part(folder)) and next(iter(pictures_below(folder)), None) is None
+
+
+def files_at(home: Path) -> dict[str | None, list[Path]]:
+    """The files of a data set that stands in a folder, by part: in `annotations`, in it, or in the only folder in it
+    that has some and no picture."""
+    named = [folder for folder in folders_in(home) if folder.name.lower() == "annotations"]
+    for folder in (*named, home):
+        if found := files_by_part(folder):
+            return found
+    inner = [folder for folder in few_folders_in(home) if speaks_of_others(folder)]
+    return files_by_part(inner[0]) if len(inner) == 1 else {}
+
+
+def stands_at(home: Path, *, named: bool) -> bool:
+    """Whether a data set stands in a folder; less is enough in the one that was named."""
+    found = files_at(home)
+    return bool(found) if named else surely(found)
+
+
+def homes(path: Path) -> list[Path]:
+    """The folders in and below one in which such data sets stand; or the file itself."""
+    if not path.is_dir():
+        return [path] if is_coco(path) else []
+    return places.homes(path, lambda folder: stands_at(folder, named=folder == path))
 
 
 def sources(path: Path) -> dict[str | None, Source]:
-    """The annotation files of a data set, by part; `None` for one that is in one piece."""
-    if path.is_file():
-        return {None: Source(path, path.parent)} if is_coco(path) else {}
-    if not path.is_dir():
-        return {}
-    found: dict[str | None, list[Path]] = {}
-    for folder in (path / "annotations", path):
-        for file in json_files(folder) if folder.is_dir() else ():
-            found.setdefault(part_of(file.stem), []).append(file)
-        if found:
-            break
-    else:
-        for folder in folders_in(path):
-            if (part := part_of(folder.name)) and (files := json_files(folder)):
-                found.setdefault(part, []).extend(files)
+    """The annotation files of a data set, by part; `None` for one that is in one piece.
+
+    Raises:
+        DataError: there are several data sets.
+    """
+    home = only_home(path, homes(path))
+    if home is None or home.is_file():
+        return {} if home is None else {None: Source(home, home.parent)}
+    found = files_at(home)
     if len(found) > 1:
         found.pop(None, None)
-    return {part: chosen(sorted(files, key=rank), path) for part, files in sorted(found.items(), key=str)}
-
-
-def chosen(files: list[Path], root: Path) -> Source:
-    return Source(files[0], root, tuple(files[1:]))
+    chosen = {part: sorted(files, key=rank) for part, files in sorted(found.items(), key=str)}
+    return {part: Source(files[0], home, tuple(files[1:]), path) for part, files in chosen.items()}
 
 
 def recognises(path: Path) -> bool:
-    return bool(sources(path))
+    return bool(homes(path))
 
 
 def parts(path: Path) -> tuple[str, ...]:
@@ -136,18 +183,19 @@ def parts(path: Path) -> tuple[str, ...]:
 
 def folders_for(source: Source) -> Iterator[Path]:
     """Where the pictures of an annotation file may be, likeliest first."""
-    stem = source.file.stem
+    stem, top = source.file.stem, source.top or source.root
     words = [stem.split("_", 1)[1]] if "_" in stem else []
-    part = part_of(stem)
+    part = part_of(stem) or part_of(source.file.parent.name)
     words += [stem, *(PART_NAMES[part] if part else ())]
-    roots = list(dict.fromkeys([source.root, source.file.parent, source.file.parent.parent, source.root.parent]))
-    for root in roots:
-        for folder in (root, root / "images", root / "JPEGImages"):
+    near = list(dict.fromkeys([source.root, source.file.parent, source.file.parent.parent, *upwards(source.root, top)]))
+    for root in dict.fromkeys([*near, source.root.parent, top.parent]):
+        for folder in (root, *likely_folders(root)):
             yield from (folder / word for word in words)
-        yield from (root, root / "images", root / "JPEGImages")
-    for root in roots[:3]:
-        near = folders_in(root) if root.is_dir() else []
-        yield from (folder for folder in near if part is None or part_of(folder.name) in (None, part))
+        yield from (root, *likely_folders(root))
+    for root in near:
+        around = [folder for folder in folders_in(root) if part is None or part_of(folder.name) in (None, part)]
+        yield from around
+        yield from (inner for folder in around[:FEW] for inner in few_folders_in(folder))
 
 
 def plain_name(name: str) -> str:

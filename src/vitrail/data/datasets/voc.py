@@ -21,7 +21,6 @@ Source: M. Everingham et al., "The Pascal Visual Object Classes Challenge", IJCV
 
 import math
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
@@ -30,19 +29,18 @@ import numpy as np
 
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.dataset import Dataset
+from vitrail.data.datasets import places
 from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.manifest import class_order
 from vitrail.data.datasets.marked import FARTHEST, Marks, box_faults, open_marks
-from vitrail.data.files import PICTURE_SUFFIXES, folders_in, hidden, is_picture_name, shown
+from vitrail.data.datasets.places import few_folders_in, files_ending, only_home, part_folders, pictures_beside
+from vitrail.data.files import PICTURE_SUFFIXES, hidden, shown
 from vitrail.data.strict import FileError, read_text, read_xml
-from vitrail.errors import DataError, many
+from vitrail.errors import many
 
 LONGEST_LIST = 1 << 28  # bytes of names in one part
 LOOKED_AT = 4096  # bytes of an XML file that show what it is
 SOME = 10  # files that are looked at
-DEEPEST = 2  # folders that a data set may lie below the one that is named
-FEW = 50  # folders in one folder that are looked into; more are taken for classes
-PICTURE_FOLDERS = ("jpegimages", "images", "imgs", "img", "pictures")  # tried in this order, however they are written
 
 
 class Source(NamedTuple):
@@ -90,29 +88,7 @@ def has_pages(folder: Path) -> bool:
     """Whether annotations are in a folder: one of its first few XML files is enough."""
     if not folder.is_dir():
         return False
-    files = (file for file in sorted(folder.iterdir()) if file.suffix.lower() == ".xml" and not hidden(file.name))
-    return any(is_page(file) for file in islice(files, SOME))
-
-
-def has_pictures(folder: Path) -> bool:
-    return any(is_picture_name(file.name) for file in folder.iterdir())
-
-
-def pictures_beside(annotations: Path, top: Path) -> Path:
-    """The folder of the pictures that a folder of XML files is about: it, or the nearest with pictures up to `top`."""
-    if has_pictures(annotations):
-        return annotations
-    arounds = [around for around in annotations.parents if around == top or top in around.parents]
-    for around in arounds:
-        folders = {folder.name.lower(): folder for folder in folders_in(around) if folder != annotations}
-        likely = [folders.pop(name) for name in PICTURE_FOLDERS if name in folders]
-        for folder in (*likely, *folders.values()):
-            for place in (folder / annotations.name, folder):
-                if place.is_dir() and has_pictures(place):
-                    return place
-        if likely:
-            return likely[0]
-    return annotations.parent
+    return any(is_page(file) for file in files_ending(folder, ".xml")[:SOME])
 
 
 def in_lists(root: Path, annotations: Path, top: Path) -> dict[str | None, Source]:
@@ -132,51 +108,43 @@ def annotations_in(folder: Path) -> Path | None:
     for place in (folder / "Annotations", folder):
         if has_pages(place):
             return place
-    parts_of_it = {name for names in PART_NAMES.values() for name in names}
-    inner = [place for place in folders_in(folder) if place.name.lower() not in parts_of_it and has_pages(place)]
+    parts_of_it = part_folders(folder).values()
+    inner = [place for place in few_folders_in(folder) if place not in parts_of_it and has_pages(place)]
     return inner[0] if len(inner) == 1 else None
 
 
 def in_folders(root: Path, top: Path) -> dict[str | None, Source]:
     """The parts that have folders of their own."""
-    folders = {folder.name.lower(): folder for folder in folders_in(root)}
-    named = {part: folders[name] for part, names in PART_NAMES.items() for name in names if name in folders}
-    places = {part: place for part, folder in named.items() if (place := annotations_in(folder))}
-    return {part: Source(place, pictures_beside(place, top), None) for part, place in places.items()}
+    found = {part: place for part, folder in part_folders(root).items() if (place := annotations_in(folder))}
+    return {part: Source(place, pictures_beside(place, top), None) for part, place in found.items()}
 
 
-def sources(path: Path, depth: int = DEEPEST, top: Path | None = None) -> dict[str | None, Source]:
-    """The parts of a data set; `None` for one that is in one piece. It may lie a little deeper (`VOCdevkit/VOC2012`).
+def sources_at(home: Path, top: Path) -> dict[str | None, Source]:
+    """The parts of a data set that stands in a folder, with pictures in or near it, up to `top`."""
+    if not (home / "Annotations").is_dir() and (parts_found := in_folders(home, top)):
+        return parts_found
+    if annotations := annotations_in(home):
+        return in_lists(home, annotations, top)
+    return in_folders(home, top)
 
-    Args:
-        path: a folder.
-        depth: how many folders deeper it may lie.
-        top: the folder that was named, where `path` is one below it.
+
+def homes(path: Path) -> list[Path]:
+    """The folders in and below one in which such data sets stand (`VOCdevkit/VOC2012`)."""
+    return places.homes(path, lambda folder: bool(sources_at(folder, folder))) if path.is_dir() else []
+
+
+def sources(path: Path) -> dict[str | None, Source]:
+    """The parts of a data set; `None` for one that is in one piece.
 
     Raises:
         DataError: there are several data sets.
     """
-    if not path.is_dir():
-        return {}
-    top = top or path
-    if (path / "Annotations").is_dir() and (annotations := annotations_in(path)):
-        return in_lists(path, annotations, top)
-    if parts_found := in_folders(path, top):
-        return parts_found
-    folders = folders_in(path)
-    if len(folders) <= FEW:
-        if annotations := annotations_in(path):
-            return in_lists(path, annotations, top)
-        deeper = {folder: found for folder in folders if depth and (found := sources(folder, depth - 1, top))}
-        if len(deeper) > 1:
-            raise DataError(f"{shown(path)} holds {', '.join(folder.name for folder in deeper)}. Name one of them.")
-        for found in deeper.values():
-            return found
-    return {}
+    home = only_home(path, homes(path))
+    return {} if home is None else sources_at(home, path)
 
 
 def recognises(path: Path) -> bool:
-    return bool(sources(path))
+    return bool(homes(path))
 
 
 def parts(path: Path) -> tuple[str, ...]:
@@ -245,8 +213,7 @@ def read_page(file: Path) -> Page:
 def listed(source: Source) -> list[str]:
     """The names of the files of a part, without their endings."""
     if source.list is None:
-        files = sorted(source.annotations.iterdir())
-        return [file.stem for file in files if file.suffix.lower() == ".xml" and not hidden(file.name)]
+        return [file.stem for file in files_ending(source.annotations, ".xml")]
     lines = read_text(source.list, LONGEST_LIST).splitlines()
     return [words[0] for line in lines if (words := line.split()) and words[-1] != "-1"]
 

@@ -5,31 +5,46 @@
 | with `data.yaml` | `labels/train/1.txt` | `images/train/1.jpg` | `train:`, `val:`, `test:` in it |
 | Roboflow's | `train/labels/1.txt` | `train/images/1.jpg` | the same, or the folders' names |
 | two folders | `labels/1.txt` | `images/1.jpg` | folders in both, or none |
+| Darknet's, LabelImg's | `1.txt` | `1.jpg` | `train/`, `val/`; or `train.txt`, `valid.txt`; or none |
 
-In `data.yaml`, a part is a folder, a list of folders, or a text file with the paths of pictures.
+In `data.yaml`, a part is a folder, a list of folders, or a text file with the paths of pictures; so it is in Darknet's
+`obj.data`, and without either, `train.txt`, `valid.txt` and `test.txt` may be such files. Where a path leads nowhere,
+being of another machine, its last words are looked for. All of this may lie up to two folders deeper.
 
 A line is a class and a box: centre x and y, width and height, as shares of the picture as displayed; or a class and a
 polygon of three corners or more, of which the box is taken. Names come from `names:` (a list, or number: name), or from
-`classes.txt`. A picture without a text file has no objects. All classes that are named are classes, in their order.
+`classes.txt` or `obj.names`. A picture without a text file has no objects. All classes that are named are classes, in
+their order.
 
 Source: the documentation of Ultralytics' data sets, and Darknet's.
 """
 
 import math
+import os
 import re
 from array import array
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.dataset import Dataset
+from vitrail.data.datasets import places
 from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.marked import Marks, box_faults, open_marks
 from vitrail.data.datasets.outlines import Outline, extent, surface
-from vitrail.data.files import folders_in, is_picture_name, pictures_below, shown
+from vitrail.data.datasets.places import (
+    few_folders_in,
+    files_ending,
+    likely_folders,
+    named_folders,
+    only_home,
+    part_folders,
+    part_of,
+)
+from vitrail.data.files import PICTURE_SUFFIXES, folders_in, is_picture_name, pictures_below, shown
 from vitrail.data.strict import FileError, read_text, read_yaml
 from vitrail.errors import many
 
@@ -37,8 +52,13 @@ LONGEST = 1 << 26  # bytes of one text file
 LOOKED_AT = 1 << 16
 NAMES = re.compile(rb"^\s*[\"']?names[\"']?\s*:", re.MULTILINE)
 NAME_FILES = ("classes.txt", "obj.names", "names.txt", "_darknet.labels")
+LABEL_FOLDERS = ("labels", "label", "annotations", "txt")  # tried in this order, however they are written
 EDGE = 0.01  # of a picture's side, by which a number may be more than 1, or less than 0
+FAR = 1.0  # the same, by which a file that stands anywhere may miss and still be one of labels
+SOME = 50  # files that are looked at
 KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+PART_OF_KEY = {key: part for part, keys in KEYS.items() for key in keys}
+FOREIGN = re.compile(r"^(/|[A-Za-z]:)")  # a path that begins at the root of some machine
 
 
 class Source(NamedTuple):
@@ -48,11 +68,13 @@ class Source(NamedTuple):
         root: of the data set.
         settings: the YAML file, if there is one.
         places: folders of pictures, and text files that list some.
+        labels: the folder of the text files, where `places` does not lead to it.
     """
 
     root: Path
     settings: Path | None
     places: tuple[Path, ...]
+    labels: Path | None = None
 
 
 class Line(NamedTuple):
@@ -79,47 +101,132 @@ def settings_of(path: Path) -> Path | None:
     """The YAML file of a data set."""
     if path.is_file():
         return path if is_settings(path) else None
-    files = sorted(file for file in path.iterdir() if is_settings(file)) if path.is_dir() else []
+    files = [file for file in files_ending(path, ".yaml", ".yml") if is_settings(file)] if path.is_dir() else []
     return min(files, key=lambda file: (file.stem != "data", file.name), default=None)
 
 
-def has_labels(folder: Path) -> bool:
+def has_texts(folder: Path) -> bool:
     """Whether text files stand in or below a folder."""
     return folder.is_dir() and next(folder.rglob("*.txt"), None) is not None
 
 
-def without_settings(path: Path) -> dict[str | None, Source]:
-    """The parts of a data set that are only folders."""
-    if not path.is_dir():
-        return {}
-    named = {folder.name.lower(): folder for folder in folders_in(path)}
-    found = {}
-    for part, names in PART_NAMES.items():
-        for folder in (named[name] for name in names if name in named):
-            if (folder / "images").is_dir() and has_labels(folder / "labels"):
-                found[part] = Source(path, None, (folder / "images",))
-    if found or not (path / "images").is_dir() or not has_labels(path / "labels"):
-        return found
-    inside = {folder.name.lower(): folder for folder in folders_in(path / "images")}
-    of_parts: dict[str | None, Source] = {
-        part: Source(path, None, (inside[name],))
-        for part, names in PART_NAMES.items()
-        for name in names
-        if name in inside
-    }
-    return of_parts or {None: Source(path, None, (path / "images",))}
+def spread(files: list[Path]) -> list[Path]:
+    """Some of many files, from all over."""
+    return files[:: max(1, len(files) // SOME)][:SOME]
 
 
-def resolved(text: str, settings: Path, root: Any) -> Path | None:
-    """Where a place in the settings is, of all that its writer may have counted from."""
-    bare = text.strip().replace("\\", "/")
-    inside = re.sub(r"^(\.\./|\./)+", "", bare)
-    home = settings.parent
-    bases = [home / str(root), home, home.parent] if isinstance(root, str) else [home, home.parent]
-    for candidate in (base / word for word in (bare, inside) for base in bases):
-        if candidate.exists():
-            return candidate
+def looks_marked(file: Path) -> bool:
+    """Whether the first line of a text file is a class and shares of a picture, whatever else may be wrong with it."""
+    try:
+        with open(file, "rb") as content:
+            words = content.read(LOOKED_AT).decode("utf-8-sig", "ignore").strip().split("\n", 1)[0].split()
+        number, *values = map(float, words)
+    except (OSError, ValueError):
+        return False
+    return len(values) >= 4 and 0 <= number == number // 1 and all(-FAR <= value <= 1 + FAR for value in values)
+
+
+def marked_stems(folder: Path) -> set[str]:
+    """The names of the text files of a folder, if objects are marked in one of some of them."""
+    files = files_ending(folder, ".txt")
+    return {file.stem for file in files} if any(looks_marked(file) for file in spread(files)) else set()
+
+
+def is_about(labels: Path, pictures: Path) -> bool:
+    """Whether the text files of a folder have the names of pictures in another, or in the same."""
+    stems = marked_stems(labels)
+    pairs = map(os.path.splitext, os.listdir(pictures) if stems else ())
+    return any(stem in stems and is_picture_name(stem + ending) for stem, ending in pairs)
+
+
+def share_names(labels: Path, pictures: Path) -> bool:
+    """Whether a folder of labels is about one of pictures, or a folder in it about the one of its name."""
+    inner = [(place, pictures / place.name) for place in few_folders_in(labels)]
+    return is_about(labels, pictures) or any(is_about(*both) for both in inner if both[1].is_dir())
+
+
+def in_two(folder: Path) -> tuple[Path, Path] | None:
+    """The folders of pictures and of labels in a folder, if they are called so."""
+    named = named_folders(folder)
+    for pictures in likely_folders(folder):
+        for labels in (named[name] for name in LABEL_FOLDERS if name in named):
+            if has_texts(labels) if labels.name == "labels" else share_names(labels, pictures):
+                return pictures, labels
     return None
+
+
+def in_one_piece(folder: Path, root: Path) -> Source | None:
+    """Pictures and labels in two folders of a folder, or side by side in it."""
+    if both := in_two(folder):
+        return Source(root, None, both[:1], both[1])
+    return Source(root, None, (folder,), folder) if is_about(folder, folder) else None
+
+
+def lists_pictures(file: Path) -> bool:
+    """Whether the first line of a text file is the path of a picture."""
+    if not file.is_file() or file.suffix.lower() != ".txt":
+        return False
+    with open(file, "rb") as content:
+        lines = content.read(LOOKED_AT).decode("utf-8", "ignore").split("\n")
+    return is_picture_name(next((line.strip() for line in lines if line.strip()), ""))
+
+
+def list_files(home: Path) -> dict[str, Path]:
+    """The text files that list pictures, by part: as Darknet's settings (`obj.data`) have it, or by their names."""
+    settings = next((file for file in files_ending(home, ".data") if file.is_file()), None)
+    pairs = [] if settings is None else [line.partition("=") for line in read_text(settings, LONGEST).splitlines()]
+    told = {key.strip(): value.strip() for key, _, value in pairs if value.strip()}
+    places = {part: PurePosixPath(told[key]) for key, part in PART_OF_KEY.items() if key in told}
+    said = {part: resolved(str(place), home, None) or home / place.name for part, place in places.items()}
+    named = {part: home / f"{key}.txt" for key, part in PART_OF_KEY.items() if lists_pictures(home / f"{key}.txt")}
+    return {part: file for part, file in said.items() if lists_pictures(file)} or named
+
+
+def in_lists(home: Path) -> dict[str | None, Source]:
+    """The parts of which text files list the pictures."""
+    lists = list_files(home)
+    both = in_two(home) if lists else None
+    found = {part: Source(home, None, (file,), both[1] if both else None) for part, file in lists.items()}
+    return {**found} if any(label_folder(source, files_of(source)) for source in found.values()) else {}
+
+
+def without_settings(home: Path) -> dict[str | None, Source]:
+    """The parts of a data set that has no YAML file."""
+    if found := in_lists(home):
+        return found
+    folders = part_folders(home)
+    if of_parts := {part: piece for part, place in folders.items() if (piece := in_one_piece(place, home))}:
+        return {**of_parts}
+    whole = in_one_piece(home, home)
+    if whole is None or whole.labels == home:
+        return {} if whole is None else {None: whole}
+    inside = part_folders(whole.places[0]) or by_words(whole.places[0])
+    return {part: whole._replace(places=(place,)) for part, place in inside.items()} or {None: whole}
+
+
+def by_words(folder: Path) -> dict[str, Path]:
+    """The folders in a folder with the name of a part in their own (`train2017`), if each has one."""
+    named = [(part_of(one.name), one) for one in folders_in(folder)]
+    found = {part: one for part, one in named if part is not None}
+    return found if len(found) == len(named) else {}
+
+
+def resolved(text: str, home: Path, root: Any) -> Path | None:
+    """Where a place in the settings is, of all that its writer may have counted from.
+
+    Args:
+        text: the place as it is written.
+        home: the folder of the settings.
+        root: what they say that they count from, if it is a text.
+    """
+    bare = text.strip().replace("\\", "/")
+    words = PurePosixPath(re.sub(r"^(\.\./|\./)+", "", bare)).parts
+    inside = [str(PurePosixPath(*words[place:])) for place in range(len(words) if FOREIGN.match(bare) else 1) if words]
+    bases = [home / str(root), home, home.parent] if isinstance(root, str) else [home, home.parent]
+    for base, word in ((base, word) for word in (bare, *inside) for base in bases):
+        if (base / word).exists():
+            return base / word
+    return next((folder / word for word in inside for folder in few_folders_in(home) if (folder / word).exists()), None)
 
 
 def places_in(content: Any, part: str) -> list[str]:
@@ -128,34 +235,61 @@ def places_in(content: Any, part: str) -> list[str]:
     return [str(one) for one in (value if isinstance(value, list) else [value])] if value is not None else []
 
 
+def with_settings(settings: Path) -> dict[str | None, Source]:
+    """The parts that a YAML file tells of, or those that stand beside it without its knowing.
+
+    Raises:
+        FileError: it is no YAML.
+    """
+    content, found, home = read_yaml(settings), dict[str | None, Source](), settings.parent
+    for part in KEYS:
+        places = places_in(content, part)
+        there = [where for text in places if (where := resolved(text, home, content.get("path")))]
+        if there:
+            found[part] = Source(home, settings, tuple(there))
+    if any(label_folder(source, files_of(source)) for source in found.values()):
+        return found
+    return {part: source._replace(settings=settings) for part, source in without_settings(home).items()} or found
+
+
+def sources_at(home: Path) -> dict[str | None, Source]:
+    """The parts of a data set that stands in a folder.
+
+    Raises:
+        FileError: its settings are no YAML.
+    """
+    settings = settings_of(home)
+    return without_settings(home) if settings is None else with_settings(settings)
+
+
+def stands_at(home: Path) -> bool:
+    """Whether a data set stands in a folder, whatever may be wrong with its settings."""
+    try:
+        return any(label_folder(source, files_of(source)) for source in sources_at(home).values())
+    except FileError:
+        return has_texts(home / "labels")
+
+
+def homes(path: Path) -> list[Path]:
+    """The folders in and below one in which such data sets stand; or the YAML file itself."""
+    if not path.is_dir():
+        return [] if settings_of(path) is None else [path]
+    return places.homes(path, stands_at)
+
+
 def sources(path: Path) -> dict[str | None, Source]:
     """The parts of a data set; `None` for one that is in one piece.
 
     Raises:
         FileError: its settings are no YAML.
+        DataError: there are several data sets.
     """
-    settings = settings_of(path)
-    if settings is None:
-        return without_settings(path)
-    content, found = read_yaml(settings), dict[str | None, Source]()
-    for part in KEYS:
-        places = places_in(content, part)
-        there = [where for text in places if (where := resolved(text, settings, content.get("path")))]
-        if there:
-            found[part] = Source(settings.parent, settings, tuple(there))
-    if found:
-        return found
-    plain = without_settings(settings.parent)
-    return {part: source._replace(settings=settings) for part, source in plain.items()}
+    home = only_home(path, homes(path))
+    return {} if home is None else sources_at(home)
 
 
 def recognises(path: Path) -> bool:
-    if settings_of(path) is None:
-        return bool(without_settings(path))
-    try:
-        return path.is_file() or any(label_folder(source, files_of(source)) for source in sources(path).values())
-    except FileError:
-        return path.is_file() or has_labels(path / "labels")
+    return bool(homes(path))
 
 
 def parts(path: Path) -> tuple[str, ...]:
@@ -167,20 +301,29 @@ def files_of(source: Source) -> list[Path]:
     """The pictures of a part."""
     files: list[Path] = []
     for place in source.places:
-        if place.is_dir():
+        if place == source.labels:  # they stand side by side, and what is in folders there is something else
+            files += files_ending(place, *PICTURE_SUFFIXES)
+        elif place.is_dir():
             files += pictures_below(place)
         elif place.suffix.lower() == ".txt":
-            lines = (line.strip().replace("\\", "/") for line in read_text(place, LONGEST * 4).splitlines())
-            files += [found_in(line, place, source.root) for line in lines if line]
+            lines = [line.strip().replace("\\", "/") for line in read_text(place, LONGEST * 4).splitlines()]
+            files += listed([line for line in lines if line], place, source.root)
         elif is_picture_name(place.name):
             files.append(place)
     return files
 
 
-def found_in(line: str, place: Path, root: Path) -> Path:
-    """A picture that a list names, from wherever the list counts."""
-    options = [root / line, place.parent / line, place.parent.parent / line]
-    return next((option for option in options if option.is_file()), options[0])
+def listed(lines: list[str], place: Path, root: Path) -> list[Path]:
+    """The pictures that a list names, from wherever it counts; only the last words of a path of another machine do."""
+    bases = [*dict.fromkeys((root, place.parent, place.parent.parent, *likely_folders(root)))]
+    deepest = max((line.count("/") for line in lines[:SOME]), default=0)
+    ways = [(base, skipped) for skipped in range(deepest + 1) for base in bases]
+
+    def by(way: tuple[Path, int], line: str) -> Path:
+        return way[0] / (line.split("/", way[1])[-1] if way[1] else line)
+
+    ways.sort(key=lambda way: -sum(by(way, line).is_file() for line in lines[:SOME]))
+    return [next((file for way in ways if (file := by(way, line)).is_file()), root / line) for line in lines]
 
 
 def exchanged(folder: Path) -> Path | None:
@@ -199,11 +342,11 @@ def label_folder(source: Source, files: list[Path]) -> dict[Path, Path]:
         folders.setdefault(file.parent, []).append(file)
     found = {}
     for folder, pictures in folders.items():
-        options = [exchanged(folder), source.root / "labels" / folder.name, source.root / "labels", folder]
-        some = pictures[:: max(1, len(pictures) // 50)]
+        given = [] if source.labels is None else [source.labels / folder.name, source.labels]
+        usual = [exchanged(folder), source.root / "labels" / folder.name, source.root / "labels", folder]
         counts = {
-            option: sum((option / f"{file.stem}.txt").is_file() for file in some)
-            for option in options
+            option: sum((option / f"{file.stem}.txt").is_file() for file in spread(pictures))
+            for option in (*given, *usual)
             if option is not None
         }
         best = max(counts, key=lambda option: counts[option])
@@ -212,14 +355,22 @@ def label_folder(source: Source, files: list[Path]) -> dict[Path, Path]:
     return found
 
 
+def name_file(source: Source) -> Path | None:
+    """The text file with the names of the classes, a line each."""
+    around = [source.root, source.root / "labels", source.root / "data", *source.places, source.root.parent]
+    folders = [folder for folder in (*around, source.labels) if folder is not None and folder.is_dir()]
+    for folder in folders:
+        options = [*(folder / name for name in NAME_FILES), *files_ending(folder, ".names")]
+        if file := next((file for file in options if file.is_file()), None):
+            return file
+    return None
+
+
 def read_names(source: Source, faults: list[Fault], notes: list[str]) -> dict[int, str]:
     """The names of the classes by number; nothing where nobody names them."""
     if source.settings is None:
-        folders = (source.root, source.root / "labels", source.root.parent)
-        file = next((folder / name for folder in folders for name in NAME_FILES if (folder / name).is_file()), None)
-        if file is None:
-            return {}
-        lines = [line.strip() for line in read_text(file, LONGEST).splitlines()]
+        file = name_file(source)
+        lines = [] if file is None else [line.strip() for line in read_text(file, LONGEST).splitlines()]
         return {number: line for number, line in enumerate(lines) if line}
     content = read_yaml(source.settings)
     given = content.get("names") if isinstance(content, dict) else None
@@ -311,16 +462,21 @@ class Reading:
                     self.owners.append(place)
 
 
-def orphans(files: list[Path], folders: dict[Path, Path]) -> Iterator[Fault]:
-    """Text files without a picture."""
-    stems: dict[Path, set[str]] = {}
-    for file in files:
-        if file.parent in folders:
-            stems.setdefault(folders[file.parent], set()).add(file.stem)
+def orphans(sources: Iterable[Source]) -> Iterator[Fault]:
+    """Text files without a picture in any part."""
+    stems, others = dict[Path, set[str]](), set[Path]()
+    for source in sources:
+        files = files_of(source)
+        folders = label_folder(source, files)
+        for file in files:
+            if file.parent in folders:
+                stems.setdefault(folders[file.parent], set()).add(file.stem)
+        others |= {*source.places}
     for folder, known in stems.items():
         for file in sorted(folder.glob("*.txt")):
-            if file.stem not in known and file.name not in NAME_FILES and not file.name.startswith("README"):
-                yield fault("label-without-picture", file, "No picture in this part has its name. It is not read.")
+            others_too = file.name in NAME_FILES or file.name.startswith("README") or file in others
+            if file.stem not in known and not others_too:
+                yield fault("label-without-picture", file, "No picture has its name. It is not read.")
 
 
 def read(path: Path, part: str | None) -> Marks:
@@ -329,7 +485,8 @@ def read(path: Path, part: str | None) -> Marks:
     Raises:
         DataError: the settings, or a list of pictures, cannot be read.
     """
-    source = sources(path)[part]
+    every = sources(path)
+    source = every[part]
     files, reading, notes = files_of(source), Reading(), list[str]()
     folders = label_folder(source, files)
     for place, file in enumerate(files):
@@ -346,7 +503,7 @@ def read(path: Path, part: str | None) -> Marks:
     for line in unnamed:
         reason = f"The class is {line.number}, and {shown(source.settings or source.root)} names {numbers_in(names)}."
         reading.faults.append(fault("wrong-class", line.place, reason))
-    reading.faults += orphans(files, folders)
+    reading.faults += orphans(every.values())
     if reading.unmarked:
         reason = f"{reading.unmarked} of {many(len(files), 'picture')} have no text file, and so no objects."
         reading.faults.append(fault("unmarked-picture", source.places[0], reason))
