@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vitrail.data.check import check
 from vitrail.data.dataset import Dataset, class_ids_of
 from vitrail.data.datasets.marked import displayed_boxes, displayed_masks, without_masks
 from vitrail.data.datasets.outlines import OutlineError, Runs, filled, lengths, packed_runs
@@ -338,11 +339,37 @@ def test_voc_says_how_many_pictures_have_no_file(tmp_path):
     assert any("2 pictures have no XML file, and so no objects" in note for note in whole.notes)
 
 
+def voc_in_folders(root):
+    save(root / "JPEGImages/a.png")
+    write(root / "Annotations/a.xml", voc_page(("cat", (1, 3, 10, 12)), filename="a.png"))
+
+
 def test_two_voc_data_sets_in_a_folder_are_told_apart(tmp_path):
     for year in ("VOC2007", "VOC2012"):
-        save(tmp_path / year / "JPEGImages/a.png")
-        write(tmp_path / year / "Annotations/a.xml", voc_page(("cat", (1, 3, 10, 12)), filename="a.png"))
-    with pytest.raises(DataError, match=r"holds VOC2007, VOC2012\. Name one of them"):
+        voc_in_folders(tmp_path / year)
+    with pytest.raises(
+        DataError, match=r"holds 2 data sets: VOC2007 \(Pascal VOC\), VOC2012 \(Pascal VOC\)\. Name one"
+    ):
+        parts(tmp_path)
+
+
+def test_data_sets_of_several_formats_in_a_folder_are_told_apart(tmp_path):
+    voc_in_folders(tmp_path / "b/cells")
+    layout(tmp_path / "a", "annotations.json", "images")
+    yolo(tmp_path / "c")
+    told = r"holds 3 data sets: a \(COCO\), b/cells \(Pascal VOC\), c \(YOLO\)\. Name one of them, such as \S+/a\.$"
+    for ask in (parts, check):
+        with pytest.raises(DataError, match=told):
+            ask(tmp_path)
+    assert parts(tmp_path / "b") == ()
+
+
+def test_a_data_set_beside_folders_of_classes_is_told_apart_from_them(tmp_path):
+    voc_in_folders(tmp_path / "cells")
+    assert parts(tmp_path) == ()
+    for kind in ("daisy", "rose"):
+        save(tmp_path / "flowers" / kind / "1.png")
+    with pytest.raises(DataError, match=r"holds 2 data sets: cells \(Pascal VOC\), flowers \(class folders\)"):
         parts(tmp_path)
 
 

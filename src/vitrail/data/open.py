@@ -13,12 +13,16 @@ from types import ModuleType
 from vitrail.data.aside import choose_validation
 from vitrail.data.dataset import Dataset, Splits, Subset
 from vitrail.data.datasets import coco, folder, idx, manifest, panoptic, scenes, voc, yolo
+from vitrail.data.datasets.places import few_folders_in, has_pictures
 from vitrail.data.files import pictures_below, shown
 from vitrail.data.text import labelled, lines, pairs, questions, tagged
 from vitrail.data.text.dataset import Texts
 from vitrail.errors import DataError
 
 OBJECTS = (panoptic, coco, voc, yolo)  # asked before all others: their folders hold pictures too
+NAMES = {panoptic: "COCO panoptic", coco: "COCO", voc: "Pascal VOC", yolo: "YOLO", folder: "class folders"}
+FEWEST = 2  # folders of pictures that are classes, where nobody says so
+MOST_TOLD = 8  # data sets in a sentence
 PICTURES = (manifest, idx, folder)  # asked in this order; any folder that is nothing else is a folder of classes
 TEXTS = (pairs, questions, tagged, labelled, lines)  # asked in this order; any text file is running text at last
 KINDS = (
@@ -29,13 +33,49 @@ KINDS = (
 )
 
 
+def class_folders_beside(path: Path, home: Path) -> list[Path]:
+    """The folders that hold folders of classes, beside a data set with pictures of its own that stands below a path."""
+    if next(iter(pictures_below(home)), None) is None:
+        return []  # its pictures are those beside it
+    others = [one for one in few_folders_in(path) if one != home and one not in home.parents]
+    return [one for one in others if sum(map(has_pictures, few_folders_in(one))) >= FEWEST]
+
+
+def marked_in(path: Path) -> dict[Path, ModuleType]:
+    """Where data sets of marked objects stand, in a folder or a little deeper, each with the module that reads it."""
+    found: dict[Path, ModuleType] = {}
+    for reader in OBJECTS:
+        for home in reader.homes(path):
+            found.setdefault(home, reader)
+    return {home: reader for home, reader in found.items() if found.keys().isdisjoint(home.parents)}
+
+
+def marked_reader(path: Path) -> ModuleType | None:
+    """The module that reads the marked objects at a path, if there are any.
+
+    Raises:
+        DataError: there are several data sets.
+    """
+    found = marked_in(path)
+    if len(found) == 1 and path not in found:
+        found |= dict.fromkeys(class_folders_beside(path, *found), folder)
+    if len(found) > 1:
+        told = [f"{shown(home.relative_to(path))} ({NAMES[reader]})" for home, reader in sorted(found.items())]
+        more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+        raise DataError(
+            f"{shown(path)} holds {len(told)} data sets: {', '.join(told[:MOST_TOLD])}{more}. Name one of them, such "
+            f"as {shown(min(found))}."
+        )
+    return next(iter(found.values()), None)
+
+
 def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     """The module that reads what stands at a path, and the path as it wants it.
 
     A folder with pictures in it never holds texts.
 
     Raises:
-        DataError: nothing is there, or nothing that is a data set.
+        DataError: nothing is there, nothing that is a data set, or several of them.
     """
     if scenes.recognises(path):
         return scenes, path
@@ -45,10 +85,8 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     place, _ = pairs.spelling(path)
     if not place.exists():
         raise DataError(f"There is no data set at {shown(place)}. {KINDS}")
-    if place == path:
-        for reader in OBJECTS:
-            if reader.recognises(path):
-                return reader, path
+    if place == path and (reader := marked_reader(path)):
+        return reader, path
     illustrated = place.is_dir() and next(iter(pictures_below(place)), None)
     for reader in (*(() if illustrated else TEXTS), *PICTURES):
         if reader.recognises(path):

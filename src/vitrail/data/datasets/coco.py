@@ -156,6 +156,17 @@ def homes(path: Path) -> list[Path]:
     return places.homes(path, lambda folder: stands_at(folder, named=folder == path))
 
 
+def sources_at(home: Path, top: Path) -> dict[str | None, Source]:
+    """The annotation files of a data set that stands in a folder, or in a file, with pictures in or near it."""
+    if home.is_file():
+        return {None: Source(home, home.parent)}
+    found = files_at(home)
+    if len(found) > 1:
+        found.pop(None, None)
+    chosen = {part: sorted(files, key=rank) for part, files in sorted(found.items(), key=str)}
+    return {part: Source(files[0], home, tuple(files[1:]), top) for part, files in chosen.items()}
+
+
 def sources(path: Path) -> dict[str | None, Source]:
     """The annotation files of a data set, by part; `None` for one that is in one piece.
 
@@ -163,17 +174,7 @@ def sources(path: Path) -> dict[str | None, Source]:
         DataError: there are several data sets.
     """
     home = only_home(path, homes(path))
-    if home is None or home.is_file():
-        return {} if home is None else {None: Source(home, home.parent)}
-    found = files_at(home)
-    if len(found) > 1:
-        found.pop(None, None)
-    chosen = {part: sorted(files, key=rank) for part, files in sorted(found.items(), key=str)}
-    return {part: Source(files[0], home, tuple(files[1:]), path) for part, files in chosen.items()}
-
-
-def recognises(path: Path) -> bool:
-    return bool(homes(path))
+    return {} if home is None else sources_at(home, path)
 
 
 def parts(path: Path) -> tuple[str, ...]:

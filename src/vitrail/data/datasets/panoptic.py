@@ -46,9 +46,10 @@ def is_panoptic(file: Path) -> bool:
         return False
 
 
-def recognises(path: Path) -> bool:
-    found = coco.sources(path)
-    return bool(found) and all(is_panoptic(source.file) for source in found.values())
+def homes(path: Path) -> list[Path]:
+    """The folders in and below one in which such data sets stand; or the file itself."""
+    found = {home: coco.sources_at(home, path) for home in coco.homes(path)}
+    return [home for home, some in found.items() if all(is_panoptic(source.file) for source in some.values())]
 
 
 parts = coco.parts

@@ -143,10 +143,6 @@ def sources(path: Path) -> dict[str | None, Source]:
     return {} if home is None else sources_at(home, path)
 
 
-def recognises(path: Path) -> bool:
-    return bool(homes(path))
-
-
 def parts(path: Path) -> tuple[str, ...]:
     found = sources(path)
     return tuple(part for part in PART_NAMES if part in found)
