@@ -67,9 +67,25 @@ def test_boxes_survive_every_format_and_the_way_back(coco, tmp_path, to):
     assert {file: file.read_bytes() for file in coco.rglob("*") if file.is_file()} == before
     told = " ".join(notes)
     assert ("2 objects without the outline" in told) == (to == "voc")
-    assert ("crowds" in told) == (to == "yolo")
-    assert ("Class numbers are 0 to 1 now; they were 3 to 90." in told) == (to != "coco")
+    assert ("2 objects marked as a crowd (iscrowd) are left out: YOLO cannot say" in told) == (to == "yolo")
+    assert ("2 objects marked as a crowd (iscrowd) are difficult now" in told) == (to == "voc")
+    assert ("Class numbers are 0 to 1 now, and stay so on the way back; they were 3 to 90: 3, 90." in told) == (
+        to == "yolo"
+    )
+    assert (
+        "keeps no class numbers, and classes are read from it sorted by name; they were 3 to 90: 3, 90." in told
+    ) == (to == "voc")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "coco", "there"]
+
+
+def test_what_was_difficult_is_a_crowd_and_it_is_said(coco, tmp_path):
+    convert_data(str(coco), tmp_path / "voc", "voc")
+    to_coco, to_yolo, to_voc = (
+        " ".join(convert_data(str(tmp_path / "voc"), tmp_path / f"out-{to}", to)) for to in ("coco", "yolo", "voc")
+    )
+    assert "2 objects marked difficult are a crowd (iscrowd) now: neither learned nor judged in either" in to_coco
+    assert "2 objects marked difficult are left out: YOLO cannot say" in to_yolo
+    assert " now" not in to_voc
 
 
 def test_coco_to_coco_keeps_ids_areas_crowds_and_outlines(coco, tmp_path):

@@ -17,6 +17,8 @@ from xml.etree import ElementTree
 import yaml
 
 from vitrail.data.dataset import Dataset, class_ids_of
+from vitrail.data.datasets import voc
+from vitrail.data.datasets.manifest import class_order
 from vitrail.data.datasets.marked import MarkedFiles, scaled, without_masks
 from vitrail.data.datasets.outlines import Outline, Runs, packed_runs
 from vitrail.data.files import shown
@@ -27,6 +29,7 @@ from vitrail.samples import Sample
 
 DIGITS = 4  # of a coordinate in pixels, after the point
 SHARES = 8  # of one in shares of a picture
+MOST_IDS = 20  # numbers of classes in a sentence
 
 
 class Marked(NamedTuple):
@@ -57,12 +60,16 @@ class Job:
         folder: where everything is written.
         classes, ids: names, and the numbers that the source has for them.
         lost: what the format cannot say, and of how many.
+        uncounted: how many objects are not to be counted.
+        difficult: whether the source calls those difficult, and not crowds.
     """
 
     folder: Path
     classes: tuple[str, ...]
     ids: tuple[int, ...]
     lost: Counter[str] = field(default_factory=Counter)
+    uncounted: int = 0
+    difficult: bool = False
 
 
 def outlines_of(dataset: Dataset, index: int, sample: Sample) -> dict[int, Outline]:
@@ -162,6 +169,7 @@ def write_coco(job: Job, part: str | None, dataset: Dataset) -> None:
         name = copy_picture(sample, folder, taken)
         images.append({"id": number, "file_name": name, "width": columns, "height": rows})
         for one in objects:
+            job.uncounted += one.crowd
             left, top, right, bottom = one.box
             record = {
                 "id": next(ids),
@@ -198,6 +206,7 @@ def write_voc(job: Job, part: str | None, dataset: Dataset) -> None:
                 job.lost["one pixel wide or high at most, which Pascal VOC cannot say, left out"] += 1
                 continue
             job.lost["without the outline, which Pascal VOC cannot say"] += one.outline is not None
+            job.uncounted += one.crowd
             add_object(root, job.classes[one.label], (left + 1, top + 1, right, bottom), one.crowd)
         ElementTree.indent(root)
         stems.append(Path(name).stem)
@@ -243,9 +252,7 @@ def write_yolo(job: Job, part: str | None, dataset: Dataset) -> None:
     for sample, objects in both:
         name = copy_picture(sample, images, taken)
         single = [one for one in objects if not one.crowd]
-        job.lost["not to be counted (crowds, difficult ones), which YOLO cannot say, left out"] += len(objects) - len(
-            single
-        )
+        job.uncounted += len(objects) - len(single)
         if not polygons:
             outlines = sum(one.outline is not None for one in single)
             job.lost["with a box only: YOLO says an outline where each object has a single polygon"] += outlines
@@ -272,11 +279,34 @@ def all_classes(datasets: Sequence[Dataset]) -> tuple[tuple[str, ...], tuple[int
     return tuple(ids), tuple(ids.values())
 
 
+def crowd_note(job: Job, to: str) -> str:
+    """What became of the objects that are not to be counted."""
+    which = f"{many(job.uncounted, 'object')} marked {'difficult' if job.difficult else 'as a crowd (iscrowd)'}"
+    be = "is" if job.uncounted == 1 else "are"
+    if to == "yolo":
+        return f"{which} {be} left out: YOLO cannot say that an object is not to be counted."
+    if job.difficult == (to == "voc"):
+        return ""
+    now = "difficult" if to == "voc" else "a crowd (iscrowd)"
+    return f"{which} {be} {now} now: neither learned nor judged in either format."
+
+
+def number_note(job: Job, to: str) -> str:
+    """What became of the numbers of the classes, where they are others when what is written is read."""
+    in_order = to != "voc" or job.classes == class_order(job.classes)
+    if to == "coco" or not job.ids or (in_order and job.ids == tuple(range(len(job.ids)))):
+        return ""
+    listed = f": {', '.join(map(str, job.ids))}" if len(job.ids) <= MOST_IDS else ""
+    were = f"they were {min(job.ids)} to {max(job.ids)}{listed}."
+    if to == "voc":
+        return f"Pascal VOC keeps no class numbers, and classes are read from it sorted by name; {were}"
+    return f"Class numbers are 0 to {len(job.ids) - 1} now, and stay so on the way back; {were}"
+
+
 def notes_on(job: Job, to: str) -> Iterator[str]:
     """What could not be kept."""
     yield from (f"{many(count, 'object')} {words}." for words, count in job.lost.items() if count)
-    if to != "coco" and job.ids != tuple(range(len(job.ids))):
-        yield f"Class numbers are 0 to {len(job.ids) - 1} now; they were {job.ids[0]} to {job.ids[-1]}."
+    yield from (note for note in (job.uncounted and crowd_note(job, to), number_note(job, to)) if note)
 
 
 def convert_data(source: str, out: Path, to: str) -> list[str]:
@@ -303,7 +333,7 @@ def convert_data(source: str, out: Path, to: str) -> list[str]:
     classes, ids = all_classes(first)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already. Nothing is overwritten: name a new folder.")
-    job = Job(out.with_name(f".{out.name}.{os.getpid()}.partial"), classes, ids)
+    job = Job(out.with_name(f".{out.name}.{os.getpid()}.partial"), classes, ids, difficult=reader is voc)
     job.folder.mkdir(parents=True)
     try:
         for part in parts:
