@@ -69,6 +69,12 @@ def test_json_is_what_coco_tools_read(place, capsys):
     assert all(len(row["bbox"]) == 4 and 0 <= row["score"] <= 1 for row in rows)
 
 
+def test_top_is_refused_and_threshold_named(place, capsys):
+    assert main(["predict", str(place / "run"), str(place / "squares/JPEGImages"), "--top", "3"]) == 2
+    assert "this one finds objects, each with one label" in (told := capsys.readouterr().err)
+    assert "type --threshold 0.5" in told
+
+
 def test_csv_and_yolo_say_the_same(place, capsys):
     picture = str(place / "squares/JPEGImages/000003.jpg")
     assert main(["predict", str(place / "run"), picture, "--csv", "--threshold", "0"]) == 0

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from vitrail.cli.flags import Batch, Out, Source, Switch, Word, number, read_by, shown, whole
 from vitrail.errors import UsageError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vitrail.predict_texts import TextPredictor
     from vitrail.words.predictor import WordPredictor
 
+GUESSES = 3  # for each picture or text
 Analogy = Annotated[
     tuple[str, str, str],
     read_by(lambda *words: words, "--analogy", "three words, such as king man woman", counts=3),
@@ -24,7 +25,7 @@ def predict(
     run: Source,
     images: Annotated[Positional[list[str]], shown("PICTURE|TEXT ...")],
     *,
-    top: Annotated[int, arg(metavar="N"), whole("--top", "3")] = 3,
+    top: Annotated[int | None, shown("N"), whole("--top", "3")] = None,
     features: Switch = False,
     prompt: Annotated[str | None, shown("TEXT")] = None,
     context: Annotated[str | None, shown("FILE|TEXT")] = None,
@@ -52,7 +53,7 @@ def predict(
         run: a run, a folder, a name from `vitrail models` or a hub id.
         images: pictures, folders of pictures, and patterns in quotes ('more/*.jpg'); for a model that reads texts,
             texts in quotes, or .txt files, which mean their lines; for word vectors, words.
-        top: how many guesses for each; where several labels can hold, those below 50% stand in brackets.
+        top: how many guesses for each, 3 without it; where several labels can hold, those below 50% stand in brackets.
         features: give the numbers that the model's head reads instead of labels.
         prompt: a text that the model goes on with; it is printed in front of what follows.
         context: the text, or the file, in which a model that answers questions looks for the answers.
@@ -88,18 +89,19 @@ def predict(
 
     if not images and prompt is None and analogy is None:
         raise UsageError(f"Which pictures? Type: vitrail predict RUN PICTURE ... Only {run} was given.")
-    if top < 1:
+    if top is not None and top < 1:
         raise UsageError(f"--top {top} would show nothing. Type --top 1 or more.")
     if json + csv + yolo > 1:
         raise UsageError("--json, --csv and --yolo are ways to say the same. Type one of them.")
     if "" in images:
         raise UsageError("'' names nothing. Type a picture, a folder of pictures, or a text.")
+    guesses = GUESSES if top is None else top
     settings = writing(beam=beam, tokens=tokens, temperature=temperature, top_p=top_p, top_k=top_k)
     ask, unread = predictor(run, device=device), list[Answer]()
     if isinstance(ask, WordPredictor):
         if features or prompt is not None or context is not None or settings or seed is not None:
             raise UsageError("Word vectors are asked for the words nearest to others, or with --analogy A B C.")
-        found = word_answers(ask, images, analogy, top)
+        found = word_answers(ask, images, analogy, guesses)
     elif analogy is not None:
         raise UsageError(f"--analogy is for word vectors, and {run} holds none. `vitrail train word2vec` learns some.")
     elif isinstance(ask, TextPredictor):
@@ -113,6 +115,11 @@ def predict(
             "--prompt, --context, --beam, --tokens, --temperature, --top-p, --top-k and --seed are for models of texts."
         )
     elif finds_objects(ask) and not features:
+        if top is not None:
+            raise UsageError(
+                f"--top {top} is for models that give labels, and this one finds objects, each with one label. To show "
+                "fewer or more of them, type --threshold 0.5, for example: a score from 0 to 1."
+            )
         where = out or (Path(run) if Path(run).is_dir() else Path()) / "predicted"
         shared = {"threshold": share("--threshold", threshold), "out": where, "json": json, "csv": csv, "batch": batch}
         if segments_pictures(ask):
@@ -126,15 +133,15 @@ def predict(
     what = "models that find objects, and this one does not"
     only(what, threshold=threshold, tile=tile, overlap=overlap, out=out, yolo=yolo)
     if csv:
-        print_csv(record(answer, top) for answer in found)
+        print_csv(record(answer, guesses) for answer in found)
     elif json or features:
-        print_json_lines(record(answer, top) for answer in found)
+        print_json_lines(record(answer, guesses) for answer in found)
     elif prompt is not None or (isinstance(ask, TextPredictor) and len(images) == 1):
-        print("\n".join(whole_text(answer, top) for answer in found))
+        print("\n".join(whole_text(answer, guesses) for answer in found))
     else:
         columns = ("picture", "shows") if not isinstance(ask, TextPredictor) else ("text", "answer")
         columns = ("word", "near to it") if isinstance(ask, WordPredictor) else columns
-        table(columns, [(answer.name, in_words(answer, top)) for answer in found])
+        table(columns, [(answer.name, in_words(answer, guesses)) for answer in found])
     if unread:
         rows = "1 row has no answer, and says" if len(unread) == 1 else f"{len(unread)} rows have no answer, and say"
         raise DataError(f"{rows} why.")
