@@ -360,12 +360,12 @@ YOLO = [
     (lambda root: (root / "labels/train/2.txt").unlink(), [("unmarked-picture", "images/train", "1 of 3 pictures")]),
     (settings("names: {0: cat, 1: dog}\n"), []),
     (settings("names: {0: cat, 1: {a: b}}\n"), [
-        *[("unnamed-class", "data.yaml", "1: {'a': 'b'}")] * 2,
+        ("unnamed-class", "data.yaml", "1: {'a': 'b'}"),
         *[("wrong-class", f"labels/{part}/0.txt:2", "class is 1") for part in PARTS], ("single-class", "", "cat")]),
-    (settings("nc: 3\nnames: [cat, dog]\n"), [("names-count", "data.yaml", "nc is 3, and names has 2")] * 2),
+    (settings("nc: 3\nnames: [cat, dog]\n"), [("names-count", "data.yaml", "nc is 3, and names has 2")]),
     (settings("names: [cat, cat]\n"), [
-        *[("duplicate-category-name", "data.yaml", "Classes 0 and 1")] * 2, ("single-class", "", "cat")]),
-    (settings("names:\n"), [("not-yolo", "data.yaml", "Its names are None")] * 2),
+        ("duplicate-category-name", "data.yaml", "Classes 0 and 1"), ("single-class", "", "cat")]),
+    (settings("names:\n"), [("not-yolo", "data.yaml", "Its names are None")]),
     (settings("names: [a, b\n"), [("bad-yaml", "data.yaml", "not YAML")]),
     (settings("names: [cat, dog]\nnames: [cat, dog]\n"), [("bad-yaml", "data.yaml", "'names' stands twice")]),
     (settings("names: !!python/object/apply:os.system [ls]\n"), [("bad-yaml", "data.yaml", "could not determine")]),
@@ -429,6 +429,21 @@ PANOPTIC = [
         ("bad-record", f"{MAPS}:image 0", "segments_info"),
         *(("unlisted-segment", MAP, f"segment {n}") for n in (5, 9))]),
 ]  # fmt: skip
+
+
+def test_a_list_leaves_pictures_out_and_their_text_files_are_no_orphans(tmp_path):
+    for name in "abcd":
+        save(tmp_path / f"{name}.jpg", seed=ord(name))
+        write(tmp_path / f"{name}.txt", "0 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "obj.names", "cat\ndog\n")
+    write(tmp_path / "train.txt", "a.jpg\n")
+    write(tmp_path / "test.txt", "b.jpg\n")
+    write(tmp_path / "lost.txt", "0 0.5 0.5 0.2 0.2\n")
+    faults = check(tmp_path)
+    assert [fault.path for fault in faults if fault.code == "label-without-picture"] == [str(tmp_path / "lost.txt")]
+    assert [fault.path for fault in faults if fault.code == "unlisted-picture"]
+
+
 TABLES = {"coco": COCO, "voc": VOC, "yolo": YOLO, "panoptic": PANOPTIC}
 CASES = [
     pytest.param(kind, spoil, wanted, id=f"{kind}-{number}-{wanted[0][0] if wanted else 'sound'}")

@@ -72,10 +72,13 @@ def check_yolo(path: Path) -> Iterator[Fault]:
 def check_parts(path: Path, reader: Any) -> Iterator[Fault]:
     """All faults of a format that is read part by part."""
     parts: dict[str | None, Part] = {}
+    told = set[Fault]()  # what is wrong with all of it, every part says
     try:
         for part in reader.sources(path):
             marks = reader.read(path, part)
-            yield from [*marks.faults, *twins(marks)]
+            new = [found for found in (*marks.faults, *twins(marks)) if found not in told]
+            told.update(new)
+            yield from new
             parts[part] = part_of(marks)
     except FileError as error:
         yield fault(error.code, error.path, error.hint)

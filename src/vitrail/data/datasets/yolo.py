@@ -459,14 +459,18 @@ class Reading:
 
 
 def orphans(sources: Iterable[Source]) -> Iterator[Fault]:
-    """Text files without a picture in any part."""
+    """Text files of which there is no picture, in any part or beside those of the parts."""
     stems, others = dict[Path, set[str]](), set[Path]()
     for source in sources:
         files = files_of(source)
         folders = label_folder(source, files)
+        for folder in {file.parent for file in files} & folders.keys():
+            known = stems.setdefault(folders[folder], set())
+            if folder.is_dir():
+                known |= {Path(name).stem for name in os.listdir(folder) if is_picture_name(name)}
         for file in files:
             if file.parent in folders:
-                stems.setdefault(folders[file.parent], set()).add(file.stem)
+                stems[folders[file.parent]].add(file.stem)
         others |= {*source.places}
     for folder, known in stems.items():
         for file in sorted(folder.glob("*.txt")):
