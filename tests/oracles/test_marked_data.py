@@ -1,6 +1,7 @@
 """Pictures with marked objects, in the layouts that people have, with answers that are known by construction."""
 
 import json
+import os
 import pickle
 from contextlib import suppress
 from itertools import pairwise
@@ -18,7 +19,7 @@ from vitrail.data.dataset import Dataset, class_ids_of
 from vitrail.data.datasets.marked import displayed_boxes, displayed_masks, without_masks
 from vitrail.data.datasets.outlines import OutlineError, Runs, filled, lengths, packed_runs
 from vitrail.data.images import TURNS
-from vitrail.data.open import open_dataset, open_splits, parts
+from vitrail.data.open import format_of, open_dataset, open_splits, parts
 from vitrail.errors import DataError
 
 
@@ -334,9 +335,32 @@ def test_voc_says_how_many_pictures_have_no_file(tmp_path):
     for name in ("a", "b", "c"):
         save(tmp_path / f"images/{name}.png", seed=ord(name))
     write(tmp_path / "annotations/a.xml", voc_page(("cat", (1, 3, 10, 12)), filename="a.png"))
-    whole = open_dataset(tmp_path)
-    assert [len(whole[index].objects) for index in range(3)] == [1, 0, 0]
-    assert any("2 pictures have no XML file, and so no objects" in note for note in whole.notes)
+    apart = open_dataset(tmp_path)  # nobody knows what is in the others
+    assert [len(one.objects) for one in (apart[index] for index in range(len(apart)))] == [1]
+    assert any("2 pictures have no XML file, and are left out" in note for note in apart.notes)
+    (tmp_path / "annotations/a.xml").rename(tmp_path / "images/a.xml")
+    beside = open_dataset(tmp_path / "images")
+    assert [len(beside[index].objects) for index in range(3)] == [1, 0, 0]
+    assert any("2 pictures have no XML file, and so no objects" in note for note in beside.notes)
+
+
+@pytest.mark.parametrize(
+    ("photographs", "masks"), [("images", "annotations/trimaps"), ("shots", "masks"), ("z", "Mask")]
+)
+def test_voc_takes_no_masks_for_pictures(tmp_path, photographs, masks):
+    for number in range(3):
+        save(tmp_path / photographs / f"{number}.jpg", seed=number)
+        save(tmp_path / masks / f"{number}.png", seed=9)
+        write(tmp_path / f"annotations/xmls/{number}.xml", voc_page(("cat", (1, 3, 10, 12)), filename=f"{number}.jpg"))
+    assert [*open_dataset(tmp_path).paths] == [str(tmp_path / photographs / f"{number}.jpg") for number in range(3)]
+
+
+def test_what_another_program_left_in_a_folder_of_its_own_is_not_preferred(tmp_path):
+    voc_in_folders(tmp_path)
+    images = [{"id": 1, "file_name": "1.png", "width": 40, "height": 30}]
+    table = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    write(tmp_path / "coco/instances.json", json.dumps(table))
+    assert format_of(tmp_path)[0].__name__.endswith(".voc")
 
 
 def voc_in_folders(root):
@@ -542,6 +566,68 @@ def test_yolo_is_found_in_the_folders_that_people_have(tmp_path, pictures, label
         boxes = [data[index].objects.boxes_xyxy.round(decimals=3).tolist() for index in range(len(data))]
         assert boxes == [[[10, 12 - 1.5 * number, 30, 18 + 1.5 * number]] for number in numbers]
         assert not getattr(data, "notes", ())
+
+
+PAGE = voc_page(("cat", (1, 3, 10, 12)), filename="0.png")
+BESIDE = {
+    "0.xml": PAGE,
+    "0.txt": "0 0.5 0.5 0.2 0.2\n",
+    "features.txt": "1 0.2 0.5 0.1 0.9 0.3\n",
+    "a.json": '{"images": [{"file_name": "0.png", "id": 1, "width": 40, "height": 30}], "annotations": []}',
+}
+
+
+@pytest.mark.parametrize("above", ["", "train"])
+@pytest.mark.parametrize("marked", [("cat",), ("cat", "dog", "bird")])
+@pytest.mark.parametrize("name", BESIDE)
+def test_class_folders_in_which_something_is_marked_stay_classes(tmp_path, name, marked, above):
+    for kind in ("cat", "dog", "bird"):
+        for number in range(3):
+            save(tmp_path / above / kind / f"{number}.png", seed=number)
+    for kind in marked:
+        write(tmp_path / above / kind / name, BESIDE[name])
+    data = open_dataset(tmp_path, above or None)
+    assert (data.task, data.classes) == ("classify", ("bird", "cat", "dog"))
+
+
+def test_what_nobody_may_read_beside_a_data_set_hides_nothing(tmp_path, monkeypatch):
+    voc_in_folders(tmp_path / "cells")
+    (tmp_path / "lost+found").mkdir()
+    usual = os.listdir
+
+    def listdir(path):
+        if str(path).endswith("lost+found"):
+            raise PermissionError
+        return usual(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert format_of(tmp_path)[0].__name__.endswith(".voc")
+
+
+def test_yolo_reads_no_neighbour_and_no_other_picture_of_the_name(tmp_path):
+    yolo(tmp_path / "set")
+    save(tmp_path / "train/1.png")
+    settings = "train: /home/somebody/old/train\nval: /home/somebody/old/val\nnames: [cat, dog, bird]\n"
+    write(tmp_path / "set/data.yaml", settings)
+    (tmp_path / "set/cache.data").write_bytes(b"\xff\xfe\x00\x9f")
+    assert all(str(tmp_path / "set") in path for path in open_dataset(tmp_path / "set", "train").paths)
+    for name in ("images/train/a.jpg", "images/b.jpg"):
+        save(tmp_path / "lists" / name)
+        write(tmp_path / "lists" / name.replace("images", "labels").replace("jpg", "txt"), "0 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "lists/train.txt", "./images/train/a.jpg\n./images/train/b.jpg\n")
+    write(tmp_path / "lists/classes.txt", "cat\n")
+    missing = [fault.path for fault in check(tmp_path / "lists") if fault.code == "missing-file"]
+    assert missing == [str(tmp_path / "lists/images/train/b.jpg")]
+
+
+def test_yolo_side_by_side_is_read_in_the_folders_there_too(tmp_path):
+    for name in ("a", "b", "more/c", "more/d"):
+        save(tmp_path / f"{name}.jpg", seed=len(name))
+        write(tmp_path / f"{name}.txt", "0 0.5 0.5 0.2 0.2\n")
+    save(tmp_path / "unmarked/e.jpg")
+    write(tmp_path / "classes.txt", "cat\n")
+    data = open_dataset(tmp_path)
+    assert [len(data[index].objects) for index in range(len(data))] == [1, 1, 1, 1]
 
 
 def test_class_folders_with_texts_and_json_in_them_stay_classes(tmp_path):

@@ -43,10 +43,11 @@ def class_folders_beside(path: Path, home: Path) -> list[Path]:
 
 def marked_in(path: Path) -> dict[Path, ModuleType]:
     """Where data sets of marked objects stand, in a folder or a little deeper, each with the module that reads it."""
+    stands = [(home, reader) for reader in OBJECTS for home in reader.homes(path)]
+    stands.sort(key=lambda one: one[1] in (panoptic, coco) and coco.stands_aside(one[0]))  # another format goes before
     found: dict[Path, ModuleType] = {}
-    for reader in OBJECTS:
-        for home in reader.homes(path):
-            found.setdefault(home, reader)
+    for home, reader in stands:
+        found.setdefault(home, reader)
     return {home: reader for home, reader in found.items() if found.keys().isdisjoint(home.parents)}
 
 
@@ -64,7 +65,7 @@ def marked_reader(path: Path) -> ModuleType | None:
         more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
         raise DataError(
             f"{shown(path)} holds {len(told)} data sets: {', '.join(told[:MOST_TOLD])}{more}. Name one of them, such "
-            f"as {shown(min(found))}."
+            f"as {shown(min(found, key=lambda home: (found[home] is folder, home)))}."
         )
     return next(iter(found.values()), None)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,8 @@ class Judgement(NamedTuple):
     page: Path
 
 
-class Told(NamedTuple):
+@dataclass(frozen=True)
+class Told:
     """Batches that say now and then how many of them have been judged, and how long the rest will take."""
 
     batches: Batches

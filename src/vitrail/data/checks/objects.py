@@ -67,6 +67,10 @@ def check_voc(path: Path) -> Iterator[Fault]:
 def check_yolo(path: Path) -> Iterator[Fault]:
     """All faults of YOLO's text files and their pictures."""
     yield from check_parts(path, yolo)
+    try:
+        yield from yolo.orphans(path)
+    except DataError:
+        return  # told where its part is read
 
 
 def check_parts(path: Path, reader: Any) -> Iterator[Fault]:

@@ -27,7 +27,6 @@ import numpy as np
 
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.dataset import Dataset
-from vitrail.data.datasets import places
 from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.marked import FARTHEST, Marks, area_faults, box_faults, open_marks
 from vitrail.data.datasets.outlines import (
@@ -40,8 +39,18 @@ from vitrail.data.datasets.outlines import (
     read_runs,
     surface,
 )
-from vitrail.data.datasets.places import FEW, few_folders_in, files_ending, likely_folders, only_home, part_of, upwards
-from vitrail.data.files import folders_in, pictures_below, shown
+from vitrail.data.datasets.places import (
+    FEW,
+    few_folders_in,
+    files_ending,
+    homes_below,
+    likely_folders,
+    named_folders,
+    only_home,
+    part_of,
+    upwards,
+)
+from vitrail.data.files import pictures_below, shown
 from vitrail.data.strict import BOM, FileError, read_json
 from vitrail.errors import DataError, many
 
@@ -50,7 +59,7 @@ TABLES = re.compile(r'"(images|annotations)"\s*:\s*\[')
 CATEGORIES = re.compile(r'"categories"\s*:\s*\[')  # which may be long, or all that somebody wrote of them
 FIELDS = re.compile(r'"(file_name|image_id|category_id|supercategory)"\s*:')  # that other JSON hardly has
 MOST_FILES = 50  # JSON files of a folder that are looked at: where there are more, they are of one picture each
-OTHER_KINDS = ("captions", "image_info", "stuff")  # COCO's files about something else
+OTHER_KINDS = ("captions", "image_info", "images_info", "stuff")  # COCO's files about something else
 ORDINARY = ("instances", "_annotations.coco", "annotations")  # those that are taken where there are several
 SOME = 50  # pictures by which their folder is found
 
@@ -105,7 +114,8 @@ def rank(path: Path) -> tuple[int, str]:
 
 def json_files(folder: Path) -> list[Path]:
     """The files of a folder that may be COCO's."""
-    files = [file for file in files_ending(folder, ".json") if not file.name.startswith(OTHER_KINDS)]
+    named = files_ending(folder, ".json")
+    files = [file for file in named if not (file.name.startswith(OTHER_KINDS) or file.stem.endswith("_categories"))]
     return [file for place, file in enumerate(files) if named_so(file) or (place < MOST_FILES and is_coco(file))]
 
 
@@ -132,15 +142,24 @@ def speaks_of_others(folder: Path) -> bool:
     return surely(files_by_part(folder)) and next(iter(pictures_below(folder)), None) is None
 
 
+def annotation_folders(home: Path) -> list[Path]:
+    """The folders in a folder that are called `annotations`, however that is written."""
+    return [folder for name, folder in named_folders(home).items() if name == "annotations"]
+
+
 def files_at(home: Path) -> dict[str | None, list[Path]]:
     """The files of a data set that stands in a folder, by part: in `annotations`, in it, or in the only folder in it
     that has some and no picture."""
-    named = [folder for folder in folders_in(home) if folder.name.lower() == "annotations"]
-    for folder in (*named, home):
+    for folder in (*annotation_folders(home), home):
         if found := files_by_part(folder):
             return found
     inner = [folder for folder in few_folders_in(home) if speaks_of_others(folder)]
     return files_by_part(inner[0]) if len(inner) == 1 else {}
+
+
+def stands_aside(home: Path) -> bool:
+    """Whether the files of a data set are in a folder of any name, which another format may have left there."""
+    return home.is_dir() and not any(files_by_part(folder) for folder in (*annotation_folders(home), home))
 
 
 def stands_at(home: Path, *, named: bool) -> bool:
@@ -153,7 +172,7 @@ def homes(path: Path) -> list[Path]:
     """The folders in and below one in which such data sets stand; or the file itself."""
     if not path.is_dir():
         return [path] if is_coco(path) else []
-    return places.homes(path, lambda folder: stands_at(folder, named=folder == path))
+    return homes_below(path, lambda folder: stands_at(folder, named=folder == path))
 
 
 def sources_at(home: Path, top: Path) -> dict[str | None, Source]:
@@ -194,7 +213,9 @@ def folders_for(source: Source) -> Iterator[Path]:
             yield from (folder / word for word in words)
         yield from (root, *likely_folders(root))
     for root in near:
-        around = [folder for folder in folders_in(root) if part is None or part_of(folder.name) in (None, part)]
+        around = [
+            folder for folder in named_folders(root).values() if part is None or part_of(folder.name) in (None, part)
+        ]
         yield from around
         yield from (inner for folder in around[:FEW] for inner in few_folders_in(folder))
 

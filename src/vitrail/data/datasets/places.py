@@ -11,7 +11,9 @@ from vitrail.errors import DataError
 
 DEEPEST = 2  # folders that a data set may lie below the one that is named
 FEW = 50  # folders in one folder that are looked into; more are taken for classes
-PICTURE_FOLDERS = ("jpegimages", "images", "imgs", "img", "pictures")  # tried in this order, however they are written
+PICTURE_FOLDERS = ("jpegimages", "images", "imgs", "img", "pictures", "photos", "frames")  # likeliest first
+MASK_FOLDERS = ("masks", "mask", "trimaps", "segmentationclass", "segmentationobject", "labels")  # of no photographs
+FEWEST = 2  # folders of pictures side by side that are classes
 
 
 def part_of(name: str) -> str | None:
@@ -21,9 +23,17 @@ def part_of(name: str) -> str | None:
 
 
 def few_folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder, if they are not so many that they must be classes."""
-    folders = folders_in(folder)
+    """The folders in a folder, if they are not so many that they must be classes; none where nobody may look."""
+    folders = [*named_folders(folder).values()]
     return folders if len(folders) <= FEW else []
+
+
+def names_in(folder: Path) -> list[str]:
+    """What stands in a folder, by name; nothing of one that nobody may look into."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def named_folders(folder: Path) -> dict[str, Path]:
@@ -42,16 +52,16 @@ def part_folders(folder: Path) -> dict[str, Path]:
 
 def files_ending(folder: Path, *endings: str) -> list[Path]:
     """What is not hidden in a folder and has a name that ends so, sorted. Only names are looked at, for speed."""
-    return [folder / name for name in sorted(os.listdir(folder)) if name.lower().endswith(endings) and not hidden(name)]
+    return [folder / name for name in sorted(names_in(folder)) if name.lower().endswith(endings) and not hidden(name)]
 
 
 def has_pictures(folder: Path) -> bool:
-    return any(map(is_picture_name, os.listdir(folder)))
+    return any(map(is_picture_name, names_in(folder)))
 
 
 def only_pictures(folder: Path) -> bool:
     """Whether nothing but pictures stands in a folder, as in most folders of classes: then nothing is marked there."""
-    return all(is_picture_name(name) or hidden(name) for name in os.listdir(folder))
+    return all(is_picture_name(name) or hidden(name) for name in names_in(folder))
 
 
 def likely_folders(folder: Path) -> list[Path]:
@@ -65,23 +75,36 @@ def upwards(folder: Path, top: Path) -> Iterator[Path]:
     yield from (around for around in (folder, *folder.parents) if around == top or top in around.parents)
 
 
+def named_for_pictures(folder: Path) -> bool:
+    """Whether a folder is called as a part is, or as pictures are: it is no class."""
+    return folder.name.lower() in PICTURE_FOLDERS or part_of(folder.name) is not None
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders in a folder that are classes: several with pictures in them, none called as parts or pictures are."""
+    found = [one for one in few_folders_in(folder) if not named_for_pictures(one) and has_pictures(one)]
+    return found if len(found) >= FEWEST else []
+
+
 def pictures_beside(annotations: Path, top: Path) -> Path:
-    """The folder of the pictures that a folder of annotations is about: it, or the nearest with some up to `top`."""
+    """The folder of the pictures that a folder of annotations is about: it, or one near it, up to `top`.
+
+    Of several, one that is called so, or else the one that shares most names with the annotations; one of masks last.
+    """
     if has_pictures(annotations):
         return annotations
-    for around in upwards(annotations.parent, top):
-        likely = [folder for folder in likely_folders(around) if folder != annotations]
-        others = [folder for folder in folders_in(around) if folder != annotations and folder not in likely]
-        for folder in (*likely, *others):
-            for place in (folder / annotations.name, folder):
-                if place.is_dir() and has_pictures(place):
-                    return place
-        if likely:
-            return likely[0]
-    return annotations.parent
+    arounds = [*upwards(annotations.parent, top)]
+    likely = [folder for around in arounds for folder in likely_folders(around) if folder != annotations]
+    others = [folder for around in arounds for folder in few_folders_in(around) if folder != annotations]
+    others.sort(key=lambda folder: folder.name.lower() in MASK_FOLDERS)
+    inner = [place for folder in (*likely, *others) for place in (folder / annotations.name, folder)]
+    found = [place for place in dict.fromkeys((*inner, *arounds)) if place.is_dir() and has_pictures(place)]
+    stems = {os.path.splitext(name)[0] for name in names_in(annotations)}
+    shared = {place: sum(os.path.splitext(name)[0] in stems for name in names_in(place)) for place in found}
+    return max(found, key=shared.__getitem__, default=next(iter(likely), annotations.parent))
 
 
-def homes(path: Path, stands_at: Callable[[Path], bool], depth: int = DEEPEST) -> list[Path]:
+def homes_below(path: Path, stands_at: Callable[[Path], bool], depth: int = DEEPEST) -> list[Path]:
     """The folders in which a data set stands: the one that is named, or else those a little deeper.
 
     Args:
@@ -89,13 +112,13 @@ def homes(path: Path, stands_at: Callable[[Path], bool], depth: int = DEEPEST) -
         stands_at: whether one stands in a folder.
         depth: how many folders deeper it may lie.
     """
-    try:
-        if stands_at(path):
-            return [path]
-        inner = [folder for folder in few_folders_in(path) if not only_pictures(folder)] if depth else []
-        return [home for folder in inner for home in homes(folder, stands_at, depth - 1)]
-    except OSError:  # a folder that nobody may look into
+    if not os.access(path, os.R_OK | os.X_OK):
         return []
+    if stands_at(path):
+        return [path]
+    classes = class_folders(path)
+    inner = [folder for folder in few_folders_in(path) if folder not in classes and not only_pictures(folder)]
+    return [home for folder in inner if depth for home in homes_below(folder, stands_at, depth - 1)]
 
 
 def only_home(path: Path, found: list[Path]) -> Path | None:

@@ -29,11 +29,18 @@ import numpy as np
 
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.dataset import Dataset
-from vitrail.data.datasets import places
 from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.manifest import class_order
 from vitrail.data.datasets.marked import FARTHEST, Marks, box_faults, open_marks
-from vitrail.data.datasets.places import few_folders_in, files_ending, only_home, part_folders, pictures_beside
+from vitrail.data.datasets.places import (
+    class_folders,
+    few_folders_in,
+    files_ending,
+    homes_below,
+    only_home,
+    part_folders,
+    pictures_beside,
+)
 from vitrail.data.files import PICTURE_SUFFIXES, hidden, shown
 from vitrail.data.strict import FileError, read_text, read_xml
 from vitrail.errors import many
@@ -108,8 +115,8 @@ def annotations_in(folder: Path) -> Path | None:
     for place in (folder / "Annotations", folder):
         if has_pages(place):
             return place
-    parts_of_it = part_folders(folder).values()
-    inner = [place for place in few_folders_in(folder) if place not in parts_of_it and has_pages(place)]
+    others = {*part_folders(folder).values(), *class_folders(folder)}
+    inner = [place for place in few_folders_in(folder) if place not in others and has_pages(place)]
     return inner[0] if len(inner) == 1 else None
 
 
@@ -130,7 +137,7 @@ def sources_at(home: Path, top: Path) -> dict[str | None, Source]:
 
 def homes(path: Path) -> list[Path]:
     """The folders in and below one in which such data sets stand (`VOCdevkit/VOC2012`)."""
-    return places.homes(path, lambda folder: bool(sources_at(folder, folder))) if path.is_dir() else []
+    return homes_below(path, lambda folder: bool(sources_at(folder, folder))) if path.is_dir() else []
 
 
 def sources(path: Path) -> dict[str | None, Source]:
@@ -251,7 +258,8 @@ class Reading:
         self.things: list[Thing] = []
         self.faults: list[Fault] = []
         self.unsized: list[Path] = []
-        self.bare = 0  # pictures without a file
+        self.bare = 0  # pictures without a file, which have no objects
+        self.left = 0  # pictures without a file in a folder of their own, of which nobody knows
 
     def add(self, stem: str, path: str, page: Page) -> None:
         """A picture with its objects."""
@@ -267,7 +275,8 @@ def read_pages(source: Source) -> Reading:
     """All files of a part."""
     reading, files = Reading(), pictures_in(source.pictures)
     stems = listed(source)
-    if source.list is None:
+    beside = source.pictures == source.annotations
+    if source.list is None and beside:
         stems = sorted({*stems, *files})  # a picture without objects may have no file
     for stem in stems:
         page_file = source.annotations / f"{stem}.xml"
@@ -295,6 +304,8 @@ def read_pages(source: Source) -> Reading:
         if 0 in page.size:
             reading.unsized.append(page_file)
         reading.add(stem, path, page)
+    if source.list is None and not beside:
+        reading.left = len({*files.values()} - {*reading.paths})
     if reading.unsized:
         count, be = len(reading.unsized), "does" if len(reading.unsized) == 1 else "do"
         hint = f"{many(count, 'file')} {be} not say the size of the picture; it is taken from there."
@@ -336,15 +347,16 @@ def read(path: Path, part: str | None) -> Marks:
     reading.faults += box_faults(marks, sizes=False)
     if not classes:
         reading.faults.append(fault("no-classes", path, "Its files name no object."))
-    marks.notes += notes(marks, written, reading.bare)
+    marks.notes += notes(marks, written, reading)
     return marks
 
 
-def notes(marks: Marks, written: np.ndarray, bare: int) -> Iterator[str]:
-    """What is to be known of a part that is read, where so many pictures have no file."""
-    if bare:
-        has = "has" if bare == 1 else "have"
-        yield f"{shown(marks.source)}: {many(bare, 'picture')} {has} no XML file, and so no objects."
+def notes(marks: Marks, written: np.ndarray, reading: Reading) -> Iterator[str]:
+    """What is to be known of a part that is read."""
+    for count, end in ((reading.bare, "so no objects"), (reading.left, "are left out")):
+        if count:
+            has, end = ("has", end.replace("are", "is")) if count == 1 else ("have", end)
+            yield f"{shown(marks.source)}: {many(count, 'picture')} {has} no XML file, and {end}."
     if count := int(marks.crowd.sum()):
         yield f"{shown(marks.source)}: {many(count, 'object')} marked difficult are neither learned nor judged."
     if zeros := int((written[:, :2] == 0).any(axis=1).sum()):

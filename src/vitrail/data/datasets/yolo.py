@@ -23,7 +23,8 @@ import math
 import os
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -31,20 +32,20 @@ import numpy as np
 
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.dataset import Dataset
-from vitrail.data.datasets import places
 from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.marked import Marks, box_faults, open_marks
 from vitrail.data.datasets.outlines import Outline, extent, surface
 from vitrail.data.datasets.places import (
     few_folders_in,
     files_ending,
+    homes_below,
     likely_folders,
     named_folders,
     only_home,
     part_folders,
     part_of,
 )
-from vitrail.data.files import PICTURE_SUFFIXES, folders_in, is_picture_name, pictures_below, shown
+from vitrail.data.files import folders_in, is_picture_name, pictures_below, shown
 from vitrail.data.strict import FileError, read_text, read_yaml
 from vitrail.errors import many
 
@@ -56,6 +57,7 @@ LABEL_FOLDERS = ("labels", "label", "annotations", "txt")  # tried in this order
 EDGE = 0.01  # of a picture's side, by which a number may be more than 1, or less than 0
 FAR = 1.0  # the same, by which a file that stands anywhere may miss and still be one of labels
 SOME = 50  # files that are looked at
+ENOUGH = 5000  # pictures of a part that are asked for their labels
 KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 PART_OF_KEY = {key: part for part, keys in KEYS.items() for key in keys}
 FOREIGN = re.compile(r"^(/|[A-Za-z]:)")  # a path that begins at the root of some machine
@@ -174,7 +176,11 @@ def lists_pictures(file: Path) -> bool:
 def list_files(home: Path) -> dict[str, Path]:
     """The text files that list pictures, by part: as Darknet's settings (`obj.data`) have it, or by their names."""
     settings = next((file for file in files_ending(home, ".data") if file.is_file()), None)
-    pairs = [] if settings is None else [line.partition("=") for line in read_text(settings, LONGEST).splitlines()]
+    try:
+        lines = [] if settings is None else read_text(settings, LONGEST).splitlines()
+    except FileError:  # something else that is called so
+        lines = []
+    pairs = [line.partition("=") for line in lines]
     told = {key.strip(): value.strip() for key, _, value in pairs if value.strip()}
     places = {part: PurePosixPath(told[key]) for key, part in PART_OF_KEY.items() if key in told}
     said = {part: resolved(str(place), home, None) or home / place.name for part, place in places.items()}
@@ -187,7 +193,7 @@ def in_lists(home: Path) -> dict[str | None, Source]:
     lists = list_files(home)
     both = in_two(home) if lists else None
     found = {part: Source(home, None, (file,), both[1] if both else None) for part, file in lists.items()}
-    return {**found} if any(label_folder(source, files_of(source)) for source in found.values()) else {}
+    return {**found} if any(has_labels(source) for source in found.values()) else {}
 
 
 def without_settings(home: Path) -> dict[str | None, Source]:
@@ -222,10 +228,12 @@ def resolved(text: str, home: Path, root: Any) -> Path | None:
     bare = text.strip().replace("\\", "/")
     words = PurePosixPath(re.sub(r"^(\.\./|\./)+", "", bare)).parts
     inside = [str(PurePosixPath(*words[place:])) for place in range(len(words) if FOREIGN.match(bare) else 1) if words]
-    bases = [home / str(root), home, home.parent] if isinstance(root, str) else [home, home.parent]
-    for base, word in ((base, word) for word in (bare, *inside) for base in bases):
-        if (base / word).exists():
-            return base / word
+    own = [home / str(root), home] if isinstance(root, str) else [home]
+    near = own if FOREIGN.match(bare) else [*own, home.parent]  # a neighbour may have the same folders
+    for word in (bare, *inside):
+        for base in near:
+            if (base / word).exists():
+                return base / word
     return next((folder / word for word in inside for folder in few_folders_in(home) if (folder / word).exists()), None)
 
 
@@ -247,7 +255,7 @@ def with_settings(settings: Path) -> dict[str | None, Source]:
         there = [where for text in places if (where := resolved(text, home, content.get("path")))]
         if there:
             found[part] = Source(home, settings, tuple(there))
-    if any(label_folder(source, files_of(source)) for source in found.values()):
+    if any(has_labels(source) for source in found.values()):
         return found
     return {part: source._replace(settings=settings) for part, source in without_settings(home).items()} or found
 
@@ -265,7 +273,7 @@ def sources_at(home: Path) -> dict[str | None, Source]:
 def stands_at(home: Path) -> bool:
     """Whether a data set stands in a folder, whatever may be wrong with its settings."""
     try:
-        return any(label_folder(source, files_of(source)) for source in sources_at(home).values())
+        return any(has_labels(source) for source in sources_at(home).values())
     except FileError:
         return has_texts(home / "labels")
 
@@ -274,7 +282,7 @@ def homes(path: Path) -> list[Path]:
     """The folders in and below one in which such data sets stand; or the YAML file itself."""
     if not path.is_dir():
         return [] if settings_of(path) is None else [path]
-    return places.homes(path, stands_at)
+    return homes_below(path, stands_at)
 
 
 def sources(path: Path) -> dict[str | None, Source]:
@@ -293,20 +301,33 @@ def parts(path: Path) -> tuple[str, ...]:
     return tuple(part for part in PART_NAMES if part in found)
 
 
-def files_of(source: Source) -> list[Path]:
-    """The pictures of a part."""
-    files: list[Path] = []
+def is_marked(picture: Path) -> bool:
+    """Whether there is a text file beside a picture."""
+    return picture.with_suffix(".txt").is_file()
+
+
+def each_file(source: Source) -> Iterator[Path]:
+    """The pictures of a part, as they are met."""
     for place in source.places:
-        if place == source.labels:  # they stand side by side, and what is in folders there is something else
-            files += files_ending(place, *PICTURE_SUFFIXES)
+        if place == source.labels:  # they stand side by side, in folders there too; other pictures are something else
+            yield from (file for file in pictures_below(place) if file.parent == place or is_marked(file))
         elif place.is_dir():
-            files += pictures_below(place)
+            yield from pictures_below(place)
         elif place.suffix.lower() == ".txt":
             lines = [line.strip().replace("\\", "/") for line in read_text(place, LONGEST * 4).splitlines()]
-            files += listed([line for line in lines if line], place, source.root)
+            yield from listed([line for line in lines if line], place, source.root)
         elif is_picture_name(place.name):
-            files.append(place)
-    return files
+            yield place
+
+
+def files_of(source: Source) -> list[Path]:
+    """The pictures of a part."""
+    return list(each_file(source))
+
+
+def has_labels(source: Source) -> bool:
+    """Whether there are labels for pictures of a part; of very many, the first ones are asked for."""
+    return bool(label_folder(source, list(islice(each_file(source), ENOUGH))))
 
 
 def listed(lines: list[str], place: Path, root: Path) -> list[Path]:
@@ -319,6 +340,7 @@ def listed(lines: list[str], place: Path, root: Path) -> list[Path]:
         return way[0] / (line.split("/", way[1])[-1] if way[1] else line)
 
     ways.sort(key=lambda way: -sum(by(way, line).is_file() for line in lines[:SOME]))
+    ways = [ways[0], *(way for way in ways if not way[1])]  # one way for all, or the line as it is written
     return [next((file for way in ways if (file := by(way, line)).is_file()), root / line) for line in lines]
 
 
@@ -458,10 +480,10 @@ class Reading:
                     self.owners.append(place)
 
 
-def orphans(sources: Iterable[Source]) -> Iterator[Fault]:
+def orphans(path: Path) -> Iterator[Fault]:
     """Text files of which there is no picture, in any part or beside those of the parts."""
     stems, others = dict[Path, set[str]](), set[Path]()
-    for source in sources:
+    for source in sources(path).values():
         files = files_of(source)
         folders = label_folder(source, files)
         for folder in {file.parent for file in files} & folders.keys():
@@ -485,8 +507,7 @@ def read(path: Path, part: str | None) -> Marks:
     Raises:
         DataError: the settings, or a list of pictures, cannot be read.
     """
-    every = sources(path)
-    source = every[part]
+    source = sources(path)[part]
     files, reading, notes = files_of(source), Reading(), list[str]()
     folders = label_folder(source, files)
     for place, file in enumerate(files):
@@ -503,7 +524,6 @@ def read(path: Path, part: str | None) -> Marks:
     for line in unnamed:
         reason = f"The class is {line.number}, and {shown(source.settings or source.root)} names {numbers_in(names)}."
         reading.faults.append(fault("wrong-class", line.place, reason))
-    reading.faults += orphans(every.values())
     if reading.unmarked:
         reason = f"{reading.unmarked} of {many(len(files), 'picture')} have no text file, and so no objects."
         reading.faults.append(fault("unmarked-picture", source.places[0], reason))
