@@ -107,7 +107,7 @@ def detect(
              docs/guides/objects.md, seed 0, commit 55458de, 33 min): AP 25.6, AP50 52.6, the best of 10 judgements.
              Fresh detr-tiny on 272 photographs of playing cards, 1.8 in each, as one class (85 epochs, 240 pixels, 30
              queries, bfloat16, seed 0, commit 43dabae, one thread beside other work, 47 min): AP 14.6, AP50 43.9 on the
-             67 of its part test, which chose nothing; thirty constant boxes 6.1. From scenes, 40 epochs: AP 19.3, AP50 44.1.
+             67 of its part test, which chose nothing; thirty constant boxes 6.1. From scenes, 40 epochs: AP 19.3, 44.1.
              From published weights: not yet verified
 
     Args:
