@@ -83,6 +83,7 @@ def test_csv_and_yolo_say_the_same(place, capsys):
     assert main(["predict", str(place / "run"), picture, "--yolo", "--threshold", "0", "--out", str(place / "y")]) == 0
     lines = (place / "y/000003.txt").read_text().splitlines()
     assert len(lines) == len(rows) == 9
+    assert {len(line.split()) for line in lines} == {5}, "labels, to be learned from"
     left, right = (float(rows[0].split(",")[column]) for column in (3, 5))
     assert float(lines[0].split()[1]) * 80 == pytest.approx((left + right) / 2, abs=0.01)
 

@@ -12,6 +12,7 @@ from vitrail.data import conversion
 from vitrail.data.check import check
 from vitrail.data.conversion import convert_data
 from vitrail.data.dataset import class_ids_of
+from vitrail.data.files import number_of, numbers_of
 from vitrail.data.open import open_dataset, parts
 from vitrail.errors import ConfigError, DataError
 
@@ -181,3 +182,24 @@ def test_real_boxes_survive_the_way_through_all_three(shared, tmp_path):
         before = tmp_path / to
     for part in ("train", "val"):
         assert contents(tmp_path / "voc", part) == contents(tmp_path / "few", part)
+
+
+@pytest.mark.parametrize("to", ["voc", "yolo"])
+def test_pictures_are_called_alike_in_every_format_and_by_predict(coco, tmp_path, to):
+    names, file = ("000012.png", "b.png", "7.png"), coco / "annotations/instances_train.json"
+    content = json.loads(file.read_text())
+    for place, (name, image) in enumerate(zip(names, content["images"], strict=True)):
+        (coco / f"train/{place}.png").rename(coco / "train" / name)
+        image["file_name"] = name
+    file.write_text(json.dumps(content))
+    convert_data(str(coco), tmp_path / "there", to)
+    convert_data(str(tmp_path / "there"), tmp_path / "back", "coco")
+    source, back = (open_dataset(place, "train") for place in (tmp_path / "there", tmp_path / "back"))
+    assert {sample.number for sample in map(source.__getitem__, range(3))} == {number_of(name) for name in names}
+    told = {sample.picture.path.name: sample.number for sample in map(back.__getitem__, range(3))}
+    assert told == {"000012.png": 12, "b.png": 13, "7.png": 7}
+
+
+def test_numbers_that_two_pictures_share_are_told_apart():
+    assert numbers_of(["a/1.png", "b/1.png", "b/c.png", "d/c.png", "2.png"]) == [1, "b/1.png", "c.png", "d/c.png", 2]
+    assert number_of("1234567890123456.png") == "1234567890123456.png"

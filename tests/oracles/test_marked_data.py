@@ -294,7 +294,7 @@ def test_voc_counts_from_one_and_what_is_difficult_does_not_count(tmp_path):
     objects = train[1].objects
     assert objects.boxes_xyxy.tolist() == [[0, 0, 40, 30], [4, 5, 14, 25]]
     assert (objects.crowd.tolist(), objects.areas.tolist()) == ([False, True], [1200, 200])
-    assert train[1].number == "b"
+    assert train[1].number == "b.jpg"
     assert any("2 objects marked difficult are neither learned nor judged" in note for note in notes)
     assert any("2 objects without area are left out" in note for note in notes)
 
@@ -474,7 +474,7 @@ def test_every_layout_of_yolo_is_found_with_its_parts(tmp_path, places, settings
         assert objects.areas.tolist() == [150, 300]
         assert objects.masks.sum((1, 2)).tolist() == [10 * 14, 300]  # the box, rounded to whole pixels
         assert data[1].objects.boxes_xyxy.tolist() == [[0, 0, 40, 30]]
-        assert (data[2].objects.labels.shape, data[1].number) == ((0,), "1")
+        assert (data[2].objects.labels.shape, data[1].number) == ((0,), 1)
 
 
 def test_yolo_without_settings_is_two_folders_and_its_classes_have_their_numbers_for_names(tmp_path):

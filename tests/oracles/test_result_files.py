@@ -62,8 +62,8 @@ def test_pycocotools_reads_results_with_masks(tmp_path):
 def test_yolo_counts_in_parts_of_the_picture(tmp_path):
     paths = write_yolo(tmp_path, [Seen(7, "a", some()), Seen(9, "b", some(objects=0))])
     first, second = (path.read_text() for path in paths)
-    assert first.splitlines()[0].split() == ["2", "0.108333", "0.300000", "0.166667", "0.500000", "0.875000"]
-    assert first.splitlines()[1].split() == ["0", "0.500000", "0.500000", "1.000000", "1.000000", "0.500000"]
+    assert first.splitlines()[0].split() == ["2", "0.108333", "0.300000", "0.166667", "0.500000"]
+    assert first.splitlines()[1].split() == ["0", "0.500000", "0.500000", "1.000000", "1.000000"]
     assert second == ""
     assert (tmp_path / "classes.txt").read_text().split() == ["cat", "dog", "bird"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vitrail.cli.screen import print_csv
-from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at, number_of
+from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at
 from vitrail.errors import UsageError, many
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def print_results(found: Iterable[Seen]) -> None:
     Raises:
         DataError: two pictures have one number; nothing is printed then.
     """
+    from vitrail.data.files import number_of
     from vitrail.errors import DataError
     from vitrail.tasks.result_files import coco_results
 
@@ -141,6 +142,7 @@ def rows(seen: Seen) -> Iterator[dict[str, Any]]:
 
 def write_labels(out: Path, found: Iterable[Seen]) -> int:
     """YOLO's text files; gives how many."""
+    from vitrail.data.files import number_of
     from vitrail.tasks import result_files
 
     taken = set[Path]()

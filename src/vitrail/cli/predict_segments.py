@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitrail.cli.predict_objects import with_threshold
 from vitrail.cli.screen import print_csv
-from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at, number_of
+from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at
 
 if TYPE_CHECKING:
     from vitrail.predict import Predictor
@@ -58,6 +58,7 @@ def predict_segments(
 
 def write_files(out: Path, found: Iterable[Seen]) -> Path:
     """COCO's panoptic format: one JSON, and a PNG for each picture."""
+    from vitrail.data.files import number_of
     from vitrail.tasks import result_files
 
     taken = set[Path]()

@@ -89,12 +89,6 @@ class Unread:
             raise DataError(f"{many(len(self.lines), 'picture')} could not be read.")
 
 
-def number_of(name: str) -> int | str:
-    """The `image_id` of a picture: the number that its file is called by, as in COCO, or else its name."""
-    stem = Path(name).stem
-    return int(stem) if stem.isdecimal() and stem.isascii() else Path(name).name
-
-
 def free_path(folder: Path, name: str, ending: str, taken: set[Path]) -> Path:
     """Where the drawing of a picture goes; two pictures of one name do not share it."""
     stem, number = Path(name).stem or "picture", 1

@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -150,11 +151,14 @@ def segmentation(outline: Outline | None) -> Any:
     return [[plain(round(value, DIGITS)) for value in polygon] for polygon in outline]
 
 
-def distinct_or_counted(numbers: Sequence[int | str | None]) -> list[int]:
-    """Whole numbers that all differ: those given, or 1, 2, 3 ..."""
-    if all(type(number) is int for number in numbers) and len(set(numbers)) == len(numbers):
-        return [number for number in numbers if isinstance(number, int)]
-    return list(range(1, len(numbers) + 1))
+def distinct(numbers: Sequence[int | str | None]) -> list[int]:
+    """Whole numbers that all differ: those given; what has none, or another's, is counted on from the highest."""
+    kept, highest = set[int](), max((number for number in numbers if isinstance(number, int)), default=0)
+    spare, found = count(max(highest, 0) + 1), list[int]()
+    for number in numbers:
+        found.append(number if isinstance(number, int) and number not in kept else next(spare))
+        kept.add(found[-1])
+    return found
 
 
 def write_coco(job: Job, part: str | None, dataset: Dataset) -> None:
@@ -162,8 +166,8 @@ def write_coco(job: Job, part: str | None, dataset: Dataset) -> None:
     folder = job.folder / (part or "images")
     images, annotations, taken = [], [], set[str]()
     both = [marked(dataset, index) for index in range(len(dataset))]
-    numbers = distinct_or_counted([sample.number for sample, _ in both])
-    ids = iter(distinct_or_counted([one.number for _, objects in both for one in objects]))
+    numbers = distinct([sample.number for sample, _ in both])
+    ids = iter(distinct([one.number for _, objects in both for one in objects]))
     for number, (sample, objects) in zip(numbers, both, strict=True):
         rows, columns = sample.picture.size
         name = copy_picture(sample, folder, taken)

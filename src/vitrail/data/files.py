@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vitrail.data.decoding import open_file
@@ -18,6 +18,7 @@ SUFFIXES = {
 }
 PICTURE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 SYSTEM_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+MOST_DIGITS = 15  # of a number that every reader of JSON keeps exactly
 HEAD = 1 << 16  # bytes that a fingerprint reads: two pictures agree in these, and in length, only by being copies
 
 
@@ -37,6 +38,20 @@ def hidden(name: str) -> bool:
 
 def is_picture_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+
+
+def number_of(name: Path | str) -> int | str:
+    """What to call a picture where nobody says: the number that its file is named by, as in COCO, or else its name."""
+    stem = os.path.splitext(os.path.basename(name))[0]
+    return int(stem) if stem.isdecimal() and stem.isascii() and len(stem) <= MOST_DIGITS else os.path.basename(name)
+
+
+def numbers_of(names: Iterable[str]) -> list[int | str]:
+    """What to call pictures, all differently: of two alike (`a/1.jpg`, `b/1.jpg`), the second by its whole path."""
+    found: dict[int | str, None] = {}
+    for name in names:
+        found[name if (number := number_of(name)) in found else number] = None
+    return [*found]
 
 
 def folders_in(folder: Path) -> list[Path]:

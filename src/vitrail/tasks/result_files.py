@@ -80,14 +80,14 @@ def yolo_numbers(classes: Sequence[str], class_ids: Sequence[int]) -> tuple[int,
 
 
 def yolo_lines(result: Detected) -> str:
-    """The objects of one picture as YOLO writes them: class, centre x and y, width, height, score; 1 is the picture."""
+    """The objects of one picture as labels of YOLO: class, centre x and y, width, height; 1 is the picture."""
     assert result.size is not None, "what was found is not placed yet"
     rows, columns = result.size
     numbers = yolo_numbers(result.classes, result.class_ids)
     boxes = to_cxcywh(result.boxes_xyxy.double()) / torch.tensor([columns, rows, columns, rows])
     lines = [
-        f"{numbers[label]} {' '.join(f'{side:.{DIGITS + 2}f}' for side in box)} {score:.{DIGITS + 2}f}\n"
-        for label, box, score in zip(result.labels.tolist(), boxes.tolist(), result.scores.tolist(), strict=True)
+        f"{numbers[label]} {' '.join(f'{side:.{DIGITS + 2}f}' for side in box)}\n"
+        for label, box in zip(result.labels.tolist(), boxes.tolist(), strict=True)
     ]
     return "".join(lines)
 

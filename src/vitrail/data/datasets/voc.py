@@ -41,7 +41,7 @@ from vitrail.data.datasets.places import (
     part_folders,
     pictures_beside,
 )
-from vitrail.data.files import PICTURE_SUFFIXES, hidden, shown
+from vitrail.data.files import PICTURE_SUFFIXES, hidden, numbers_of, shown
 from vitrail.data.strict import FileError, read_text, read_xml
 from vitrail.errors import many
 
@@ -252,7 +252,6 @@ class Reading:
 
     def __init__(self) -> None:
         self.paths: list[str] = []
-        self.numbers: list[int | str] = []
         self.sizes: list[tuple[int, int]] = []
         self.owners: list[int] = []
         self.things: list[Thing] = []
@@ -261,13 +260,12 @@ class Reading:
         self.bare = 0  # pictures without a file, which have no objects
         self.left = 0  # pictures without a file in a folder of their own, of which nobody knows
 
-    def add(self, stem: str, path: str, page: Page) -> None:
+    def add(self, path: str, page: Page) -> None:
         """A picture with its objects."""
         self.faults += page.faults
         self.owners += [len(self.paths)] * len(page.things)
         self.things += page.things
         self.paths.append(path)
-        self.numbers.append(stem)
         self.sizes.append(page.size)
 
 
@@ -282,7 +280,7 @@ def read_pages(source: Source) -> Reading:
         page_file = source.annotations / f"{stem}.xml"
         if not page_file.is_file():
             if stem in files:
-                reading.add(stem, files[stem], Page((0, 0), "", [], []))
+                reading.add(files[stem], Page((0, 0), "", [], []))
                 reading.bare += 1
             else:
                 place = shown(source.list or page_file)
@@ -303,7 +301,7 @@ def read_pages(source: Source) -> Reading:
             reading.faults.append(fault("filename-disagrees", page_file, hint))
         if 0 in page.size:
             reading.unsized.append(page_file)
-        reading.add(stem, path, page)
+        reading.add(path, page)
     if source.list is None and not beside:
         reading.left = len({*files.values()} - {*reading.paths})
     if reading.unsized:
@@ -330,7 +328,7 @@ def read(path: Path, part: str | None) -> Marks:
     marks = Marks(
         source.list or path,
         reading.paths,
-        reading.numbers,
+        numbers_of(reading.paths),
         np.array(reading.sizes, np.int64).reshape(-1, 2),
         classes,
         tuple(range(len(classes))),

@@ -45,7 +45,7 @@ from vitrail.data.datasets.places import (
     part_folders,
     part_of,
 )
-from vitrail.data.files import folders_in, is_picture_name, pictures_below, shown
+from vitrail.data.files import folders_in, is_picture_name, numbers_of, pictures_below, shown
 from vitrail.data.strict import FileError, read_text, read_yaml
 from vitrail.errors import many
 
@@ -553,7 +553,7 @@ def columns(source: Source, files: list[Path], reading: Reading, names: dict[int
     return Marks(
         source.places[0],
         [str(file) for file in files],
-        [file.stem for file in files],
+        numbers_of(str(file) for file in files),
         np.zeros((len(files), 2), np.int64),
         tuple(names.values()),
         tuple(names),
