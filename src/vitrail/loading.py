@@ -19,7 +19,7 @@ from vitrail.errors import CheckpointError, ConfigError, unknown
 from vitrail.models.family import Family
 from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.tokenizing import TextPreprocessing
-from vitrail.weights import folders, hub, nearby
+from vitrail.weights import folders, formats, hub, nearby
 from vitrail.weights.bare import read_file
 from vitrail.weights.card import Card
 from vitrail.weights.cards import Checkpoint, default_checkpoint
@@ -54,6 +54,12 @@ def family_of(model: nn.Module) -> Family:
         if type(config) is family.config:
             return family
     raise ConfigError(f"{type(model).__name__} was not made by vitrail: no family has its configuration.")
+
+
+def libraries_for(model: nn.Module) -> list[str]:
+    """The libraries that `save_pretrained(..., format=...)` can write a model for; none for one that is not ours."""
+    families = (family for family in all_families() if type(getattr(model, "config", None)) is family.config)
+    return [library for family in families for library in formats.libraries_for(family, model.config)]
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -14,7 +14,7 @@ from torch import nn
 from parity.references import disturbed, quiet
 from vitrail.core.positions import resize_positions
 from vitrail.errors import CheckpointError, ConfigError, VitrailError
-from vitrail.loading import create_model, family_of, from_pretrained, list_models, save_pretrained
+from vitrail.loading import create_model, family_of, from_pretrained, libraries_for, list_models, save_pretrained
 from vitrail.models.vit import VARIANTS
 from vitrail.preprocessing import Preprocessing
 from vitrail.weights.card import Card
@@ -325,6 +325,19 @@ def test_what_timm_has_no_module_for_is_not_written(tmp_path, changes):
     with pytest.raises(ConfigError, match="timm cannot write down this model"):
         save_pretrained(tiny(**changes), tmp_path / "timm", format="timm", announce=quiet)
     assert not (tmp_path / "timm").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "libraries"),
+    [("detr-tiny", []), ("vit-tiny-16", ["transformers", "timm"]), ("resnetv2-50", ["timm"])],
+)
+def test_a_model_tells_the_libraries_that_it_can_be_written_for(name, libraries, tmp_path):
+    model = create_model(name)
+    assert libraries_for(model) == libraries
+    assert libraries_for(nn.Linear(1, 1)) == []
+    if not libraries:
+        with pytest.raises(ConfigError, match=r"\(anchors=True, its own backbone\)\. Formats that can: vitrail\."):
+            save_pretrained(model, tmp_path / "there", format="transformers", announce=quiet)
 
 
 def test_changes_that_touch_no_weight_are_taken(folder):

@@ -354,8 +354,8 @@ def test_the_report_of_an_evaluation_leads_back_to_the_recipe_of_its_run(tmp_pat
 
 
 def test_the_commands_of_the_page_mean_something_with_any_path(tmp_path):
-    commands = Background(run_folder(tmp_path / "my run"), tmp_path).commands(["PICTURE"])
-    commands += Background("a/hub-id", tmp_path).commands([__file__])
+    commands = Background(run_folder(tmp_path / "my run"), tmp_path).commands(["PICTURE"], "timm")
+    commands += Background("a/hub-id", tmp_path).commands([__file__], "transformers")
     for command in commands:
         _, verb, *words = shlex.split(command)
         tyro.cli(functools.wraps(find(verb))(lambda *given, **named: None), args=words, config=EVERY_VERB)

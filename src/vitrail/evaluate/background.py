@@ -191,12 +191,12 @@ class Background:
         """Of a file of the run, seen from the page."""
         return quote(Path(os.path.relpath(Path(self.source) / name, self.folder)).as_posix())
 
-    def commands(self, example: Sequence[str], foreign: str = "timm", *, prompt: bool = False) -> list[str]:
+    def commands(self, example: Sequence[str], foreign: str = "", *, prompt: bool = False) -> list[str]:
         """What to type next.
 
         Args:
             example: a picture or a text as one types it, with what belongs to it.
-            foreign: a format that holds the weights; none where it is empty.
+            foreign: a library that the model can be written for; empty where there is none.
             prompt: whether the text is one that the model goes on with.
         """
         run, data = (shlex.quote(word) for word in (self.source, self.data or "DATA"))

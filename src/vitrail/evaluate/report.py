@@ -19,6 +19,7 @@ from vitrail.evaluate.plots import Tile, curves, reliability, sheet
 from vitrail.evaluate.readings import label_in_words, readings
 from vitrail.explain.attention import explain
 from vitrail.explain.drawing import HeatMap, overlay, png
+from vitrail.loading import libraries_for
 from vitrail.pixels import to_channels
 from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Picture, Sample, Truth
@@ -354,13 +355,11 @@ def write_report(
         else:
             content += in_pictures(report, folder, dataset, model, preprocessing)
         names = [dataset[case.index].name for case in report.shown]
-        example, foreign = [next((name for name in names if Path(name).is_file()), "PICTURE")], "timm"
+        example = [next((name for name in names if Path(name).is_file()), "PICTURE")]
     else:
         content += in_texts(report, folder, dataset, model)
         example = typed(dataset[0], preprocessing, task)
-        foreign = (
-            "" if dataset.task == "translate" else "transformers"
-        )  # which has Marian's shape of a translator alone
+    foreign = next(iter(libraries_for(model)), "")
     commands = background.commands(example, foreign, prompt=getattr(task, "goes_on", False))
     content.append(page.section("What to type next", page.commands(commands)))
     path = folder / "report.html"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from vitrail.weights.formats import (
     Loaded,
     assumed,
     check_told,
+    libraries_for,
     shapes_of,
     translate,
     values_of,
@@ -433,8 +434,11 @@ def write_foreign(
         raise ConfigError(unknown("format", library, ["vitrail", *{one.library for one in writable}]))
     format = min(candidates, key=lambda one: len(one.misfits(config)))
     if wrong := format.misfits(config):
-        said = ", ".join(f"{name}={attrgetter(name)(config)!r:.60}" for name in wrong)
-        fitting = ["vitrail", *dict.fromkeys(one.library for one in writable if not one.misfits(config))]
+        values = {name: attrgetter(name)(config) for name in wrong}
+        said = ", ".join(
+            f"its own {name}" if is_dataclass(value) else f"{name}={value!r:.60}" for name, value in values.items()
+        )
+        fitting = ["vitrail", *libraries_for(family, config)]
         raise ConfigError(
             f"{library} cannot write down this model ({said}). Formats that can: {', '.join(fitting)}. "
             f"{nearest_fit(format, config, wrong)}"

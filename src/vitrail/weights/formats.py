@@ -62,6 +62,12 @@ def variant_name(family: Family, config: Any) -> str:
     return max(same, key=likeness, default=family.name)
 
 
+def libraries_for(family: Family, config: Any) -> list[str]:
+    """The libraries that a model with this configuration can be written for."""
+    fitting = [one.library for one in family.formats if one.write_config is not None and not one.misfits(config)]
+    return [*dict.fromkeys(fitting)]
+
+
 def values_of(config: Any) -> dict[str, Any]:
     """The fields of a configuration and their values."""
     return {field.name: getattr(config, field.name) for field in fields(config)}
