@@ -188,13 +188,24 @@ def test_of_very_many_pictures_only_some_are_opened_and_this_is_said(home, monke
 
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_picture_that_breaks_off_in_a_run_says_how_to_find_the_others(workers, home, capsys):
-    cut = home / "things" / "train" / "dark" / "00.png"
-    cut.write_bytes(cut.read_bytes()[:-200])
+    damaged = home / "things" / "train" / "dark" / "00.png"
+    damaged.write_bytes(damaged.read_bytes()[:-200] + damaged.read_bytes()[-8:])
     assert main([*TRAIN, "--workers", workers, *SMALL]) == 1
     said = capsys.readouterr().err
     assert "00.png" in said
     assert "`vitrail check --data" in said
     assert "Traceback" not in said
+
+
+def test_a_picture_that_is_cut_short_is_met_before_the_first_step(home, capsys):
+    cut = home / "things" / "train" / "dark" / "00.png"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    assert main([*TRAIN, *SMALL, "--out", "run"]) == 1
+    said = capsys.readouterr()
+    assert "1 picture cannot be read. The first: " in said.err
+    assert "It is cut short" in said.err
+    assert "epoch" not in said.out
+    assert not (home / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -481,7 +481,7 @@ def test_yolo_without_settings_is_two_folders_and_its_classes_have_their_numbers
     yolo(tmp_path, settings=None)
     train, _, notes = open_splits(tmp_path)
     assert (train.classes, train.labels()) == (("0", "1", "2"), [(0, 2), (0,), ()])
-    assert any("names no classes: they are called 0 to 2" in note for note in notes)
+    assert any("It names no classes: they are called 0 to 2" in note for note in notes)
     write(tmp_path / "classes.txt", "cat\nbird\ndog\n")
     assert open_dataset(tmp_path, "train").classes == ("cat", "bird", "dog")
 

@@ -250,6 +250,8 @@ COCO = [  # what is done, and all faults: code, place and words of the reason
     (content('{"images": [], "images": []}'), [("duplicate-key", TRAIN, "'images' stands twice")]),
     (content('{"images": []}'), [("not-coco", TRAIN, "no list called")]),
     (content("[]"), [("not-coco", TRAIN, "no JSON object")]),
+    (lambda root: shutil.copy(root / TRAIN, root / "annotations/more_train.json"), [
+        ("other-annotations", TRAIN, "more_train.json, beside it, is not")]),
     (content(""), [("empty", TRAIN, "empty")]),
 ]  # fmt: skip
 
@@ -313,6 +315,10 @@ VOC = [
     (lambda root: shutil.copy(root / "JPEGImages/train0.png", root / "JPEGImages/val0.png"), [
         ("duplicate-across-parts", "JPEGImages/val0.png", "same picture")]),
     (voc_page(("cat", 5, 6, 14, 25), ("cat", 5, 6, 14, 25)), [("duplicate-object", f"{THIRD}:object 2", "object 1")]),
+    (voc_page(("cat", 0, 6, 14, 25)), [("from-zero", "ImageSets/Main/train.txt", "1 box begins at 0, and VOC counts")]),
+    (lambda root: write(root / THIRD, page("train2.png", ("cat", 5, 6, 14, 25)).replace(
+        "</name>", "</name><difficult>1</difficult>")), [
+        ("difficult-object", "ImageSets/Main/train.txt", "1 object marked difficult")]),
 ]  # fmt: skip
 
 
@@ -345,6 +351,9 @@ def settings(text):
 
 YOLO = [
     (line("0 0.5 0.5 0.2"), [("wrong-columns", LINE, "4 columns")]),
+    (line("0 0.5 0.5 0.6 0.5 0.6 0.6"), [("missing-outline", "", "1 of 4 objects has an outline")]),
+    (lambda root: (root / "data.yaml").unlink(), [("nameless-classes", "", "they are called 0 to 1")]),
+    (lambda root: write(root / "labels/train/all.txt", "a.jpg\nb.jpg\n"), []),
     (line("0 0.5 0.5 0.2 0.2 0.9"), [("wrong-columns", LINE, "6 columns")]),
     (line("0 120 80 20 20"), [("not-normalised", LINE, "120 is no share")]),
     (line("7 0.5 0.5 0.2 0.2"), [("wrong-class", LINE, "names 0 to 1")]),

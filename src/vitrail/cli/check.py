@@ -41,43 +41,40 @@ def check(*, data: Data, json: Switch = False, draw: Out = None) -> None:
     else:
         for line in (*lines(faults), *count_in_words(data)):
             print(line)
-    if draw is not None or not json:
-        draw_annotated(data, draw)
-    found = Counter(fault.severity for fault in faults)
+    undrawn = draw_annotated(data, draw) if draw is not None or not json else ""
+    found, verdict = Counter(fault.severity for fault in faults), ""
     if found["error"]:
-        raise DataError(
-            f"{data}: {found['error']} of {many(len(faults), 'finding')} must be put right before training."
-        )
-    if found["warning"]:
-        raise DataError(f"{data} can be trained on, but {many(found['warning'], 'finding')} should be looked at first.")
-    if not json:
+        verdict = f"{data}: {found['error']} of {many(len(faults), 'finding')} must be put right before training."
+    elif found["warning"]:
+        verdict = f"{data} can be trained on, but {many(found['warning'], 'finding')} should be looked at first."
+    elif not json:
         print(f"{data.removesuffix(':')}: ready to train on{', with the above in mind' if faults else ''}.")
+    if verdict or undrawn:
+        raise DataError(f"{verdict} {undrawn}".strip())
 
 
-def draw_annotated(data: str, draw: Path | None) -> None:
+def draw_annotated(data: str, draw: Path | None) -> str:
     """Draw sixteen annotated pictures, if objects are marked in any, and say where.
 
-    Raises:
-        DataError: a drawing was asked for of data without objects, or cannot be written where it was asked for.
+    Returns:
+        Why there is no drawing where one was asked for: the data has no objects, or it cannot be written there.
     """
     from vitrail.data.open import name_of
-    from vitrail.errors import DataError
     from vitrail.explain.sheet import sheet_of
 
     sheet = sheet_of(data)
     if sheet is None:
-        if draw is not None:
-            raise DataError(f"{data} has no pictures with marked objects that could be drawn. Leave out --draw.")
-        return
+        return "" if draw is None else f"{data} has no marked objects that could be drawn. Leave out --draw."
     out = draw or Path(f"check-{name_of(data)}.png")
     try:
         sheet.save(out)
     except (OSError, ValueError) as error:
         if draw is not None:
-            raise DataError(f"{out} cannot be written ({error}). Name another with --draw OUT.png.") from error
+            return f"{out} cannot be written ({error}). Name another with --draw OUT.png."
         print(f"Annotated pictures are not drawn: {out} cannot be written here. --draw OUT.png names another place.")
-        return
+        return ""
     print(f"{out}: some of the pictures, with what is marked in them.")
+    return ""
 
 
 def lines(faults: Sequence["Fault"]) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Opening every picture before it is needed, so that a broken one is not met in the middle of a training."""
+"""Opening every picture before it is needed, so that a broken one is not met in the middle of a training.
+
+Only the beginning and the end of a file are read; it is decoded where its end is not that of a whole file.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,16 +9,29 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.decoding import open_file
 from vitrail.data.images import ImageFile
 from vitrail.errors import ImageError
 
 THREADS = min(8, 2 * (os.cpu_count() or 1))  # most of the time goes to waiting for the disk
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\xaeB`\x82", b"GI": b";"}  # of JPEG, PNG and GIF, by how they begin
+LONGEST = max(map(len, ENDS.values()))
+
+
+def ends_well(picture: ImageFile) -> bool:
+    """Whether a file ends as one that is whole does; `True` of a format that has no such end."""
+    with open_file(picture.path) as file:
+        begin = file.read(2)
+        file.seek(-min(LONGEST, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return file.read().endswith(ENDS.get(begin, b""))
 
 
 def fault_of(picture: ImageFile) -> ImageError | None:
-    """Why a picture cannot be opened, from its header alone."""
+    """Why a picture cannot be read, as far as its beginning and its end tell."""
     try:
         _ = picture.size
+        if not ends_well(picture):
+            picture.read()
     except ImageError as error:
         return error
     return None
@@ -31,7 +47,7 @@ def files_of(dataset: Dataset) -> Iterator[ImageFile]:
 
 
 def unreadable(datasets: Sequence[Dataset], most: int) -> Iterator[ImageError]:
-    """What is wrong with the headers of the pictures in some data sets, of as many as `most`."""
+    """What is wrong with the pictures in some data sets, of as many as `most`."""
     pictures = islice(chain.from_iterable(map(files_of, datasets)), most)
     with ThreadPoolExecutor(THREADS) as threads:
         yield from filter(None, threads.map(fault_of, pictures))

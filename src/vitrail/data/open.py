@@ -13,7 +13,7 @@ from types import ModuleType
 from vitrail.data.aside import choose_validation
 from vitrail.data.dataset import Dataset, Splits, Subset
 from vitrail.data.datasets import coco, folder, idx, manifest, panoptic, scenes, voc, yolo
-from vitrail.data.datasets.places import few_folders_in, has_pictures
+from vitrail.data.datasets.places import class_folders, few_folders_in
 from vitrail.data.files import pictures_below, shown
 from vitrail.data.text import labelled, lines, pairs, questions, tagged
 from vitrail.data.text.dataset import Texts
@@ -21,7 +21,6 @@ from vitrail.errors import DataError
 
 OBJECTS = (panoptic, coco, voc, yolo)  # asked before all others: their folders hold pictures too
 NAMES = {panoptic: "COCO panoptic", coco: "COCO", voc: "Pascal VOC", yolo: "YOLO", folder: "class folders"}
-FEWEST = 2  # folders of pictures that are classes, where nobody says so
 MOST_TOLD = 8  # data sets in a sentence
 PICTURES = (manifest, idx, folder)  # asked in this order; any folder that is nothing else is a folder of classes
 TEXTS = (pairs, questions, tagged, labelled, lines)  # asked in this order; any text file is running text at last
@@ -38,7 +37,7 @@ def class_folders_beside(path: Path, home: Path) -> list[Path]:
     if next(iter(pictures_below(home)), None) is None:
         return []  # its pictures are those beside it
     others = [one for one in few_folders_in(path) if one != home and one not in home.parents]
-    return [one for one in others if sum(map(has_pictures, few_folders_in(one))) >= FEWEST]
+    return [one for one in others if class_folders(one)]
 
 
 def marked_in(path: Path) -> dict[Path, ModuleType]:
@@ -163,10 +162,14 @@ def open_splits(path: Path | str, seed: int = 0, validation: float = 0.1) -> Spl
     if found and "train" not in found:
         raise DataError(f"{shown(path)} has no part called train to learn from, only {', '.join(found)}.")
     train = reader.open_part(place, "train" if found else None, None)
-    if "val" not in found:
-        return split_off(train, str(path), seed, validation)
-    val = reader.open_part(place, "val", train.classes or None)
-    return Splits(train, val, list(dict.fromkeys((*notes_of(train), *notes_of(val)))))
+    if "val" in found:
+        val = reader.open_part(place, "val", train.classes or None)
+        splits = Splits(train, val, list(dict.fromkeys((*notes_of(train), *notes_of(val)))))
+    else:
+        splits = split_off(train, str(path), seed, validation)
+    if "test" in found:
+        splits.notes.append(f"{shown(path)} has a part called test, which neither learns nor chooses anything here.")
+    return splits
 
 
 def notes_of(dataset: Dataset) -> tuple[str, ...]:

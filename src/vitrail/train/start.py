@@ -52,7 +52,7 @@ TASKS_IN_WORDS = {  # what data is for, as its reader says
     "tag": "tag words",
     "answer": "answer questions",
 }
-MOST_OPENED = 50_000  # pictures whose headers are read before the first step: some seconds
+MOST_OPENED = 50_000  # pictures that are opened before the first step: some seconds
 
 
 def leads() -> bool:

@@ -154,6 +154,11 @@ MARKED_NOTES = {
     "missing-size": "a picture whose width and height are not said",
     "missing-area": "objects whose area is not said",
     "missing-crowd": "objects that are not said to be one or a crowd",
+    "missing-outline": "objects without an outline, where others have one",
+    "difficult-object": "objects that are neither learned nor judged",
+    "from-zero": "boxes that begin at 0, where the format counts from 1",
+    "nameless-classes": "classes that have only numbers",
+    "other-annotations": "a file of annotations beside the one that is read",
 }
 SEVERITIES: dict[str, Severity] = {
     **dict.fromkeys((*ERRORS, *MARKED_ERRORS), "error"),

@@ -46,7 +46,6 @@ from vitrail.data.datasets.places import (
     homes_below,
     likely_folders,
     named_folders,
-    only_home,
     part_of,
     upwards,
 )
@@ -187,12 +186,8 @@ def sources_at(home: Path, top: Path) -> dict[str | None, Source]:
 
 
 def sources(path: Path) -> dict[str | None, Source]:
-    """The annotation files of a data set, by part; `None` for one that is in one piece.
-
-    Raises:
-        DataError: there are several data sets.
-    """
-    home = only_home(path, homes(path))
+    """The annotation files of a data set, by part; `None` for one that is in one piece."""
+    home = next(iter(homes(path)), None)
     return {} if home is None else sources_at(home, path)
 
 
@@ -492,7 +487,7 @@ def read(source: Source) -> Marks:
     reading.faults += [*box_faults(marks), *area_faults(marks), *absences(reading, len(paths), len(rows))]
     if source.others:
         others = ", ".join(shown(other.name) for other in source.others)
-        marks.notes.append(f"{reading.name} is read; {others} beside it, is not: name it to read it.")
+        reading.wrong("other-annotations", "", f"It is read; {others}, beside it, is not. Name that to read it.")
     return marks
 
 

@@ -70,7 +70,6 @@ class Marks:
         outlines: where each object is; `None` for one of which only the box is known, or for all.
         places: how to call an object in front of a person, by its place.
         faults: what has been found wrong so far.
-        notes: what was guessed.
     """
 
     source: Path
@@ -89,7 +88,6 @@ class Marks:
     places: Callable[[int], str]
     relative: bool = False
     faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 class Edges(NamedTuple):
@@ -460,6 +458,6 @@ def open_marks(marks: Marks, classes: tuple[str, ...] | None, **more: Any) -> Ma
     refuse(marks.faults)
     if not marks.paths:
         raise DataError(f"{shown(marks.source)} names no pictures.")
-    notes = (*marks.notes, *notes_about(marks.faults, marks.source))
+    notes = tuple(notes_about(marks.faults, marks.source))
     right = put_right(marks if classes is None else renumbered(marks, classes))
     return MarkedFiles(replace(right, faults=[], places=str), notes, **more)

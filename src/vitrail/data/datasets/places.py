@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vitrail.data.datasets.folder import PART_NAMES
-from vitrail.data.files import folders_in, hidden, is_picture_name, shown
-from vitrail.errors import DataError
+from vitrail.data.files import folders_in, hidden, is_picture_name
 
 DEEPEST = 2  # folders that a data set may lie below the one that is named
 FEW = 50  # folders in one folder that are looked into; more are taken for classes
@@ -119,15 +118,3 @@ def homes_below(path: Path, stands_at: Callable[[Path], bool], depth: int = DEEP
     classes = class_folders(path)
     inner = [folder for folder in few_folders_in(path) if folder not in classes and not only_pictures(folder)]
     return [home for folder in inner if depth for home in homes_below(folder, stands_at, depth - 1)]
-
-
-def only_home(path: Path, found: list[Path]) -> Path | None:
-    """The folder in which the data set stands, if there is one.
-
-    Raises:
-        DataError: there are several.
-    """
-    if len(found) > 1:
-        names = ", ".join(shown(home.relative_to(path)) for home in found)
-        raise DataError(f"{shown(path)} holds {names}. Name one of them.")
-    return found[0] if found else None

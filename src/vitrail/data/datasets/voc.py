@@ -37,7 +37,6 @@ from vitrail.data.datasets.places import (
     few_folders_in,
     files_ending,
     homes_below,
-    only_home,
     part_folders,
     pictures_beside,
 )
@@ -141,12 +140,8 @@ def homes(path: Path) -> list[Path]:
 
 
 def sources(path: Path) -> dict[str | None, Source]:
-    """The parts of a data set; `None` for one that is in one piece.
-
-    Raises:
-        DataError: there are several data sets.
-    """
-    home = only_home(path, homes(path))
+    """The parts of a data set; `None` for one that is in one piece."""
+    home = next(iter(homes(path)), None)
     return {} if home is None else sources_at(home, path)
 
 
@@ -345,24 +340,29 @@ def read(path: Path, part: str | None) -> Marks:
     reading.faults += box_faults(marks, sizes=False)
     if not classes:
         reading.faults.append(fault("no-classes", path, "Its files name no object."))
-    marks.notes += notes(marks, written, reading)
+    reading.faults += notes(marks, written, reading)
     return marks
 
 
-def notes(marks: Marks, written: np.ndarray, reading: Reading) -> Iterator[str]:
-    """What is to be known of a part that is read."""
-    for count, end in ((reading.bare, "so no objects"), (reading.left, "are left out")):
+def notes(marks: Marks, written: np.ndarray, reading: Reading) -> Iterator[Fault]:
+    """What is good to know of a part that is read."""
+    for code, count, end in (
+        ("unmarked-picture", reading.bare, "so no objects"),
+        ("unlisted-picture", reading.left, "are left out"),
+    ):
         if count:
             has, end = ("has", end.replace("are", "is")) if count == 1 else ("have", end)
-            yield f"{shown(marks.source)}: {many(count, 'picture')} {has} no XML file, and {end}."
+            yield fault(code, marks.source, f"{many(count, 'picture')} {has} no XML file, and {end}.")
     if count := int(marks.crowd.sum()):
-        yield f"{shown(marks.source)}: {many(count, 'object')} marked difficult are neither learned nor judged."
+        reason = f"{many(count, 'object')} marked difficult are neither learned nor judged."
+        yield fault("difficult-object", marks.source, reason)
     if zeros := int((written[:, :2] == 0).any(axis=1).sum()):
         begin = "begins" if zeros == 1 else "begin"
-        yield (
-            f"{shown(marks.source)}: {many(zeros, 'box')} {begin} at 0, and VOC counts from 1. If the whole data set "
-            "counts from 0, its boxes are read a pixel too large at the left and at the top."
+        reason = (
+            f"{many(zeros, 'box')} {begin} at 0, and VOC counts from 1. If the whole data set counts from 0, its boxes "
+            "are read a pixel too large at the left and at the top."
         )
+        yield fault("from-zero", marks.source, reason)
 
 
 def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = None) -> Dataset:

@@ -41,7 +41,6 @@ from vitrail.data.datasets.places import (
     homes_below,
     likely_folders,
     named_folders,
-    only_home,
     part_folders,
     part_of,
 )
@@ -290,9 +289,8 @@ def sources(path: Path) -> dict[str | None, Source]:
 
     Raises:
         FileError: its settings are no YAML.
-        DataError: there are several data sets.
     """
-    home = only_home(path, homes(path))
+    home = next(iter(homes(path)), None)
     return {} if home is None else sources_at(home)
 
 
@@ -384,7 +382,7 @@ def name_file(source: Source) -> Path | None:
     return None
 
 
-def read_names(source: Source, faults: list[Fault], notes: list[str]) -> dict[int, str]:
+def read_names(source: Source, faults: list[Fault]) -> dict[int, str]:
     """The names of the classes by number; nothing where nobody names them."""
     if source.settings is None:
         file = name_file(source)
@@ -496,8 +494,8 @@ def orphans(path: Path) -> Iterator[Fault]:
         others |= {*source.places}
     for folder, known in stems.items():
         for file in sorted(folder.glob("*.txt")):
-            others_too = file.name in NAME_FILES or file.name.startswith("README") or file in others
-            if file.stem not in known and not others_too:
+            is_known = file.stem in known or file.name in NAME_FILES or file in others
+            if not is_known and not file.name.startswith("README") and not lists_pictures(file):
                 yield fault("label-without-picture", file, "No picture has its name. It is not read.")
 
 
@@ -508,18 +506,18 @@ def read(path: Path, part: str | None) -> Marks:
         DataError: the settings, or a list of pictures, cannot be read.
     """
     source = sources(path)[part]
-    files, reading, notes = files_of(source), Reading(), list[str]()
+    files, reading = files_of(source), Reading()
     folders = label_folder(source, files)
     for place, file in enumerate(files):
         folder = folders.get(file.parent)
         reading.add(place, None if folder is None else folder / f"{file.stem}.txt")
-    names = read_names(source, reading.faults, notes)
+    names = read_names(source, reading.faults)
     if not names:
         highest = max((line.number for line in reading.lines), default=0)
         names = {number: str(number) for number in range(highest + 1)}
-        notes.append(
-            f"{shown(source.root)} names no classes: they are called 0 to {highest}. Put names into classes.txt."
-        )
+        if source.settings is None:  # which are wrong, and that is said, if they name none
+            reason = f"It names no classes: they are called 0 to {highest}. Put names into classes.txt."
+            reading.faults.append(fault("nameless-classes", source.root, reason))
     unnamed = [line for line in reading.lines if line.number not in names]
     for line in unnamed:
         reason = f"The class is {line.number}, and {shown(source.settings or source.root)} names {numbers_in(names)}."
@@ -527,7 +525,7 @@ def read(path: Path, part: str | None) -> Marks:
     if reading.unmarked:
         reason = f"{reading.unmarked} of {many(len(files), 'picture')} have no text file, and so no objects."
         reading.faults.append(fault("unmarked-picture", source.places[0], reason))
-    marks = columns(source, files, reading, names, notes)
+    marks = columns(source, files, reading, names)
     reading.faults += box_faults(marks, sizes=False)
     return marks
 
@@ -538,7 +536,7 @@ def numbers_in(names: dict[int, str]) -> str:
     return f"{first} to {last}" if last - first + 1 == len(names) else f"{len(names)} classes from {first} to {last}"
 
 
-def columns(source: Source, files: list[Path], reading: Reading, names: dict[int, str], notes: list[str]) -> Marks:
+def columns(source: Source, files: list[Path], reading: Reading, names: dict[int, str]) -> Marks:
     """What was read, as columns."""
     both = [(owner, line) for owner, line in zip(reading.owners, reading.lines, strict=True) if line.number in names]
     label = {number: place for place, number in enumerate(names)}
@@ -546,9 +544,9 @@ def columns(source: Source, files: list[Path], reading: Reading, names: dict[int
     outlines = [line.outline for _, line in both]
     marked = sum(outline is not None for outline in outlines)
     if 0 < marked < len(outlines):
-        notes.append(
-            f"{shown(source.root)}: {marked} of {many(len(outlines), 'object')} have an outline; boxes fill theirs."
-        )
+        have = "has" if marked == 1 else "have"
+        reason = f"{marked} of {many(len(outlines), 'object')} {have} an outline; the others are filled boxes."
+        reading.faults.append(fault("missing-outline", source.root, reason))
     areas = [math.nan if line.outline is None else surface(line.outline) for _, line in both]
     return Marks(
         source.places[0],
@@ -567,7 +565,6 @@ def columns(source: Source, files: list[Path], reading: Reading, names: dict[int
         places=lambda place: both[place][1].place,
         relative=True,
         faults=reading.faults,
-        notes=notes,
     )
 
 
