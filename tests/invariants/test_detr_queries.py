@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from vitrail.errors import ConfigError
 from vitrail.explain.recording import recording
 from vitrail.loading import from_pretrained, save_pretrained
 from vitrail.models.detr import DETR, VARIANTS
 
-TINY = replace(VARIANTS["detr-tiny"], queries=5, classes=3, encoder_depth=1, decoder_depth=2, anchors=False)
+TINY = replace(
+    VARIANTS["detr-tiny"], queries=5, classes=3, encoder_depth=1, decoder_depth=2, anchors=False, refined=False
+)
 
 
 def grouped(groups: int = 3) -> DETR:
@@ -79,6 +82,41 @@ def test_points_are_told_from_the_weights_alone(tmp_path):
     assert torch.equal(again(pixels).boxes, model(pixels).boxes)
     with pytest.raises(ConfigError, match="position='sine'"):
         replace(TINY, anchors=True, position="learned")
+
+
+def test_refined_points_move_to_where_the_box_was_seen():
+    torch.manual_seed(2)
+    model, pixels = DETR(replace(TINY, anchors=True, refined=True)).eval(), torch.randn(2, 3, 64, 80)
+    memory = model.encode(pixels)
+    first, second = model.decode(memory)
+    torch.testing.assert_close(first.origin[0], F.pad(model.queries, (0, 2)), atol=0, rtol=0)
+    torch.testing.assert_close(second.origin.sigmoid(), model.answer(first).boxes)
+    assert not second.origin.requires_grad
+    asked = []
+    model.decoder[1].register_forward_pre_hook(
+        lambda _, given, named: asked.append(named["position"]), with_kwargs=True
+    )
+    model.decode(memory)
+    torch.testing.assert_close(asked[0], model.positions.at(model.answer(first).boxes[..., :2]))
+    still = DETR(replace(TINY, anchors=True)).eval()
+    still.load_state_dict(model.state_dict())
+    assert torch.equal(still.layers(pixels)[0].boxes, model.layers(pixels)[0].boxes), "the first layer is the same"
+    assert not torch.equal(still(pixels).boxes, model(pixels).boxes)
+    with pytest.raises(ConfigError, match="needs anchors=True"):
+        replace(TINY, refined=True)
+
+
+def test_refined_points_answer_alone_as_beside_others():
+    torch.manual_seed(3)
+    model = DETR(replace(TINY, anchors=True, refined=True)).eval().double()
+    small, large = torch.randn(1, 3, 48, 64).double(), torch.randn(1, 3, 80, 96).double()
+    pixels, valid = torch.zeros(2, 3, 80, 96).double(), torch.zeros(2, 80, 96, dtype=torch.bool)
+    pixels[0, :, :48, :64], pixels[1] = small[0], large[0]
+    valid[0, :48, :64], valid[1] = True, True
+    together = model(pixels, valid)
+    torch.testing.assert_close(
+        together.boxes[:1], model(small, torch.ones(1, 48, 64, dtype=torch.bool)).boxes, atol=1e-9, rtol=0
+    )
 
 
 def test_other_libraries_have_no_groups(tmp_path):

@@ -62,7 +62,7 @@ def test_a_query_looks_once_over_all_heads_and_cells():
     model = panoptic()
     pixels, valid = side_by_side()
     memory = model.detr.encode(pixels, valid)
-    looks = model.look(model.detr.decode(memory)[-1], memory)
+    looks = model.look(model.detr.decode(memory)[-1].x, memory)
     torch.testing.assert_close(looks.sum(dim=(2, 3, 4)), torch.ones(3, 3, dtype=torch.float64))
     assert not looks.movedim(0, -3)[..., ~memory.tokens.valid.unflatten(1, memory.tokens.grid)].any()
 
@@ -163,7 +163,7 @@ def test_even_looks_are_shares_times_how_many_there_are():
     model = panoptic()
     pixels, valid = side_by_side()
     memory = model.detr.encode(pixels, valid)
-    x = model.detr.decode(memory)[-1]
+    x = model.detr.decode(memory)[-1].x
     shares = model.look(x, memory)
     model.look.even = True
     cells = memory.tokens.valid.sum(dim=1)[:, None, None, None, None]

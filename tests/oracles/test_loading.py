@@ -336,7 +336,9 @@ def test_a_model_tells_the_libraries_that_it_can_be_written_for(name, libraries,
     assert libraries_for(model) == libraries
     assert libraries_for(nn.Linear(1, 1)) == []
     if not libraries:
-        with pytest.raises(ConfigError, match=r"\(anchors=True, its own backbone\)\. Formats that can: vitrail\."):
+        with pytest.raises(
+            ConfigError, match=r"\(anchors=True, refined=True, its own backbone\)\. Formats that can: vitrail\."
+        ):
             save_pretrained(model, tmp_path / "there", format="transformers", announce=quiet)
 
 

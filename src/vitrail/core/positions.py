@@ -259,11 +259,11 @@ class CountedSinusoids(nn.Module):
         halves = [self.waves(shown.cumsum(dim=1), last=-2), self.waves(shown.cumsum(dim=2), last=-1)]
         return torch.cat(halves, dim=-1).flatten(1, 2).to(feature.map.dtype)
 
-    def at(self, points_xy: Float[Tensor, "points 2"]) -> Float[Tensor, "points dim"]:
+    def at(self, points_xy: Float[Tensor, "*points 2"]) -> Float[Tensor, "*points dim"]:
         """The positions of points of the picture, which is the unit square."""
         detailed = points_xy if points_xy.dtype == torch.float64 else points_xy.float()
         places = detailed * (2 * math.pi if self.length is None else self.length)
-        return torch.cat([self.angles(places[:, 1]), self.angles(places[:, 0])], dim=-1).to(points_xy.dtype)
+        return torch.cat([self.angles(places[..., 1]), self.angles(places[..., 0])], dim=-1).to(points_xy.dtype)
 
     def waves(self, count: Float[Tensor, "batch rows columns"], last: int) -> Float[Tensor, "batch rows columns dim"]:
         """Sines and cosines of a count, which is greatest at the end of the axis `last`."""

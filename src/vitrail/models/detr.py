@@ -57,6 +57,7 @@ class DETRConfig:
     backbone: ResNetConfig | ResNetV2Config | ViTConfig = field(default_factory=lambda: resnet("resnet-50"))
     queries: int = 100  # object slots: the most objects that can be found in a picture
     anchors: bool = False  # whether a query is a point of the picture, which its box is told from; else it is learned
+    refined: bool = False  # whether each decoder block asks from where the one before saw the box; of points only
     query_groups: int = 1  # sets of as many queries that learn side by side; the first one answers
     classes: int = 91  # the highest number of a category in COCO, and one; that there is no object comes on top
     dim: int = 256  # width of a token
@@ -87,6 +88,8 @@ class DETRConfig:
             raise ConfigError(f"position={self.position!r} needs a width that divides by {divisor}; dim={self.dim}.")
         if self.anchors and self.position != "sine":
             raise ConfigError(f"anchors=True needs position='sine', which tells any point, not {self.position!r}.")
+        if self.refined and not self.anchors:
+            raise ConfigError("refined=True moves the points that queries are, and needs anchors=True.")
         if self.backbone.classes:  # a backbone has no classifier of its own
             object.__setattr__(self, "backbone", replace(self.backbone, classes=0))
 
@@ -107,6 +110,7 @@ VARIANTS = {
     "detr-tiny": DETRConfig(
         backbone=resnet("resnet-18", norm="batch", stem=32, layers=(2, 2, 2), widths=(32, 64, 128)),
         anchors=True,
+        refined=True,
         **SMALL,
         **STILL,
     ),
@@ -173,6 +177,18 @@ class Memory(NamedTuple):
 
     tokens: Tokens
     position: Float[Tensor, "#batch tokens dim"]
+
+
+class Decoded(NamedTuple):
+    """What a layer of the decoder makes of the queries.
+
+    Attributes:
+        x: a token for each, normalised.
+        origin: from where its box is told, before the sigmoid: the point that the query is, or nothing.
+    """
+
+    x: Float[Tensor, "batch queries dim"]
+    origin: Float[Tensor, "#batch queries 4"]
 
 
 def init_as_published(stack: nn.Module) -> None:
@@ -303,51 +319,55 @@ class DETR(nn.Module):
         """What the encoder understands of pictures: the memory that the queries look at."""
         return self.read(self.see(pixels, valid))
 
-    def decode(self, memory: Memory, groups: int = 1) -> list[Float[Tensor, "batch queries dim"]]:
-        """What each layer of the decoder makes of the queries, normalised, first to last.
+    def decode(self, memory: Memory, groups: int = 1) -> list[Decoded]:
+        """What each layer of the decoder makes of the queries, first to last.
 
-        A query knows at first only which one it is: it is a position added to nothing.
+        A query knows at first only which one it is: it is a position added to nothing. Where points are refined, a
+        layer asks from the middle of the box that the one before has seen, and tells its own from there (Zhu et al.,
+        "Deformable DETR", ICLR 2021, iterative bounding box refinement).
 
         Args:
             memory: what the encoder understood.
             groups: how many sets of queries are asked. They stand one after the other, and do not look at each other.
         """
         tokens, position = memory
-        queries = self.asked(groups)
-        position_of_queries = self.placed(queries)
+        queries = self.queries[: groups * self.config.queries]
+        origin, placed = self.origin(queries), self.placed(queries)[None]
         told = {
             "memory": tokens.x,
             "mask": None if groups == 1 else apart(groups, self.config.queries, queries.device),
-            "position": position_of_queries[None],
             "memory_position": position,
             "memory_mask": None if tokens.valid is None else padding_mask(tokens.valid),
         }
-        x = tokens.x.new_zeros(tokens.x.shape[0], *position_of_queries.shape)
-        seen = []
+        x = tokens.x.new_zeros(tokens.x.shape[0], *placed.shape[1:])
+        layers = []
         for block in self.decoder:
-            x = self.decoder.run(block, x, **told)
-            seen.append(self.decoder_norm(x))
+            x = self.decoder.run(block, x, position=placed, **told)
+            seen = self.decoder_norm(x)
+            layers.append(Decoded(seen, origin))
             if self.config.renormed:
-                x = seen[-1]
+                x = seen
+            if self.config.refined:
+                origin = (self.box_head(seen) + origin).detach()
+                placed = self.placed(origin[..., :2])
         if self.config.renormed:
-            seen[-1] = self.decoder_norm(seen[-1])  # the last one twice, as there
-        return seen
+            layers[-1] = layers[-1]._replace(x=self.decoder_norm(x))  # the last one twice, as there
+        return layers
 
-    def asked(self, groups: int) -> Float[Tensor, "queries width"]:
-        """The queries of so many groups."""
-        return self.queries[: groups * self.config.queries]
+    def origin(self, queries: Float[Tensor, "queries width"]) -> Float[Tensor, "1 queries 4"]:
+        """From where boxes are told: from points, if queries are that; a point has no size."""
+        return F.pad(queries if self.config.anchors else queries.new_zeros(len(queries), 2), (0, 2))[None]
 
-    def placed(self, queries: Float[Tensor, "queries width"]) -> Float[Tensor, "queries dim"]:
+    def placed(self, queries: Float[Tensor, "*queries width"]) -> Float[Tensor, "*queries dim"]:
         """The positions of queries: those of their points, if they are points; else they are positions."""
         if not self.config.anchors:
             return queries
         assert isinstance(self.positions, CountedSinusoids)  # the configuration sees to it
         return self.positions.at(queries.sigmoid())
 
-    def answer(self, x: Float[Tensor, "batch queries dim"], groups: int = 1) -> Detections:
-        """What each query has found; from where it stands, if it is a point."""
-        origin = F.pad(self.asked(groups), (0, 2)) if self.config.anchors else 0.0
-        return Detections(self.class_head(x), (self.box_head(x) + origin).sigmoid())
+    def answer(self, decoded: Decoded) -> Detections:
+        """What each query has found."""
+        return Detections(self.class_head(decoded.x), (self.box_head(decoded.x) + decoded.origin).sigmoid())
 
     def layers(
         self,
@@ -360,7 +380,7 @@ class DETR(nn.Module):
         queries answers in every layer, the first one last.
         """
         groups = self.config.query_groups if self.training else 1
-        answers = [self.answer(x, groups) for x in self.decode(self.encode(pixels, valid), groups)]
+        answers = map(self.answer, self.decode(self.encode(pixels, valid), groups))
         by_group = [zip(*(part.chunk(groups, dim=1) for part in answer), strict=True) for answer in answers]
         return [Detections(*answer) for layers in reversed([*zip(*by_group, strict=True)]) for answer in layers]
 

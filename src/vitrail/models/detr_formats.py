@@ -216,7 +216,7 @@ def is_published(config: ResNetConfig, name: str) -> bool:
 def misfits(config: DETRConfig, body: str) -> list[str]:
     """In what a configuration is not a DETR of transformers on its own ResNet, or on timm's."""
     wrong = [name for name, value in IS_DETR.items() if getattr(config, name) != value]
-    wrong += ["query_groups"] * (config.query_groups > 1) + ["anchors"] * config.anchors
+    wrong += ["query_groups"] * (config.query_groups > 1) + ["anchors"] * config.anchors + ["refined"] * config.refined
     backbone = config.backbone
     if not isinstance(backbone, ResNetConfig) or backbone.eps != 1e-5 or len(backbone.layers) != STAGES:
         return [*wrong, "backbone"]
@@ -320,7 +320,7 @@ FAMILY = Family(
     identity=("backbone", "dim", "heads", "mlp_dim", "encoder_depth", "decoder_depth", "queries", "anchors"),
     flexible=("classes", "backbone"),
     untold={"heads": "dim"},
-    assumed=("heads", "activation", "renormed"),
+    assumed=("heads", "activation", "renormed", "refined"),
     learns={"detect": "detect", "panoptic": "detect"},
     infer=infer,
     resize=resize,

@@ -287,8 +287,8 @@ class Panoptic(nn.Module):
         seen = last._replace(map=self.detr.project(last.map))
         memory = self.detr.read(seen)
         decoded = self.detr.decode(memory)
-        *earlier, answer = [self.detr.answer(x) for x in decoded]
-        canvas = self.canvas(decoded[-1], memory, seen, coarser[::-1])
+        *earlier, answer = map(self.detr.answer, decoded)
+        canvas = self.canvas(decoded[-1].x, memory, seen, coarser[::-1])
         return [*earlier, Segmentations(answer.logits, answer.boxes, canvas)]
 
     def forward(
