@@ -65,6 +65,11 @@ def many(count: int, thing: str) -> str:
     return f"{count} {thing}es" if thing.endswith(("s", "x")) else f"{count} {thing}s"
 
 
+def percent(share: float) -> str:
+    """A share in percent, as precisely as it is said: `70%`, `99.9%`."""
+    return f"{100 * share:g}%"
+
+
 def span(seconds: float) -> str:
     """A length of time as one would say it: `40 s`, `12 min`, `3 h 05 min`."""
     if seconds < 90:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitrail.cli import seen
 from vitrail.cli.main import main
 from vitrail.evaluate import judge
 
@@ -112,6 +113,14 @@ def test_a_long_judgement_says_how_far_it_is(place, capsys, monkeypatch):
     assert "50% judged, about 60 s left." in capsys.readouterr().err
 
 
+def test_many_pictures_say_how_many_there_have_been(place, capsys, monkeypatch):
+    times = iter(range(0, 1000, 30))
+    monkeypatch.setattr(seen, "time", SimpleNamespace(monotonic=lambda: float(next(times))))
+    folder = str(place / "squares/JPEGImages")
+    assert main(["predict", str(place / "run"), folder, "--csv", "--batch", "2", "--threshold", "0.999"]) == 0
+    assert "2 pictures so far, 0.0667 a second." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
@@ -119,6 +128,7 @@ def test_a_long_judgement_says_how_far_it_is(place, capsys, monkeypatch):
         ("--overlap 0.2", "Type --tile 800 as well"),
         ("--tile 4", "--tile 4 shows hardly anything"),
         ("--json --csv", "Type one of them"),
+        ("--csv --out found.csv", "--csv prints, and --out is for drawings and text files: type > found.csv"),
         ("--beam 4", "models of texts"),
     ],
 )

@@ -200,6 +200,17 @@ def test_pictures_are_called_alike_in_every_format_and_by_predict(coco, tmp_path
     assert told == {"000012.png": 12, "b.png": 13, "7.png": 7}
 
 
+def test_classes_that_a_format_cannot_keep_are_told(coco, tmp_path):
+    for part in ("train", "val"):
+        file = coco / f"annotations/instances_{part}.json"
+        content = json.loads(file.read_text())
+        content["categories"].append({"id": 91, "name": "emu"})
+        file.write_text(json.dumps(content))
+    told = {to: " ".join(convert_data(str(coco), tmp_path / f"to-{to}", to)) for to in ("voc", "yolo", "coco")}
+    sentence = "1 class without an object is left out, as Pascal VOC lists none: emu."
+    assert [to for to in told if sentence in told[to]] == ["voc"]
+
+
 def test_numbers_that_two_pictures_share_are_told_apart():
     assert numbers_of(["a/1.png", "b/1.png", "b/c.png", "d/c.png", "2.png"]) == [1, "b/1.png", "c.png", "d/c.png", 2]
     assert number_of("1234567890123456.png") == "1234567890123456.png"

@@ -121,13 +121,11 @@ def test_ten_thousand_classes_open(tmp_path):
 def test_folders_that_are_no_data_set_are_sentences(tmp_path):
     with pytest.raises(DataError, match="There is no data set at"):
         open_dataset(tmp_path / "missing")
-    with pytest.raises(DataError, match="no folders and no pictures"):
+    with pytest.raises(DataError, match="no pictures and no folder with pictures"):
         open_dataset(tmp_path)
     paint(tmp_path / "loose.png", "red")
-    with pytest.raises(DataError, match="1 pictures but no folders"):
-        open_dataset(tmp_path)
     (tmp_path / "cat").mkdir()
-    with pytest.raises(DataError, match="no picture in any of them"):
+    with pytest.raises(DataError, match=r"1 picture and no folder with pictures, and nothing that says .* YOLO \(.txt"):
         open_dataset(tmp_path)
     paint(tmp_path / "dog" / "1.png", "red")
     with pytest.raises(DataError, match="no picture in 1 of its 2 classes: cat"):
@@ -206,6 +204,21 @@ def test_a_table_that_names_a_missing_file_cannot_be_split(tmp_path):
     (tmp_path / "labels.csv").write_text("path,label\n1.png,a\ngone.png,b\n")
     with pytest.raises(ImageError, match=r"gone\.png: There is no such file"):
         open_splits(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("boxes.csv", "filename,class,xmin,ymin,xmax,ymax\n1.png,cat,1,2,3,4\n", "xmax, xmin, ymax, ymin are of boxes"),
+        ("boxes.jsonl", '{"path": "1.png", "label": "cat", "bbox": [1, 2, 3, 4]}\n', "the columns bbox are of boxes"),
+        ("train.txt", "images/1.png\nimages/2.png\n", "lists pictures, as a part of YOLO's data does. Name the folder"),
+    ],
+)
+def test_files_about_objects_that_are_not_read_are_told_from_others(tmp_path, name, text, said):
+    paint(tmp_path / "1.png", "red")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=said):
+        open_splits(tmp_path / name)
 
 
 def test_a_csv_with_several_labels_may_have_none(tmp_path):
@@ -620,3 +633,9 @@ def test_a_subset_is_the_samples_it_names():
     assert subset.labels() == [1, 0]
     assert len(subset) == 2
     assert subset.classes == ("0", "1", "2")
+
+
+def test_a_data_set_is_printed_in_brief(tmp_path):
+    files = PictureFiles([f"{number}.jpg" for number in range(5000)], [0] * 5000, ("cat", "dog"))
+    assert repr(files) == "<PictureFiles: 5,000 samples for classify, 2 classes>"
+    assert repr(Subset(files, range(7))) == "<Subset: 7 samples for classify, 2 classes>"

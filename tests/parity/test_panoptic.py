@@ -44,7 +44,7 @@ def test_masks_are_the_published_ones(published):
     model, tensors, _ = published
     pixels, valid = tensors["input.image"], ~tensors["input.mask"]
     memory = model.detr.encode(pixels, valid)
-    looks = model.look(model.detr.decode(memory)[-1], memory)
+    looks = model.look(model.detr.decode(memory)[-1].x, memory)
     agree(looks, tensors["output.bbox_attention_mask"], precise=False)
     answer = model(pixels, valid)
     agree(answer.logits, tensors["output.pred_logits"], precise=False)

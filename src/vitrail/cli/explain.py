@@ -451,8 +451,8 @@ def explain(
         raise UsageError(
             "--positions, --queries and --heads alone are about the model: leave out the picture, or the text."
             if image
-            else f"Which picture? Type: vitrail explain {run} PICTURE; or --heads, --positions or --queries, about the "
-            f"model."
+            else f"Which picture? Type: vitrail explain {run} PICTURE; or, about the model, --queries of a detector, "
+            f"--heads or --positions of others."
         )
     whole = method != "attention" or target is not None or faithful
     given = {

@@ -122,6 +122,9 @@ def predict(
             )
         where = out or (Path(run) if Path(run).is_dir() else Path()) / "predicted"
         shared = {"threshold": share("--threshold", threshold), "out": where, "json": json, "csv": csv, "batch": batch}
+        if out is not None and (csv or (json and not segments_pictures(ask))):
+            flag = "--csv" if csv else "--json"
+            raise UsageError(f"{flag} prints, and --out is for drawings and text files: type > {out}, or leave it out.")
         if segments_pictures(ask):
             only("models that find boxes, and this one says it of every pixel", tile=tile, overlap=overlap, yolo=yolo)
             predict_segments(ask, images, **shared)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vitrail.cli.screen import print_csv
 from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at
-from vitrail.errors import UsageError, many
+from vitrail.errors import UsageError, many, percent
 
 if TYPE_CHECKING:
     from vitrail.errors import ImageError
@@ -84,7 +84,7 @@ def predict_objects(
     task = ask.task
     assert isinstance(task, Detect)
     if tiling is None:
-        looked = look_at(images, lambda some: ask(some, batch=batch, on_error="keep"))
+        looked = look_at(images, lambda some: ask(some, batch=batch, on_error="keep"), group=batch)
     else:
         looked = look_at(images, lambda some: (in_tiles(ask, one, tiling) for one in some), group=1)
     unread = Unread()
@@ -97,7 +97,7 @@ def predict_objects(
     elif yolo:
         print(f"{many(write_labels(out, sure), 'text file')} in {out}, with classes.txt.")
     else:
-        heading = f"found with {task.threshold:.0%} or more"
+        heading = f"found with {percent(task.threshold)} or more"
         draw_all(
             found,
             out,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vitrail.cli.predict_objects import with_threshold
 from vitrail.cli.screen import print_csv
 from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at
+from vitrail.errors import percent
 
 if TYPE_CHECKING:
     from vitrail.predict import Predictor
@@ -43,7 +44,7 @@ def predict_segments(
     task = ask.task
     assert isinstance(task, Panoptic)
     unread = Unread()
-    found = unread.left_out(look_at(images, lambda some: ask(some, batch=batch, on_error="keep")))
+    found = unread.left_out(look_at(images, lambda some: ask(some, batch=batch, on_error="keep"), group=batch))
     if json:
         path = write_files(out, found)
         print(path.read_text(encoding="utf-8"), end="")
@@ -51,7 +52,7 @@ def predict_segments(
     elif csv:
         print_csv([row for one in found for row in rows(one)], COLUMNS)
     else:
-        heading = f"shows, of queries sure to {task.threshold:.0%} or more"
+        heading = f"shows, of queries sure to {percent(task.threshold)} or more"
         draw_all(found, out, segments_drawn, heading=heading, what="their segments")
     unread.say()
 

@@ -1,6 +1,7 @@
 """Pictures and what a model says of them, one after another, as the verbs that predict print and draw it."""
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 GROUP = 256  # pictures whose answers are held before they are printed
+EVERY = 20  # seconds between two sentences about how far one is
 
 
 class Seen(NamedTuple):
@@ -43,7 +45,7 @@ def named(images: Sequence[str]) -> Iterator[Any]:
 
 
 def look_at(images: Sequence[str], ask: Callable[[list[Any]], Iterable[Any]], group: int = GROUP) -> Iterator[Seen]:
-    """What is in each picture, in their order.
+    """What is in each picture, in their order; how many there have been is said now and then, beside what is printed.
 
     Args:
         images: names of files and folders, and patterns.
@@ -54,10 +56,16 @@ def look_at(images: Sequence[str], ask: Callable[[list[Any]], Iterable[Any]], gr
     from vitrail.predict import in_groups
 
     some: list[Any]
+    began = said = time.monotonic()
+    done = 0
     for some in in_groups(named(images), group):
         results = iter(ask([one for one in some if not isinstance(one, ImageError)]))
         for one in some:
             yield Seen(one, one if isinstance(one, ImageError) else next(results))
+        done, now = done + len(some), time.monotonic()
+        if now - said >= EVERY:
+            print(f"{done:,} pictures so far, {done / (now - began):.3g} a second.", file=sys.stderr)
+            said = now
 
 
 class Unread:

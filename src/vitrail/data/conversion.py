@@ -19,6 +19,7 @@ import yaml
 
 from vitrail.data.dataset import Dataset, class_ids_of
 from vitrail.data.datasets import voc
+from vitrail.data.datasets.folder import listing
 from vitrail.data.datasets.manifest import class_order
 from vitrail.data.datasets.marked import MarkedFiles, scaled, without_masks
 from vitrail.data.datasets.outlines import Outline, Runs, packed_runs
@@ -61,6 +62,7 @@ class Job:
         folder: where everything is written.
         classes, ids: names, and the numbers that the source has for them.
         lost: what the format cannot say, and of how many.
+        found: the classes of which there is an object, as places.
         uncounted: how many objects are not to be counted.
         difficult: whether the source calls those difficult, and not crowds.
     """
@@ -69,6 +71,7 @@ class Job:
     classes: tuple[str, ...]
     ids: tuple[int, ...]
     lost: Counter[str] = field(default_factory=Counter)
+    found: set[int] = field(default_factory=set)
     uncounted: int = 0
     difficult: bool = False
 
@@ -211,6 +214,7 @@ def write_voc(job: Job, part: str | None, dataset: Dataset) -> None:
                 continue
             job.lost["without the outline, which Pascal VOC cannot say"] += one.outline is not None
             job.uncounted += one.crowd
+            job.found.add(one.label)
             add_object(root, job.classes[one.label], (left + 1, top + 1, right, bottom), one.crowd)
         ElementTree.indent(root)
         stems.append(Path(name).stem)
@@ -307,10 +311,20 @@ def number_note(job: Job, to: str) -> str:
     return f"Class numbers are 0 to {len(job.ids) - 1} now, and stay so on the way back; {were}"
 
 
+def class_note(job: Job) -> str:
+    """Which classes are lost where a format has only those of its objects."""
+    idle = [name for place, name in enumerate(job.classes) if place not in job.found]
+    if not idle:
+        return ""
+    be = "is" if len(idle) == 1 else "are"
+    return f"{many(len(idle), 'class')} without an object {be} left out, as Pascal VOC lists none: {listing(idle)}."
+
+
 def notes_on(job: Job, to: str) -> Iterator[str]:
     """What could not be kept."""
     yield from (f"{many(count, 'object')} {words}." for words, count in job.lost.items() if count)
-    yield from (note for note in (job.uncounted and crowd_note(job, to), number_note(job, to)) if note)
+    notes = (job.uncounted and crowd_note(job, to), number_note(job, to), to == "voc" and class_note(job))
+    yield from (note for note in notes if note)
 
 
 def convert_data(source: str, out: Path, to: str) -> list[str]:

@@ -57,6 +57,12 @@ class Dataset(Protocol):
         ...
 
 
+def in_brief(dataset: Dataset) -> str:
+    """What a data set is called where it is printed: not all that it holds."""
+    classes = f", {len(dataset.classes):,} classes" if dataset.classes else ""
+    return f"<{type(dataset).__name__}: {len(dataset):,} samples for {dataset.task}{classes}>"
+
+
 @dataclass(frozen=True)
 class PictureFiles:
     """Pictures in files, each with the number of its class, or with those of all its classes."""
@@ -67,6 +73,8 @@ class PictureFiles:
     multi_label: bool = False
     channels: int = 3
     task: str = "classify"
+
+    __repr__ = in_brief
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -92,6 +100,8 @@ class Subset:
 
     whole: Dataset
     indices: Sequence[int]
+
+    __repr__ = in_brief
 
     @property
     def task(self) -> str:

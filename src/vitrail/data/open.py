@@ -87,6 +87,11 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
         raise DataError(f"There is no data set at {shown(place)}. {KINDS}")
     if place == path and (reader := marked_reader(path)):
         return reader, path
+    if yolo.lists_pictures(place):
+        raise DataError(
+            f"{shown(place)} lists pictures, as a part of YOLO's data does. Name the folder of the data set, or a "
+            f"data.yaml that says train: {shown(place.name)}, val: and names:."
+        )
     illustrated = place.is_dir() and next(iter(pictures_below(place)), None)
     for reader in (*(() if illustrated else TEXTS), *PICTURES):
         if reader.recognises(path):

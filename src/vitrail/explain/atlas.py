@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vitrail.core.devices import to_device
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
-from vitrail.errors import ExplanationError, many
+from vitrail.errors import ExplanationError, many, percent
 from vitrail.explain.drawing import GAP, INK, MARGIN, QUIET, high, new_figure, wrapped
 from vitrail.explain.explanation import Drawn
 from vitrail.explain.faithfulness import Pace
@@ -192,13 +192,13 @@ class Atlas(Drawn):
         if len(dead) == self.queries:
             best = float(self.scores.max())
             return (
-                f"None of {self.queries} slots ever reaches {self.threshold:.0%}, the best score is {best:.0%}: train "
-                f"longer, or lower --threshold."
+                f"None of {self.queries} slots ever reaches {percent(self.threshold)}, the best score is {best:.0%}: "
+                f"train longer, or lower --threshold."
             )
         if not dead:
-            return f"All {self.queries} slots are used: each reaches {self.threshold:.0%} in some picture."
+            return f"All {self.queries} slots are used: each reaches {percent(self.threshold)} in some picture."
         return (
-            f"{share_of(len(dead), self.queries)} are dead: they never reach {self.threshold:.0%} in "
+            f"{share_of(len(dead), self.queries)} are dead: they never reach {percent(self.threshold)} in "
             f"{many(self.pictures, 'picture')} ({listed(map(str, dead))})."
         )
 
@@ -224,8 +224,8 @@ class Atlas(Drawn):
         )
         return (
             f"A picture has {marked}at most {self.most_found} found: queries={self.suggested} would do, {change} "
-            f"({ROOM} for each object of the fullest picture, as the paper has for COCO). To train so: --set "
-            f"model.queries={self.suggested}."
+            f"({ROOM} for each object of the fullest picture, as the paper has for COCO). To train so, from "
+            f"fresh weights: --set model.queries={self.suggested}."
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -381,7 +381,7 @@ def draw_atlas(atlas: Atlas) -> "Figure":
     which = "All queries" if len(slots) == atlas.queries else f"The {len(slots)} most used of {atlas.queries} queries"
     notes = (
         f"{which}, counted from 0; beside each the share of the pictures in which its score is "
-        f"{atlas.threshold:.0%} or more. Each picture is the unit square.",
+        f"{percent(atlas.threshold)} or more. Each picture is the unit square.",
         "Green: small boxes. Red: large and wide. Blue: large and tall.",
         *atlas.sentences(),
     )

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.errors import ExplanationError, many
+from vitrail.errors import ExplanationError, many, percent
 from vitrail.explain.attention import (
     Asked,
     AsksQueries,
@@ -176,8 +176,8 @@ def outlined(looks: Sequence[ObjectLook]) -> str:
     if all(look.shown for look in looks):
         return "Outlined: the box that the query answers. Queries are counted from 0, as in answers."
     return (
-        f"Outlined: the box that the query answers; below a score of {looks[0].threshold:.0%} it counts as no object. "
-        f"Queries are counted from 0, as in answers."
+        f"Outlined: the box that the query answers; below a score of {percent(looks[0].threshold)} it counts as no "
+        f"object. Queries are counted from 0, as in answers."
     )
 
 
@@ -220,7 +220,7 @@ def places_above(answer: ByQuery, name: str) -> list[int]:
     if not found:
         best = answer.found()[0]
         raise ExplanationError(
-            f"Nothing in {name} has a score of {answer.threshold:.0%} or more; the best is {best.label} with "
+            f"Nothing in {name} has a score of {percent(answer.threshold)} or more; the best is {best.label} with "
             f"{best.score:.0%}, by query {best.query}. Ask that one with --query {best.query}, or lower --threshold."
         )
     return found

@@ -49,13 +49,15 @@ def sides(data: Dataset, small: bool) -> dict[str, Any]:
     return {"shorter": side, "longer": max(round(side * PUBLISHED[1] / PUBLISHED[0]), side)}
 
 
-def say_room(train: Dataset, queries: int, say: Say) -> None:
+def say_room(train: Dataset, queries: int, say: Say, *, fresh: bool) -> None:
     """Say where a picture has more objects than can be found."""
     most = getattr(train, "most_objects", 0)
+    typed = f"--set model.queries={2 * most}"
+    change = f"Type {typed}, for example." if fresh else f"Weights keep theirs; from fresh ones, type {typed}."
     if most > MOST_OBJECTS * queries:
         say(
             f"The fullest picture has {most} objects, and the model {queries} queries: of more objects than queries "
-            f"some cannot be found. Type --set model.queries={2 * most}, for example."
+            f"some cannot be found. {change}"
         )
 
 
@@ -124,8 +126,8 @@ def detect(
     train, config = splits.train, in_model(model)
     say_numbers(train, say)
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
-    say_room(train, changed.get("queries", config.queries), say)
     loaded, fresh, small = beginning(init, model), init is None, changed.get("dim", config.dim) <= NARROW
+    say_room(train, changed.get("queries", getattr(loaded, "config", config).queries), say, fresh=fresh)
     epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
     rate = (5e-4 if small else 1e-4) if fresh else 1e-4
     return Recipe(
@@ -184,8 +186,8 @@ def panoptic(
         raise ConfigError(f"{data} has no segments. `vitrail train detr-resnet-50 --data {data}` learns from boxes.")
     say_numbers(train, say)
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
-    say_room(train, config.queries, say)
     fresh, small = init is None, config.detr.dim <= NARROW
+    say_room(train, config.queries, say, fresh=fresh)
     family = catalog.family_of_model(model)
     part = None if loaded is None else family.grows.get(loaded.family.name)
     stays = part is not None and loaded is not None and loaded.card.labels == train.classes

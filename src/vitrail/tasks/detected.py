@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitrail.errors import many, percent
 from vitrail.geometry.boxes import area, overlap, share
 from vitrail.geometry.placement import Placement
 from vitrail.samples import Objects, Truth
@@ -56,6 +57,9 @@ class Detected:
     size: tuple[int, int] | None = None
     masks: Bool[Tensor, "objects rows columns"] | None = None
     threshold: float = THRESHOLD
+
+    def __repr__(self) -> str:
+        return f"<Detected: {self.summary()}; of {many(len(self), 'answer')}>"
 
     def __len__(self) -> int:
         return self.scores.shape[0]
@@ -110,7 +114,7 @@ class Detected:
         held = self.above(self.threshold)
         if not len(held):
             best = f" (the best is {self.scores.max():.0%})" if len(self) else ""
-            return f"nothing above {self.threshold:.0%}{best}"
+            return f"nothing above {percent(self.threshold)}{best}"
         counts: dict[str, int] = {}
         for one in held.found():
             counts[one.label] = counts.get(one.label, 0) + 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vitrail.data.dataset import PictureFiles
 from vitrail.data.files import folders_in, is_picture_name, pictures_below, shown
-from vitrail.errors import DataError
+from vitrail.errors import DataError, many
 
 PART_NAMES = {
     "train": ("train", "training"),
@@ -57,7 +57,7 @@ def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = No
     files = {name: found for name, found in files.items() if found or classes is None}
     empty = [name for name, found in files.items() if not found]
     if len(empty) == len(files):
-        raise DataError(f"{shown(root)} has {len(folders)} folders, and no picture in any of them.")
+        raise DataError(without_classes(root))
     if empty:
         raise DataError(
             f"{shown(root)} has no picture in {len(empty)} of its {len(files)} classes: {listing(empty)}. "
@@ -87,10 +87,12 @@ def listing(names: list[str] | tuple[str, ...], most: int = 8) -> str:
 
 
 def without_classes(root: Path) -> str:
-    """The sentence for a folder that has no folders."""
+    """The sentence for a folder that has no folders with pictures."""
     loose = sum(is_picture_name(entry.name) for entry in root.iterdir())
-    found = f"{loose} pictures but no folders" if loose else "no folders and no pictures"
+    found = f"{many(loose, 'picture')} and" if loose else "no pictures and"
     return (
-        f"{shown(root)} holds {found}. A data set has one folder for each class with its pictures inside "
-        f"({root.name}/daisy/1.jpg), or is a .csv or .jsonl file with the columns path and label."
+        f"{shown(root)} holds {found} no folder with pictures, and nothing that says what they show. A data set has "
+        f"one folder for each class with its pictures inside ({root.name}/daisy/1.jpg), or is a .csv or .jsonl file "
+        f"with the columns path and label, or has marked objects beside its pictures, as COCO (.json), Pascal VOC "
+        f"(.xml) or YOLO (.txt) write them."
     )

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from vitrail.data.dataset import Label
+from vitrail.data.dataset import Label, in_brief
 from vitrail.data.files import shown
 from vitrail.data.images import picture_of
 from vitrail.data.strict import FileError
@@ -54,6 +54,8 @@ class IdxPictures:
     @property
     def channels(self) -> int:
         return 1 if self.pictures.ndim == 3 else self.pictures.shape[3]
+
+    __repr__ = in_brief
 
     def __len__(self) -> int:
         return len(self.pictures)

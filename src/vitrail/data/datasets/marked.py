@@ -19,7 +19,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 
 from vitrail.data.checks.faults import Fault, fault
-from vitrail.data.dataset import Dataset, Label, Subset
+from vitrail.data.dataset import Dataset, Label, Subset, in_brief
 from vitrail.data.datasets.folder import listing
 from vitrail.data.datasets.outlines import Outline, OutlineError, Runs, filled
 from vitrail.data.decoding import opened, orientation
@@ -343,6 +343,8 @@ class MarkedFiles:
     def starts(self) -> Int[np.ndarray, " pictures_and_one"]:
         """Where the objects of each picture begin."""
         return np.searchsorted(self.marks.owners, np.arange(len(self) + 1))
+
+    __repr__ = in_brief
 
     def __len__(self) -> int:
         return len(self.marks.paths)

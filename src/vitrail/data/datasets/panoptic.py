@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Int
 from PIL import Image
 
-from vitrail.data.dataset import Label
+from vitrail.data.dataset import Label, in_brief
 from vitrail.data.datasets import coco
 from vitrail.data.datasets.coco import Reading, Source, joined, picture_folder, picture_number, plain_name
 from vitrail.data.datasets.crowded import boxes_around
@@ -208,6 +208,8 @@ class PanopticFiles:
     @property
     def paths(self) -> Sequence[str]:
         return self.segments.paths
+
+    __repr__ = in_brief
 
     def __len__(self) -> int:
         return len(self.segments.paths)

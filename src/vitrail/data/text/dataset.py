@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vitrail.data.dataset import Label
+from vitrail.data.dataset import Label, in_brief
 from vitrail.data.datasets.manifest import RowError
 
 
@@ -155,6 +155,8 @@ class Texts:
     multi_label: bool = False
     notes: tuple[str, ...] = field(default=())
     channels: int = 0
+
+    __repr__ = in_brief
 
     def __len__(self) -> int:
         return len(self.samples)
