@@ -14,7 +14,7 @@ from vitrail.geometry.tiles import Tile, tiles_of
 from vitrail.samples import Picture
 from vitrail.tasks.detected import Detected
 from vitrail.tasks.segmented import Segmented
-from vitrail.tasks.tiled import joined
+from vitrail.tasks.tiled import completed, joined
 
 if TYPE_CHECKING:
     from vitrail.predict import Predictor
@@ -30,7 +30,7 @@ def moved(result: Detected, tile: Tile, size: Size) -> Detected:
 
 
 def find_in_tiles(ask: "Predictor", picture: Picture, tile: int, overlap: float = 0.2, batch: int = 8) -> Detected:
-    """What a detector finds in a large picture that it is shown piece by piece.
+    """What a detector finds in a large picture that it is shown piece by piece, and once as a whole.
 
     Args:
         ask: predictor of a detector.
@@ -47,7 +47,11 @@ def find_in_tiles(ask: "Predictor", picture: Picture, tile: int, overlap: float 
     results = ask(pieces, batch=batch)
     if not isinstance(results[0], Detected) or results[0].masks is not None:
         raise ConfigError("Only what finds boxes looks at pictures in tiles; leave out --tile.")
-    return joined([moved(one, tile, picture.size) for one, tile in zip(results, tiles, strict=True)], tiles)
+    pieces = joined([moved(one, tile, picture.size) for one, tile in zip(results, tiles, strict=True)], tiles)
+    if len(tiles) == 1:
+        return pieces
+    [whole] = ask([picture])
+    return completed(pieces, moved(whole, (0, 0, *picture.size[::-1]), picture.size), tiles)
 
 
 def drawn(picture: Picture, result: Detected) -> Image.Image:

@@ -10,7 +10,7 @@ from vitrail.geometry.boxes import area
 from vitrail.geometry.placement import Placement
 from vitrail.geometry.tiles import starts, tiles_of
 from vitrail.tasks.detected import Detected
-from vitrail.tasks.tiled import joined
+from vitrail.tasks.tiled import completed, joined
 
 CLASSES = ("cat", "dog")
 
@@ -162,3 +162,39 @@ def test_boxes_of_a_tile_are_placed_in_the_whole_picture_by_its_window():
     placed = Detected(unit, torch.ones(1), one, one, CLASSES).placed(placement)
     assert placed.size == (1000, 2000)
     assert placed.boxes_xyxy.tolist() == [[tile[0] + 200, 400, tile[0] + 400, 800]]
+
+
+def answers(*objects):
+    """Boxes with labels and scores as an answer for a picture of 400 rows and 1000 columns."""
+    boxes, labels, scores = (torch.tensor(column) for column in zip(*objects, strict=True))
+    return Detected(boxes.float(), scores.float(), labels, torch.arange(len(objects)), CLASSES, size=(400, 1000))
+
+
+def left_of(pieces, whole):
+    """What stands after the whole picture was asked, by box and score."""
+    found = completed(pieces, whole, tiles_of((400, 1000), 400, 0.2))
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    return [(box, round(score, 3)) for box, score in zip(found.boxes_xyxy.tolist(), found.scores.tolist(), strict=True)]
+
+
+TRAIN = ([50.0, 100, 950, 300], 0, 0.6)  # too long for a tile
+ENDS = (
+    ([50.0, 100, 400, 300], 0, 0.9),
+    ([600.0, 110, 950, 290], 0, 0.5),
+)  # its pieces, which know nothing of each other
+MOUSE = ([500.0, 180, 540, 220], 0, 0.8)  # on the train, of its class, and seen whole
+
+
+def test_what_no_tile_sees_whole_is_told_by_the_whole_picture():
+    assert left_of(answers(*ENDS, MOUSE), answers(TRAIN)) == [(MOUSE[0], 0.8), (TRAIN[0], 0.6)]
+
+
+def test_what_a_tile_sees_whole_is_told_by_that():
+    assert left_of(answers(MOUSE), answers(([498.0, 178, 541, 221], 0, 0.95))) == [(MOUSE[0], 0.8)]
+
+
+def test_pieces_of_another_class_and_much_surer_ones_stay():
+    other = (ENDS[0][0], 1, 0.9)
+    assert left_of(answers(other), answers(TRAIN)) == [(other[0], 0.9), (TRAIN[0], 0.6)]
+    doubted = (TRAIN[0], 0, 0.4)
+    assert left_of(answers(*ENDS), answers(doubted)) == [(ENDS[0][0], 0.9), (ENDS[1][0], 0.5)]

@@ -5,6 +5,8 @@
         | A |A B|   B    |           is dropped where another tile sees all of it and more, since that tile knows
         +---+---+--------+           better; otherwise the pieces are put together.
 
+What no tile sees whole is asked of the picture as a whole, made small: its answers take the place of their pieces.
+
 Two answers of one class from two tiles are about the same object if they agree where both tiles look: cut to what the
 tiles share, they overlap by at least a half. Small objects beside a large one, or on it, so stay what they are.
 """
@@ -71,6 +73,13 @@ def within(
     return ((room > TOUCHING * sides) | ((tiles == edges) & (room >= -TOUCHING * sides))).all(dim=1)
 
 
+def seen_whole(
+    boxes_xyxy: Float[Tensor, "objects 4"], tiles: Float[Tensor, "tiles 4"], size: Size
+) -> Bool[Tensor, "objects tiles"]:
+    """Which tiles see which boxes uncut."""
+    return torch.stack([within(boxes_xyxy, tile[None], size) for tile in tiles], dim=1)
+
+
 def seen_better(
     boxes_xyxy: Float[Tensor, "objects 4"],
     tile_of: Int[Tensor, " objects"],
@@ -78,7 +87,7 @@ def seen_better(
     size: Size,
 ) -> Bool[Tensor, " objects"]:
     """The boxes that are cut by their own tile and lie whole within another."""
-    whole = torch.stack([within(boxes_xyxy, tile[None], size) for tile in tiles], dim=1)
+    whole = seen_whole(boxes_xyxy, tiles, size)
     return ~whole.gather(1, tile_of[:, None])[:, 0] & whole.any(dim=1)
 
 

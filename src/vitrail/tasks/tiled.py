@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import torch
 
-from vitrail.geometry.tiles import Answers, Tile, gathered
+from vitrail.geometry.boxes import area, overlap, share
+from vitrail.geometry.tiles import AGREE, Answers, Tile, gathered, seen_whole
 from vitrail.tasks.detected import Detected
+
+SURER = 2.0  # times as sure as the whole picture must a piece be to be believed against it
 
 
 def joined(results: Sequence[Detected], tiles: Sequence[Tile]) -> Detected:
@@ -42,3 +45,29 @@ def joined(results: Sequence[Detected], tiles: Sequence[Tile]) -> Detected:
         queries=queries[heads],
     )
     return whole.only(best.argsort(descending=True, stable=True))
+
+
+def completed(pieces: Detected, whole: Detected, tiles: Sequence[Tile]) -> Detected:
+    """Add what is too long for any tile, as the whole picture shows it, in place of its pieces; best first.
+
+    A piece gives way if no tile sees all of it, at least half of it lies in a longer object of its class, and it is not
+    twice as sure as that; if one is, the longer object is left out.
+
+    Args:
+        pieces: what the tiles have found, put together.
+        whole: what was found in the picture in one look.
+        tiles: as `tiles_of` gives them.
+    """
+    assert pieces.size is not None, "the tiles are not placed yet"
+    frames = pieces.boxes_xyxy.new_tensor(tiles)
+    longer = whole.only(~seen_whole(whole.boxes_xyxy, frames, pieces.size).any(dim=1))
+    cut = ~seen_whole(pieces.boxes_xyxy, frames, pieces.size).any(dim=1)
+    shared, _ = overlap(pieces.boxes_xyxy[:, None], longer.boxes_xyxy[None])
+    inside = share(shared, area(pieces.boxes_xyxy)[:, None].expand_as(shared)) >= AGREE
+    about = cut[:, None] & inside & (pieces.labels[:, None] == longer.labels)
+    surer = about & (pieces.scores[:, None] > SURER * longer.scores)
+    added = ~surer.any(dim=0)
+    both = (pieces.only(~(about & added).any(dim=1)), longer.only(added))
+    columns = ("boxes_xyxy", "scores", "labels", "queries", *(["masks"] if pieces.masks is not None else []))
+    found = replace(pieces, **{name: torch.cat([getattr(one, name) for one in both]) for name in columns})
+    return found.only(found.scores.argsort(descending=True, stable=True))
