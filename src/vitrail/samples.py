@@ -166,6 +166,18 @@ class Targets(NamedTuple):
     masks: Bool[Tensor, "objects rows columns"] | None = None
 
 
+class Asked(NamedTuple):
+    """Points that a detector is asked from in training, besides its own queries.
+
+    Attributes:
+        points: across and down in the unit square, one after the other.
+        sizes: of the groups that they are in, which know nothing of each other.
+    """
+
+    points: Float[Tensor, "batch points 2"]
+    sizes: tuple[int, ...]
+
+
 class Truth(NamedTuple):
     """All that is known of a picture, for whoever judges: in pixels of the file as displayed.
 

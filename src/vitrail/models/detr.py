@@ -6,7 +6,7 @@ Compared with the published code and with transformers in tests/parity/test_detr
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -30,6 +30,7 @@ from vitrail.models.resnet import ResNet, ResNetConfig
 from vitrail.models.resnetv2 import ResNetV2, ResNetV2Config
 from vitrail.models.vit import ViT, ViTConfig
 from vitrail.outputs import Detections
+from vitrail.samples import Asked
 
 MOST_CELLS = 50  # rows, and columns, of a map for which there are learned positions
 SIZE, DEPTH, RATE = Range(1, 2**24), Range(1, 1000), Range(0, 1, below=True)
@@ -248,12 +249,14 @@ def init_anchors(queries: Tensor, decoder: nn.Module) -> None:
         attention.get_submodule("key").load_state_dict(attention.get_submodule("query").state_dict())
 
 
-def apart(groups: int, queries: int, device: torch.device) -> Bool[Tensor, "query key"]:
-    """Let queries look at those of their own group only.
+def apart(sizes: Sequence[int], device: torch.device) -> Bool[Tensor, "query key"] | None:
+    """Let queries look at those of their own group only; `None` where there is only one.
 
     Source: Chen et al., "Group DETR: Fast DETR Training with Group-Wise One-to-Many Assignment", ICCV 2023.
     """
-    group = torch.arange(groups, device=device).repeat_interleave(queries)
+    if len(sizes) == 1:
+        return None
+    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(device)
     return group[:, None] == group[None]
 
 
@@ -319,7 +322,7 @@ class DETR(nn.Module):
         """What the encoder understands of pictures: the memory that the queries look at."""
         return self.read(self.see(pixels, valid))
 
-    def decode(self, memory: Memory, groups: int = 1) -> list[Decoded]:
+    def decode(self, memory: Memory, groups: int = 1, asked: Asked | None = None) -> list[Decoded]:
         """What each layer of the decoder makes of the queries, first to last.
 
         A query knows at first only which one it is: it is a position added to nothing. Where points are refined, a
@@ -329,13 +332,18 @@ class DETR(nn.Module):
         Args:
             memory: what the encoder understood.
             groups: how many sets of queries are asked. They stand one after the other, and do not look at each other.
+            asked: points that are asked after them, where queries are points.
         """
         tokens, position = memory
-        queries = self.queries[: groups * self.config.queries]
+        queries, sizes = self.queries[: groups * self.config.queries], [self.config.queries] * groups
         origin, placed = self.origin(queries), self.placed(queries)[None]
+        if asked is not None:
+            points = F.pad(torch.logit(asked.points.to(origin), eps=1e-3), (0, 2))
+            origin = torch.cat([origin.expand(len(points), -1, -1), points], dim=1)
+            placed, sizes = self.placed(origin[..., :2]), [*sizes, *asked.sizes]
         told = {
             "memory": tokens.x,
-            "mask": None if groups == 1 else apart(groups, self.config.queries, queries.device),
+            "mask": apart(sizes, queries.device),
             "memory_position": position,
             "memory_mask": None if tokens.valid is None else padding_mask(tokens.valid),
         }
@@ -379,10 +387,31 @@ class DETR(nn.Module):
         Training compares them all with the truth (section 3.2, auxiliary decoding losses). In training every group of
         queries answers in every layer, the first one last.
         """
+        return self.layers_asked(pixels, valid)[0]
+
+    def layers_asked(
+        self,
+        pixels: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+        asked: Asked | None = None,
+    ) -> tuple[list[Detections], list[Detections]]:
+        """The same, and what each layer would answer from points that are asked besides.
+
+        Raises:
+            ConfigError: points are asked of a model whose queries are none.
+        """
+        if asked is not None and not self.config.anchors:
+            raise ConfigError(
+                "Only a DETR whose queries are points (anchors=True) can be asked from others. Type --set "
+                "task.denoising=0, or --set model.anchors=true."
+            )
         groups = self.config.query_groups if self.training else 1
-        answers = map(self.answer, self.decode(self.encode(pixels, valid), groups))
-        by_group = [zip(*(part.chunk(groups, dim=1) for part in answer), strict=True) for answer in answers]
-        return [Detections(*answer) for layers in reversed([*zip(*by_group, strict=True)]) for answer in layers]
+        answers = [*map(self.answer, self.decode(self.encode(pixels, valid), groups, asked))]
+        own = groups * self.config.queries
+        besides = [Detections(*(part[:, own:] for part in answer)) for answer in answers]
+        by_group = [zip(*(part[:, :own].chunk(groups, dim=1) for part in answer), strict=True) for answer in answers]
+        layers = [Detections(*answer) for some in reversed([*zip(*by_group, strict=True)]) for answer in some]
+        return layers, besides
 
     def forward(
         self,

@@ -20,6 +20,7 @@ from vitrail.train.schedules import Cosine
 from vitrail.weights.formats import Loaded
 
 SEEN_FRESH, SEEN_TUNED = 60_000, 15_000  # pictures, counted each time they are seen
+DENOISING = 5  # points near each object that training asks from, where queries are points
 NARROW = 128  # width of a token up to which a model is one for a processor: it reads small pictures and learns fast
 SMALL_SIDE = 320  # pixels of the shorter side that such a model reads, at most
 JUDGED = 20  # times, about
@@ -127,18 +128,23 @@ def detect(
     say_numbers(train, say)
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
     loaded, fresh, small = beginning(init, model), init is None, changed.get("dim", config.dim) <= NARROW
-    say_room(train, changed.get("queries", getattr(loaded, "config", config).queries), say, fresh=fresh)
+    began = config if loaded is None else loaded.config
+    say_room(train, changed.get("queries", began.queries), say, fresh=fresh)
     epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
     rate = (5e-4 if small else 1e-4) if fresh else 1e-4
     return Recipe(
         model=ModelChoice(name=model, init=init, changes=changed),
-        task=Detect(classes=train.classes, class_ids=getattr(train, "class_ids", ())),
+        task=Detect(
+            classes=train.classes,
+            class_ids=getattr(train, "class_ids", ()),
+            denoising=DENOISING if {"anchors": getattr(began, "anchors", False), **changes}["anchors"] else 0,
+        ),
         data=MarkedPictures(path=data, batch=8 if small else 4, **(sides(train, small) if fresh else {})),
         optimiser=AdamW(rate=rate, decay=1e-4, backbone=1.0 if fresh else 0.1),
         schedule=Cosine(warmup=0.05 if fresh else 0.02),
         epochs=epochs,
         judge_every=max(epochs // JUDGED, 1),
-        freeze=() if fresh else lowest_layers(config if loaded is None else loaded.config),
+        freeze=() if fresh else lowest_layers(began),
         clip=0.1,
         ema=0.999 if fresh else None,
     )

@@ -12,7 +12,8 @@ from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.boxes import to_xyxy
 from vitrail.geometry.placement import Placement
 from vitrail.outputs import Detections, Segmentations
-from vitrail.samples import Batch
+from vitrail.samples import Asked, Batch
+from vitrail.tasks.denoising import denoising_loss, noised
 from vitrail.tasks.detected import THRESHOLD, Detected
 from vitrail.tasks.detection_scores import DetectionMetrics
 from vitrail.tasks.set_loss import SetWeights, set_loss
@@ -26,6 +27,15 @@ class Answers(Protocol):
     def layers(self, pixels: Tensor, valid: Tensor | None = None) -> Sequence[Detections | Segmentations]: ...
 
 
+@runtime_checkable
+class AnswersPoints(Protocol):
+    """A detector that can be asked from other points than those of its queries."""
+
+    def layers_asked(
+        self, pixels: Tensor, valid: Tensor | None = None, asked: Asked | None = None
+    ) -> tuple[Sequence[Detections], Sequence[Detections]]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Detect:
     """The task of finding objects.
@@ -35,6 +45,7 @@ class Detect:
         class_ids: by what numbers the data calls them.
         weights: of the parts of the loss.
         auxiliary: whether every layer of the decoder learns to answer, and not only the last.
+        denoising: from how many points near each object training asks besides, where queries are points; 0 for none.
         threshold: score from which an object is shown to a person; scores count all.
     """
 
@@ -42,6 +53,7 @@ class Detect:
     class_ids: tuple[int, ...] = ()
     weights: SetWeights = field(default_factory=SetWeights)
     auxiliary: bool = True
+    denoising: int = 0
     threshold: float = THRESHOLD
 
     name = "detect"
@@ -52,7 +64,7 @@ class Detect:
         if not self.classes:
             raise ConfigError("A detector needs at least one class, and classes is empty.")
         check_fields(self)
-        check_ranges(self, threshold=Range(0, 1, usual="0.5 to 0.9"))
+        check_ranges(self, threshold=Range(0, 1, usual="0.5 to 0.9"), denoising=Range(0, 100, usual="0 or 5"))
         if self.class_ids and len(self.class_ids) != len(self.classes):
             raise ConfigError(
                 f"class_ids has {len(self.class_ids)} numbers for {len(self.classes)} classes. Give one for each."
@@ -68,9 +80,19 @@ class Detect:
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """What one batch teaches: see `tasks.set_loss`, which divides by the objects that it has."""
-        layers = self.layers(model, batch.inputs)
-        found = set_loss(layers, batch.target, self.weights, frame=tuple(batch.inputs.pixels.shape[2:]))
-        return Loss(found.total, found.parts)
+        frame = tuple(batch.inputs.pixels.shape[2:])
+        if not self.denoising:
+            found = set_loss(self.layers(model, batch.inputs), batch.target, self.weights, frame=frame)
+            return Loss(found.total, found.parts)
+        if not isinstance(model, AnswersPoints):
+            raise ConfigError(f"{type(model).__name__} is asked from no points. Train it with --set task.denoising=0.")
+        near = noised(batch.target, self.denoising, generator)
+        layers, besides = model.layers_asked(*batch.inputs, near.asked)
+        if not self.auxiliary:
+            layers, besides = layers[-1:], besides[-1:]
+        found = set_loss(layers, batch.target, self.weights, frame=frame)
+        more = denoising_loss(besides, near.matches, batch.target, self.weights)
+        return Loss(found.total + more, found.parts | {"denoising": more.detach()})
 
     def layers(self, model: nn.Module, inputs: Any) -> Sequence[Detections | Segmentations]:
         """The answers that learn."""

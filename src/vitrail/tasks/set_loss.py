@@ -4,7 +4,7 @@ Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 202
 as in section 4.4. Compared with the published code in tests/parity/test_set_loss.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -200,6 +200,28 @@ def check_labels(targets: Sequence[Targets], classes: int) -> None:
             )
 
 
+def learned(
+    logits: Float[Tensor, "layers batch queries classes_and_none"],
+    boxes: Float[Tensor, "layers batch queries 4"],
+    targets: Sequence[Targets],
+    matches: Matches,
+    *,
+    no_object: float,
+    divisor: float,
+    class_divisor: float,
+) -> dict[str, Float[Tensor, " layers"]]:
+    """What answers are worth, part by part, once it is known which query answers for which object."""
+    labels = torch.cat([target.labels for target in targets]).to(logits.device)
+    wanted = torch.cat([target.boxes for target in targets]).to(boxes)
+    naming = class_losses(logits, labels, matches, no_object, class_divisor)
+    return {"classes": naming, **box_losses(boxes, wanted, matches, divisor)}
+
+
+def weighed(parts: Mapping[str, Float[Tensor, " layers"]], weights: SetWeights) -> Float[Tensor, ""]:
+    """The parts of all layers as one number."""
+    return torch.stack([getattr(weights, name) * loss.sum() for name, loss in parts.items()]).sum()
+
+
 def set_loss(
     layers: Sequence[Detections | Segmentations],
     targets: Sequence[Targets],
@@ -232,19 +254,16 @@ def set_loss(
     queries, classes = logits.shape[2], logits.shape[3] - 1
     check_labels(targets, classes)
     labels = torch.cat([target.labels for target in targets]).to(logits.device)
-    wanted = torch.cat([target.boxes for target in targets]).to(boxes)
     present = boxes.new_tensor([target.labels.shape[0] for target in targets])
     matches = match(logits, boxes, targets, weights.costs)
     divisor = max(labels.shape[0] if count is None else count, 1)
     class_divisor = class_weight(targets, queries, weights.no_object) if class_count is None else class_count
 
-    learned = {
-        "classes": class_losses(logits, labels, matches, weights.no_object, class_divisor),
-        **box_losses(boxes, wanted, matches, divisor),
-    }
+    known = {"no_object": weights.no_object, "divisor": divisor, "class_divisor": class_divisor}
+    found = learned(logits, boxes, targets, matches, **known)
     shown = count_losses(logits, labels, present, matches)
-    total = torch.stack([getattr(weights, name) * loss.sum() for name, loss in learned.items()]).sum()
-    parts = [{name: loss[layer].detach() for name, loss in (learned | shown).items()} for layer in range(len(layers))]
+    total = weighed(found, weights)
+    parts = [{name: loss[layer].detach() for name, loss in (found | shown).items()} for layer in range(len(layers))]
     if isinstance(layers[-1], Segmentations):
         masks = mask_losses(layers[-1].masks, framed(targets, frame), matches, divisor)
         total = total + weights.focal * masks["focal"] + weights.dice * masks["dice"]

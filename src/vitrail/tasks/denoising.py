@@ -1,0 +1,83 @@
+"""Query denoising: in training a detector is also asked from points near each object, whose answer is known at once.
+
+Matching changes from step to step while nothing is known yet, and few queries have an object at all. Points that are
+put near an object always have that one, so that every layer learns from the first step on what a box is. They stand in
+groups of one point for each object, and no group sees another one, nor the queries; in prediction there are none.
+
+Source: Li et al., "DN-DETR: Accelerate DETR Training by Introducing Query DeNoising", CVPR 2022. Queries are points
+here, so points are moved; neither sizes nor classes are told, and nothing is learned for this alone.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from vitrail.outputs import Detections
+from vitrail.samples import Asked, Targets
+from vitrail.tasks.matching import Matches, detailed
+from vitrail.tasks.set_loss import SetWeights, learned, weighed
+
+NOISE = 0.4  # of a side of the box: how far from its middle a point is put at most, to either side
+
+
+class Noised(NamedTuple):
+    """Points near objects, and which object each is of.
+
+    Attributes:
+        asked: the points, group by group. Where a picture has fewer objects than another of its batch, the rest of a
+            group lie anywhere, and are to find nothing.
+        matches: which point is of which object, the same in every layer.
+    """
+
+    asked: Asked
+    matches: Matches
+
+
+def noised(targets: Sequence[Targets], groups: int, generator: torch.Generator | None = None) -> Noised:
+    """Put a point near each object of some pictures, `groups` times.
+
+    Args:
+        targets: of each picture.
+        groups: points for each object.
+        generator: of chance; on the processor.
+    """
+    boxes = [target.boxes.cpu() for target in targets]
+    counts = [len(some) for some in boxes]
+    most = max(*counts, 1)
+    shape = (len(targets), groups, most, 2)
+    padded = pad_sequence([*boxes, torch.zeros(most, 4)], batch_first=True)[:-1, None]
+    moved = padded[..., :2] + NOISE * padded[..., 2:] * (2 * torch.rand(shape, generator=generator) - 1)
+    real = (torch.arange(most) < torch.tensor(counts)[:, None])[:, None, :, None]
+    points = torch.where(real, moved.clamp(0, 1), torch.rand(shape, generator=generator)).flatten(1, 2)
+
+    each = [(b, place, g) for b, count in enumerate(counts) for g in range(groups) for place in range(count)]
+    picture, place, group = torch.tensor(each, dtype=torch.int64).reshape(-1, 3).unbind(1)
+    first = torch.tensor([0, *counts]).cumsum(0)
+    query, target = group * most + place, first[picture] + place
+    device = targets[0].boxes.device
+    matches = Matches(picture.to(device), query[None].to(device), target[None].to(device), unmatched=0)
+    return Noised(Asked(points.to(device), (most,) * groups), matches)
+
+
+def denoising_loss(
+    layers: Sequence[Detections], matches: Matches, targets: Sequence[Targets], weights: SetWeights
+) -> Float[Tensor, ""]:
+    """What the answers from noised points are worth: the parts of the set loss, the mean over all points of objects."""
+    logits = detailed(torch.stack([layer.logits for layer in layers]))
+    boxes = detailed(torch.stack([layer.boxes for layer in layers]))
+    objects = matches.picture.shape[0]
+    others = logits.shape[1] * logits.shape[2] - objects
+    parts = learned(
+        logits,
+        boxes,
+        targets,
+        matches,
+        no_object=weights.no_object,
+        divisor=max(objects, 1),
+        class_divisor=objects + weights.no_object * others,
+    )
+    return weighed(parts, weights)
