@@ -51,7 +51,8 @@ def find_in_tiles(ask: "Predictor", picture: Picture, tile: int, overlap: float 
     if len(tiles) == 1:
         return pieces
     [whole] = ask([picture])
-    return completed(pieces, moved(whole, (0, 0, *picture.size[::-1]), picture.size), tiles)
+    rows, columns = picture.size
+    return completed(pieces, moved(whole, (0, 0, columns, rows), picture.size), tiles)
 
 
 def drawn(picture: Picture, result: Detected) -> Image.Image:

@@ -171,10 +171,12 @@ class Asked(NamedTuple):
 
     Attributes:
         points: across and down in the unit square, one after the other.
+        labels: the class that is said to be there.
         sizes: of the groups that they are in, which know nothing of each other.
     """
 
     points: Float[Tensor, "batch points 2"]
+    labels: Int[Tensor, "batch points"]
     sizes: tuple[int, ...]
 
 

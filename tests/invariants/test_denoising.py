@@ -8,6 +8,7 @@ import torch
 from vitrail.data.open import open_splits
 from vitrail.errors import ConfigError
 from vitrail.geometry.boxes import paired_generalised_iou, to_xyxy
+from vitrail.models import detr
 from vitrail.models.detr import DETR, VARIANTS
 from vitrail.recipes.detection import DENOISING, detect
 from vitrail.samples import Asked, Batch, Images, Targets
@@ -40,7 +41,7 @@ def model(**changes) -> DETR:
 
 
 def test_points_lie_near_the_objects_they_are_matched_with():
-    near = noised(TARGETS, 40, seeded())
+    near = noised(TARGETS, 3, 40, seeded())
     assert near.asked.points.shape == (3, 80, 2)
     assert near.asked.sizes == (2,) * 40
     boxes = torch.cat([target.boxes for target in TARGETS])[near.matches.target[0]]
@@ -55,7 +56,7 @@ def test_points_lie_near_the_objects_they_are_matched_with():
 
 
 def test_chance_comes_from_the_generator_alone():
-    first, again, other = (noised(TARGETS, 3, seeded(seed)).asked.points for seed in (1, 1, 2))
+    first, again, other = (noised(TARGETS, 3, 3, seeded(seed)).asked.points for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -63,7 +64,7 @@ def test_chance_comes_from_the_generator_alone():
 def test_what_the_queries_answer_does_not_depend_on_points_that_are_asked_besides():
     detector, one = model(), batch()
     alone = detector.layers(*one.inputs)
-    together, besides = detector.layers_asked(*one.inputs, noised(TARGETS, 3, seeded()).asked)
+    together, besides = detector.layers_asked(*one.inputs, noised(TARGETS, 3, 3, seeded()).asked)
     for layer, (said, expected) in enumerate(zip(together, alone, strict=True)):
         torch.testing.assert_close(said.boxes, expected.boxes, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(said.logits, expected.logits, atol=1e-5, rtol=1e-5)
@@ -74,23 +75,35 @@ def test_groups_of_points_know_nothing_of_each_other():
     detector, one = model().double(), batch()
     inputs = Images(one.inputs.pixels.double(), one.inputs.valid)
     points = torch.rand(3, 6, 2, generator=seeded()).double()
-    _, first = detector.layers_asked(*inputs, Asked(points, (2, 4)))
+    _, first = detector.layers_asked(*inputs, Asked(points, torch.zeros(3, 6, dtype=torch.int64), (2, 4)))
     points[:, 2:] = torch.rand(3, 4, 2, generator=seeded(5)).double()
-    _, second = detector.layers_asked(*inputs, Asked(points, (2, 4)))
+    _, second = detector.layers_asked(*inputs, Asked(points, torch.zeros(3, 6, dtype=torch.int64), (2, 4)))
     torch.testing.assert_close(first[-1].boxes[:, :2], second[-1].boxes[:, :2], atol=1e-9, rtol=0)
     assert not torch.allclose(first[-1].boxes[:, 2:], second[-1].boxes[:, 2:])
 
 
-def test_a_point_is_asked_as_a_query_that_stands_there_is():
+def test_a_point_is_asked_as_a_query_that_stands_there_is_but_for_the_class_that_it_is_told(monkeypatch):
     detector, one = model(), batch()
-    own = detector.queries.detach().sigmoid().expand(3, -1, -1)
-    layers, besides = detector.layers_asked(*one.inputs, Asked(own, (5,)))
+    own = Asked(detector.queries.detach().sigmoid().expand(3, -1, -1), torch.zeros(3, 5, dtype=torch.int64), (5,))
+    _, told = detector.layers_asked(*one.inputs, own)
+    _, otherwise = detector.layers_asked(*one.inputs, own._replace(labels=own.labels + 2))
+    assert (told[-1].logits - otherwise[-1].logits).abs().max() > 0.1
+    monkeypatch.setattr(detr, "class_codes", lambda config: torch.zeros(config.classes, config.dim))
+    layers, besides = detector.layers_asked(*one.inputs, own)
     torch.testing.assert_close(besides[-1].boxes, layers[-1].boxes, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(besides[-1].logits, layers[-1].logits, atol=1e-3, rtol=1e-3)
 
 
+def test_most_points_are_told_the_class_of_their_object():
+    near = noised(TARGETS, 3, 100, seeded())
+    truth = torch.cat([target.labels for target in TARGETS])[near.matches.target[0]]
+    said = near.asked.labels[near.matches.picture, near.matches.query[0]]
+    assert 0.8 < (said == truth).double().mean() < 0.93, "a fifth is drawn, and a third of that is right by chance"
+    assert set(near.asked.labels.unique().tolist()) == {0, 1, 2}
+
+
 def test_the_loss_is_that_of_each_point_and_its_object():
-    near, weights = noised(TARGETS, 2, seeded()), SetWeights()
+    near, weights = noised(TARGETS, 3, 2, seeded()), SetWeights()
     _, besides = model().layers_asked(*batch().inputs, near.asked)
     total = torch.zeros(())
     for layer in besides:
@@ -126,7 +139,7 @@ def test_training_adds_it_and_every_weight_learns(auxiliary):
 
 def test_pictures_without_objects_ask_from_anywhere_and_find_nothing():
     empty = (TARGETS[1],) * 3
-    near = noised(empty, 2, seeded())
+    near = noised(empty, 3, 2, seeded())
     assert (near.asked.points.shape, near.matches.picture.shape) == ((3, 2, 2), (0,))
     found = Detect(classes=("a", "b", "c"), denoising=2).loss(model(), batch()._replace(target=empty), seeded())
     assert found.total.isfinite()

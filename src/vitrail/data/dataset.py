@@ -74,7 +74,8 @@ class PictureFiles:
     channels: int = 3
     task: str = "classify"
 
-    __repr__ = in_brief
+    def __repr__(self) -> str:
+        return in_brief(self)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -101,7 +102,8 @@ class Subset:
     whole: Dataset
     indices: Sequence[int]
 
-    __repr__ = in_brief
+    def __repr__(self) -> str:
+        return in_brief(self)
 
     @property
     def task(self) -> str:

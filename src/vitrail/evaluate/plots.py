@@ -12,6 +12,7 @@ from PIL import Image
 
 from vitrail.evaluate.background import meaning
 from vitrail.explain.drawing import INK, QUIET, high, lacking, new_figure, wrapped
+from vitrail.tasks.scores import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,6 +114,7 @@ def curves(records: Records, best: str) -> "Figure":
         show_lines(axes, records, lines, title)
         if lines[0].name == f"val_{best}" and axes.get_ylim()[1] <= 1.06:
             axes.set_ylim(0, 1.03)
+            axes.yaxis.set_major_formatter(lambda value, _: in_words(best, value).replace(".0", ""))
         if lines[0].name == "rate":
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     figure.subplots_adjust(left=0.05, right=0.985, bottom=0.17, top=0.88, wspace=0.25)

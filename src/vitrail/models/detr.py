@@ -260,6 +260,11 @@ def apart(sizes: Sequence[int], device: torch.device) -> Bool[Tensor, "query key
     return group[:, None] == group[None]
 
 
+def class_codes(config: DETRConfig) -> Float[Tensor, "classes dim"]:
+    """A vector by which a query can be told each class; drawn once for all, and never learned."""
+    return torch.randn(config.classes, config.dim, generator=torch.Generator().manual_seed(0))
+
+
 class DETR(nn.Module):
     """Find objects: what each is, and where."""
 
@@ -348,6 +353,8 @@ class DETR(nn.Module):
             "memory_mask": None if tokens.valid is None else padding_mask(tokens.valid),
         }
         x = tokens.x.new_zeros(tokens.x.shape[0], *placed.shape[1:])
+        if asked is not None:
+            x[:, -asked.labels.shape[1] :] = class_codes(self.config).to(x)[asked.labels]
         layers = []
         for block in self.decoder:
             x = self.decoder.run(block, x, position=placed, **told)

@@ -1,11 +1,12 @@
 """Query denoising: in training a detector is also asked from points near each object, whose answer is known at once.
 
 Matching changes from step to step while nothing is known yet, and few queries have an object at all. Points that are
-put near an object always have that one, so that every layer learns from the first step on what a box is. They stand in
-groups of one point for each object, and no group sees another one, nor the queries; in prediction there are none.
+put near an object always have that one, so that every layer learns from the first step on what a box is. They are told
+a class, mostly the right one, and stand in groups of one point for each object; no group sees another one, nor the
+queries. In prediction there are none.
 
 Source: Li et al., "DN-DETR: Accelerate DETR Training by Introducing Query DeNoising", CVPR 2022. Queries are points
-here, so points are moved; neither sizes nor classes are told, and nothing is learned for this alone.
+here, so points are moved, and sizes are not told; nothing is learned for this alone.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from vitrail.samples import Asked, Targets
 from vitrail.tasks.matching import Matches, detailed
 from vitrail.tasks.set_loss import SetWeights, learned, weighed
 
+WRONG = 0.2  # chance that the class that is told is drawn from all
 NOISE = 0.4  # of a side of the box: how far from its middle a point is put at most, to either side
 
 
@@ -37,22 +39,26 @@ class Noised(NamedTuple):
     matches: Matches
 
 
-def noised(targets: Sequence[Targets], groups: int, generator: torch.Generator | None = None) -> Noised:
+def noised(targets: Sequence[Targets], classes: int, groups: int, generator: torch.Generator | None = None) -> Noised:
     """Put a point near each object of some pictures, `groups` times.
 
     Args:
         targets: of each picture.
+        classes: how many there are.
         groups: points for each object.
         generator: of chance; on the processor.
     """
     boxes = [target.boxes.cpu() for target in targets]
     counts = [len(some) for some in boxes]
     most = max(*counts, 1)
-    shape = (len(targets), groups, most, 2)
+    shape = (len(targets), groups, most)
     padded = pad_sequence([*boxes, torch.zeros(most, 4)], batch_first=True)[:-1, None]
-    moved = padded[..., :2] + NOISE * padded[..., 2:] * (2 * torch.rand(shape, generator=generator) - 1)
-    real = (torch.arange(most) < torch.tensor(counts)[:, None])[:, None, :, None]
-    points = torch.where(real, moved.clamp(0, 1), torch.rand(shape, generator=generator)).flatten(1, 2)
+    named = pad_sequence([*(target.labels.cpu() for target in targets), torch.zeros(most).long()], batch_first=True)
+    moved = padded[..., :2] + NOISE * padded[..., 2:] * (2 * torch.rand(*shape, 2, generator=generator) - 1)
+    real = (torch.arange(most) < torch.tensor(counts)[:, None])[:, None]
+    points = torch.where(real[..., None], moved.clamp(0, 1), torch.rand(*shape, 2, generator=generator))
+    right = real & (torch.rand(shape, generator=generator) >= WRONG)
+    labels = torch.where(right, named[:-1, None], torch.randint(classes, shape, generator=generator))
 
     each = [(b, place, g) for b, count in enumerate(counts) for g in range(groups) for place in range(count)]
     picture, place, group = torch.tensor(each, dtype=torch.int64).reshape(-1, 3).unbind(1)
@@ -60,7 +66,8 @@ def noised(targets: Sequence[Targets], groups: int, generator: torch.Generator |
     query, target = group * most + place, first[picture] + place
     device = targets[0].boxes.device
     matches = Matches(picture.to(device), query[None].to(device), target[None].to(device), unmatched=0)
-    return Noised(Asked(points.to(device), (most,) * groups), matches)
+    asked = Asked(points.flatten(1, 2).to(device), labels.flatten(1, 2).to(device), (most,) * groups)
+    return Noised(asked, matches)
 
 
 def denoising_loss(

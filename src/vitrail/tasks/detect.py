@@ -86,8 +86,9 @@ class Detect:
             return Loss(found.total, found.parts)
         if not isinstance(model, AnswersPoints):
             raise ConfigError(f"{type(model).__name__} is asked from no points. Train it with --set task.denoising=0.")
-        near = noised(batch.target, self.denoising, generator)
-        layers, besides = model.layers_asked(*batch.inputs, near.asked)
+        near = noised(batch.target, len(self.classes), self.denoising, generator)
+        pixels, valid = batch.inputs
+        layers, besides = model.layers_asked(pixels, valid, near.asked)
         if not self.auxiliary:
             layers, besides = layers[-1:], besides[-1:]
         found = set_loss(layers, batch.target, self.weights, frame=frame)

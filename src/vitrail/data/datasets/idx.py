@@ -55,7 +55,8 @@ class IdxPictures:
     def channels(self) -> int:
         return 1 if self.pictures.ndim == 3 else self.pictures.shape[3]
 
-    __repr__ = in_brief
+    def __repr__(self) -> str:
+        return in_brief(self)
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -344,7 +344,8 @@ class MarkedFiles:
         """Where the objects of each picture begin."""
         return np.searchsorted(self.marks.owners, np.arange(len(self) + 1))
 
-    __repr__ = in_brief
+    def __repr__(self) -> str:
+        return in_brief(self)
 
     def __len__(self) -> int:
         return len(self.marks.paths)

@@ -209,7 +209,8 @@ class PanopticFiles:
     def paths(self) -> Sequence[str]:
         return self.segments.paths
 
-    __repr__ = in_brief
+    def __repr__(self) -> str:
+        return in_brief(self)
 
     def __len__(self) -> int:
         return len(self.segments.paths)

@@ -156,7 +156,8 @@ class Texts:
     notes: tuple[str, ...] = field(default=())
     channels: int = 0
 
-    __repr__ = in_brief
+    def __repr__(self) -> str:
+        return in_brief(self)
 
     def __len__(self) -> int:
         return len(self.samples)
