@@ -46,28 +46,34 @@ def noised(targets: Sequence[Targets], classes: int, groups: int, generator: tor
         targets: of each picture.
         classes: how many there are.
         groups: points for each object.
-        generator: of chance; on the processor.
+        generator: of chance, on any device; torch's own unless given.
     """
-    boxes = [target.boxes.cpu() for target in targets]
-    counts = [len(some) for some in boxes]
+    device, counts = targets[0].boxes.device, [target.labels.shape[0] for target in targets]
     most = max(*counts, 1)
     shape = (len(targets), groups, most)
-    padded = pad_sequence([*boxes, torch.zeros(most, 4)], batch_first=True)[:-1, None]
-    named = pad_sequence([*(target.labels.cpu() for target in targets), torch.zeros(most).long()], batch_first=True)
-    moved = padded[..., :2] + NOISE * padded[..., 2:] * (2 * torch.rand(*shape, 2, generator=generator) - 1)
-    real = (torch.arange(most) < torch.tensor(counts)[:, None])[:, None]
-    points = torch.where(real[..., None], moved.clamp(0, 1), torch.rand(*shape, 2, generator=generator))
-    right = real & (torch.rand(shape, generator=generator) >= WRONG)
-    labels = torch.where(right, named[:-1, None], torch.randint(classes, shape, generator=generator))
+
+    def drawn(*shape: int) -> Tensor:
+        """Numbers from 0 to 1."""
+        where = device if generator is None else generator.device
+        return torch.rand(shape, generator=generator, device=where).to(device)
+
+    padding = Targets(torch.zeros(most, dtype=torch.int64, device=device), torch.zeros(most, 4, device=device))
+    labels, boxes = (
+        pad_sequence([getattr(target, name) for target in (*targets, padding)], batch_first=True)[:-1, None]
+        for name in ("labels", "boxes")
+    )
+    real = (torch.arange(most, device=device) < torch.tensor(counts, device=device)[:, None])[:, None]
+    moved = boxes[..., :2] + NOISE * boxes[..., 2:] * (2 * drawn(*shape, 2) - 1)
+    points = torch.where(real[..., None], moved.clamp(0, 1), drawn(*shape, 2))
+    right = real & (drawn(*shape) >= WRONG)
+    told = torch.where(right, labels, (drawn(*shape) * classes).long().clamp(max=classes - 1))
 
     each = [(b, place, g) for b, count in enumerate(counts) for g in range(groups) for place in range(count)]
-    picture, place, group = torch.tensor(each, dtype=torch.int64).reshape(-1, 3).unbind(1)
-    first = torch.tensor([0, *counts]).cumsum(0)
+    picture, place, group = torch.tensor(each, dtype=torch.int64, device=device).reshape(-1, 3).unbind(1)
+    first = torch.tensor([0, *counts], device=device).cumsum(0)
     query, target = group * most + place, first[picture] + place
-    device = targets[0].boxes.device
-    matches = Matches(picture.to(device), query[None].to(device), target[None].to(device), unmatched=0)
-    asked = Asked(points.flatten(1, 2).to(device), labels.flatten(1, 2).to(device), (most,) * groups)
-    return Noised(asked, matches)
+    matches = Matches(picture, query[None], target[None], unmatched=0)
+    return Noised(Asked(points.flatten(1, 2), told.flatten(1, 2), (most,) * groups), matches)
 
 
 def denoising_loss(
@@ -76,7 +82,8 @@ def denoising_loss(
     """What the answers from noised points are worth: the parts of the set loss, the mean over all points of objects."""
     logits = detailed(torch.stack([layer.logits for layer in layers]))
     boxes = detailed(torch.stack([layer.boxes for layer in layers]))
-    objects = matches.picture.shape[0]
+    where, objects = logits.device, matches.picture.shape[0]
+    matches = Matches(matches.picture.to(where), matches.query.to(where), matches.target.to(where), unmatched=0)
     others = logits.shape[1] * logits.shape[2] - objects
     parts = learned(
         logits,
