@@ -132,6 +132,6 @@ def test_check_draws_what_is_marked_where_it_is_told_and_else_in_this_folder(tmp
     assert main(["check", "--data", "scenes:6"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.webp", "check-scenes-6,panoptic.png"]
     assert main(["check", "--data", "scenes:6", "--draw", "b.png"]) == 1
-    assert "no pictures with marked objects" in capsys.readouterr().err
+    assert "no marked objects that could be drawn" in capsys.readouterr().err
     assert main(["check", "--data", "scenes:6,objects=1", "--draw", "nowhere/b.png"]) == 1
     assert "nowhere/b.png cannot be written" in capsys.readouterr().err

@@ -122,19 +122,22 @@ def draw_sheet(dataset: Dataset, title: str) -> Image.Image:
     drawn = list(cells(dataset, things))
     present = sorted({label for cell in drawn for label in cell.labels})
     names = [(dataset.classes[place], place) for place in present[:LISTED]]
-    wide, high = (max((cell.image.size[side] for cell in drawn), default=CELL) for side in (0, 1))
+    wide = max((cell.image.width for cell in drawn), default=CELL)
     across = min(ACROSS, max(len(drawn), 1))
     width = across * (wide + GAP) + GAP
     key = legend(names, width)
-    rows = -(-len(drawn) // across)
-    page = Image.new("RGB", (width, 2 * TITLE + rows * (high + TITLE + GAP) + key.height), PAPER)
+    rows = [drawn[first : first + across] for first in range(0, len(drawn), across)]
+    highs = [TITLE + max(cell.image.height for cell in row) + GAP for row in rows]
+    page = Image.new("RGB", (width, 2 * TITLE + sum(highs) + key.height), PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((GAP, TITLE), fitting(title, width - 2 * GAP), fill=INK, font=letters(LETTER + 3), anchor="lm")
-    for place, cell in enumerate(drawn):
-        x = GAP + place % across * (wide + GAP)
-        y = 2 * TITLE + place // across * (high + TITLE + GAP)
-        draw.text((x, y + TITLE // 2), fitting(cell.title, wide), fill=QUIET, font=letters(LETTER), anchor="lm")
-        page.paste(cell.image, (x, y + TITLE))
+    y = 2 * TITLE
+    for row, high in zip(rows, highs, strict=True):
+        for place, cell in enumerate(row):
+            x = GAP + place * (wide + GAP)
+            draw.text((x, y + TITLE // 2), fitting(cell.title, wide), fill=QUIET, font=letters(LETTER), anchor="lm")
+            page.paste(cell.image, (x, y + TITLE))
+        y += high
     page.paste(key, (0, page.height - key.height))
     return page
 
