@@ -166,7 +166,7 @@ class Targets(NamedTuple):
     masks: Bool[Tensor, "objects rows columns"] | None = None
 
 
-class Asked(NamedTuple):
+class AskedPoints(NamedTuple):
     """Points that a detector is asked from in training, besides its own queries.
 
     Attributes:

@@ -11,7 +11,7 @@ from vitrail.geometry.boxes import paired_generalised_iou, to_xyxy
 from vitrail.models import detr
 from vitrail.models.detr import DETR, VARIANTS
 from vitrail.recipes.detection import DENOISING, detect
-from vitrail.samples import Asked, Batch, Images, Targets
+from vitrail.samples import AskedPoints, Batch, Images, Targets
 from vitrail.tasks.denoising import NOISE, denoising_loss, noised
 from vitrail.tasks.detect import Detect
 from vitrail.tasks.set_loss import SetWeights
@@ -75,16 +75,16 @@ def test_groups_of_points_know_nothing_of_each_other():
     detector, one = model().double(), batch()
     inputs = Images(one.inputs.pixels.double(), one.inputs.valid)
     points = torch.rand(3, 6, 2, generator=seeded()).double()
-    _, first = detector.layers_asked(*inputs, Asked(points, torch.zeros(3, 6, dtype=torch.int64), (2, 4)))
+    _, first = detector.layers_asked(*inputs, AskedPoints(points, torch.zeros(3, 6, dtype=torch.int64), (2, 4)))
     points[:, 2:] = torch.rand(3, 4, 2, generator=seeded(5)).double()
-    _, second = detector.layers_asked(*inputs, Asked(points, torch.zeros(3, 6, dtype=torch.int64), (2, 4)))
+    _, second = detector.layers_asked(*inputs, AskedPoints(points, torch.zeros(3, 6, dtype=torch.int64), (2, 4)))
     torch.testing.assert_close(first[-1].boxes[:, :2], second[-1].boxes[:, :2], atol=1e-9, rtol=0)
     assert not torch.allclose(first[-1].boxes[:, 2:], second[-1].boxes[:, 2:])
 
 
 def test_a_point_is_asked_as_a_query_that_stands_there_is_but_for_the_class_that_it_is_told(monkeypatch):
     detector, one = model(), batch()
-    own = Asked(detector.queries.detach().sigmoid().expand(3, -1, -1), torch.zeros(3, 5, dtype=torch.int64), (5,))
+    own = AskedPoints(detector.queries.detach().sigmoid().expand(3, -1, -1), torch.zeros(3, 5, dtype=torch.int64), (5,))
     _, told = detector.layers_asked(*one.inputs, own)
     _, otherwise = detector.layers_asked(*one.inputs, own._replace(labels=own.labels + 2))
     assert (told[-1].logits - otherwise[-1].logits).abs().max() > 0.1
@@ -133,8 +133,33 @@ def test_training_adds_it_and_every_weight_learns(auxiliary):
     found = replace(plain, denoising=3).loss(detector, one, seeded())
     torch.testing.assert_close(found.total, without.total + found.parts["denoising"], atol=1e-4, rtol=1e-5)
     assert set(found.parts) == {*without.parts, "denoising"}
-    found.total.backward()
-    assert all(p.grad is not None for p in detector.parameters())
+    assert found.parts["denoising"] > 0
+
+
+def test_points_alone_teach_everything_but_the_queries():
+    detector, one = model(), batch()
+    near = noised(TARGETS, 3, 3, seeded())
+    _, besides = detector.layers_asked(*one.inputs, near.asked)
+    denoising_loss(besides, near.matches, TARGETS, SetWeights()).backward()
+    taught = {name for name, parameter in detector.named_parameters() if parameter.grad is not None}
+    untaught = {name for name, _ in detector.named_parameters()} - taught
+    assert untaught | {"queries"} == {"queries"}
+    assert detector.queries.grad is None or not detector.queries.grad.any()
+    assert detector.backbone.stem.convolution.weight.grad.any()
+
+
+def test_a_class_that_the_model_does_not_have_is_said_before_it_is_told():
+    with pytest.raises(
+        ConfigError, match=r"Picture 2 of the batch has an object of class 2, and the model has classes 0"
+    ):
+        Detect(classes=("a", "b", "c"), denoising=2).loss(model(classes=2), batch(), seeded())
+
+
+def test_crowded_pictures_have_fewer_points():
+    crowd = Targets(torch.zeros(90, dtype=torch.int64), torch.rand(90, 4, generator=seeded()))
+    assert noised((crowd, *TARGETS), 3, 5, seeded()).asked.sizes == (90, 90)
+    crowd = Targets(torch.zeros(300, dtype=torch.int64), torch.rand(300, 4, generator=seeded()))
+    assert noised((crowd,), 3, 5, seeded()).asked.sizes == (300,)
 
 
 def test_pictures_without_objects_ask_from_anywhere_and_find_nothing():

@@ -91,7 +91,9 @@ def test_refined_points_move_to_where_the_box_was_seen():
     first, second = model.decode(memory)
     torch.testing.assert_close(first.origin[0], F.pad(model.queries, (0, 2)), atol=0, rtol=0)
     torch.testing.assert_close(second.origin.sigmoid(), model.answer(first).boxes)
-    assert not second.origin.requires_grad
+    assert second.origin.requires_grad, "so that an explanation sees the way through it"
+    assert not model.train().decode(memory)[1].origin.requires_grad, "and each layer learns its own part"
+    model.eval()
     asked = []
     model.decoder[1].register_forward_pre_hook(
         lambda _, given, named: asked.append(named["position"]), with_kwargs=True

@@ -11,6 +11,7 @@ from PIL import Image
 from vitrail.cli import seen
 from vitrail.cli.main import main
 from vitrail.evaluate import judge
+from vitrail.loading import create_model, save_pretrained
 
 
 def write_voc(folder, count=8):
@@ -98,6 +99,12 @@ def test_large_pictures_are_looked_at_in_tiles(place, capsys):
     assert all(-0.01 <= float(row[3]) <= float(row[5]) <= 80.01 for row in rows)
 
 
+def test_its_report_offers_no_conversion_that_there_is_not(place):
+    page = (place / "run/report.html").read_text()
+    assert "vitrail evaluate" in page
+    assert "vitrail convert" not in page
+
+
 def test_it_is_judged_by_the_part_for_that(place, capsys):
     assert main(["evaluate", str(place / "run"), "--data", str(place / "squares"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -176,3 +183,14 @@ def test_a_detector_says_what_it_costs_and_how_it_reads(capsys):
     printed = " ".join(capsys.readouterr().out.split())
     assert "shorter side to 800, longer to 1333 at most" in printed
     assert "50 x 67 patches" in printed
+
+
+def test_weights_of_another_family_are_refused_in_a_sentence(place, tmp_path, capsys):
+    other = create_model("resnet-18", stem=4, widths=(4, 4, 4, 4), layers=(1, 1, 1, 1))
+    save_pretrained(other, tmp_path / "other", announce=lambda words: None)
+    typed = ["train", "detr-tiny", "--data", str(place / "squares"), "--init", str(tmp_path / "other")]
+    assert main([*typed, "--out", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert "our mistake" not in said
+    assert "detr" in said
+    assert not (tmp_path / "run").exists()

@@ -214,3 +214,5 @@ def test_classes_that_a_format_cannot_keep_are_told(coco, tmp_path):
 def test_numbers_that_two_pictures_share_are_told_apart():
     assert numbers_of(["a/1.png", "b/1.png", "b/c.png", "d/c.png", "2.png"]) == [1, "b/1.png", "c.png", "d/c.png", 2]
     assert number_of("1234567890123456.png") == "1234567890123456.png"
+    assert numbers_of(["a/1.png"] * 4) == [1, "a/1.png", "a/1.png (2)", "a/1.png (3)"]
+    assert numbers_of(["1/a.png", "a.png", "a.png"]) == ["a.png", "a.png (2)", "a.png (3)"]

@@ -209,8 +209,7 @@ def test_a_table_that_names_a_missing_file_cannot_be_split(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("boxes.csv", "filename,class,xmin,ymin,xmax,ymax\n1.png,cat,1,2,3,4\n", "xmax, xmin, ymax, ymin are of boxes"),
-        ("boxes.jsonl", '{"path": "1.png", "label": "cat", "bbox": [1, 2, 3, 4]}\n', "the columns bbox are of boxes"),
+        ("boxes.csv", "filename,class,xmin,ymin,xmax,ymax\n1.png,cat,1,2,3,4\n", "xmin, ymin, xmax and ymax are of"),
         ("train.txt", "images/1.png\nimages/2.png\n", "lists pictures, as a part of YOLO's data does. Name the folder"),
     ],
 )
@@ -219,6 +218,17 @@ def test_files_about_objects_that_are_not_read_are_told_from_others(tmp_path, na
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=said):
         open_splits(tmp_path / name)
+
+
+def test_what_only_looks_like_files_about_objects_is_read(tmp_path):
+    for number in range(4):
+        paint(tmp_path / f"{number}.png", "red" if number % 2 else "blue")
+    rows = "".join(f"{number}.png,{'ab'[number % 2]},7\n" for number in range(4))
+    (tmp_path / "labels.csv").write_text(f"path,label,bbox\n{rows}")
+    assert open_dataset(tmp_path / "labels.csv", "train").classes == ("a", "b")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "diary.txt").write_text("Look at holiday.jpg\n\nIt is of the sea.\n")
+    assert len(open_dataset(tmp_path / "text" / "diary.txt")) == 1
 
 
 def test_a_csv_with_several_labels_may_have_none(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,13 @@ def test_yolo_counts_in_parts_of_the_picture(tmp_path):
     assert first.splitlines()[1].split() == ["0", "0.500000", "0.500000", "1.000000", "1.000000"]
     assert second == ""
     assert (tmp_path / "classes.txt").read_text().split() == ["cat", "dog", "bird"]
+
+
+def test_a_label_has_an_area(tmp_path):
+    flat = some()
+    flat = replace(flat, boxes_xyxy=flat.boxes_xyxy.clone().index_fill_(0, torch.tensor([0]), 5.0))
+    (path,) = write_yolo(tmp_path, [Seen(1, "a", flat)])
+    assert len(path.read_text().splitlines()) == len(flat) - 1
 
 
 def test_yolo_keeps_numbers_that_count_from_0(tmp_path):

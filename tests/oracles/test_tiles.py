@@ -186,7 +186,7 @@ MOUSE = ([500.0, 180, 540, 220], 0, 0.8)  # on the train, of its class, and seen
 
 
 def test_what_no_tile_sees_whole_is_told_by_the_whole_picture():
-    assert left_of(answers(*ENDS, MOUSE), answers(TRAIN)) == [(MOUSE[0], 0.8), (TRAIN[0], 0.6)]
+    assert left_of(answers(*ENDS, MOUSE), answers(TRAIN)) == [(TRAIN[0], 0.9), (MOUSE[0], 0.8)]
 
 
 def test_what_a_tile_sees_whole_is_told_by_that():
@@ -196,5 +196,6 @@ def test_what_a_tile_sees_whole_is_told_by_that():
 def test_pieces_of_another_class_and_much_surer_ones_stay():
     other = (ENDS[0][0], 1, 0.9)
     assert left_of(answers(other), answers(TRAIN)) == [(other[0], 0.9), (TRAIN[0], 0.6)]
-    doubted = (TRAIN[0], 0, 0.4)
+    doubted, believed = (TRAIN[0], 0, 0.4), (TRAIN[0], 0, 0.46)
     assert left_of(answers(*ENDS), answers(doubted)) == [(ENDS[0][0], 0.9), (ENDS[1][0], 0.5)]
+    assert left_of(answers(*ENDS), answers(believed)) == [(TRAIN[0], 0.9)], "as sure as its surest piece"

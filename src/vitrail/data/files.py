@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain, count
 from pathlib import Path
 
 from vitrail.data.decoding import open_file
@@ -47,10 +48,14 @@ def number_of(name: Path | str) -> int | str:
 
 
 def numbers_of(names: Iterable[str]) -> list[int | str]:
-    """What to call pictures, all differently: of two alike (`a/1.jpg`, `b/1.jpg`), the second by its whole path."""
+    """What to call pictures, all differently: of two alike (`a/1.jpg`, `b/1.jpg`), the second by its whole path.
+
+    One that is listed again is counted (`b/1.jpg (2)`).
+    """
     found: dict[int | str, None] = {}
     for name in names:
-        found[name if (number := number_of(name)) in found else number] = None
+        options = chain((number_of(name), name), (f"{name} ({again})" for again in count(2)))
+        found[next(one for one in options if one not in found)] = None
     return [*found]
 
 

@@ -4,6 +4,7 @@ What is shown is the cross-attention of a query in the decoder, as the model rea
 answers. Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, figure 6.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -221,7 +222,8 @@ def places_above(answer: ByQuery, name: str) -> list[int]:
         best = answer.found()[0]
         raise ExplanationError(
             f"Nothing in {name} has a score of {percent(answer.threshold)} or more; the best is {best.label} with "
-            f"{best.score:.0%}, by query {best.query}. Ask that one with --query {best.query}, or lower --threshold."
+            f"{percent(math.floor(1000 * best.score) / 1000)}, by query {best.query}. Ask that one with --query "
+            f"{best.query}, or lower --threshold."
         )
     return found
 

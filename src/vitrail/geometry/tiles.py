@@ -5,7 +5,7 @@
         | A |A B|   B    |           is dropped where another tile sees all of it and more, since that tile knows
         +---+---+--------+           better; otherwise the pieces are put together.
 
-What no tile sees whole is asked of the picture as a whole, made small: its answers take the place of their pieces.
+What no tile sees whole is asked of the whole picture, made small: its answers take the place of their pieces.
 
 Two answers of one class from two tiles are about the same object if they agree where both tiles look: cut to what the
 tiles share, they overlap by at least a half. Small objects beside a large one, or on it, so stay what they are.

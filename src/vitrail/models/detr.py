@@ -30,7 +30,7 @@ from vitrail.models.resnet import ResNet, ResNetConfig
 from vitrail.models.resnetv2 import ResNetV2, ResNetV2Config
 from vitrail.models.vit import ViT, ViTConfig
 from vitrail.outputs import Detections
-from vitrail.samples import Asked
+from vitrail.samples import AskedPoints
 
 MOST_CELLS = 50  # rows, and columns, of a map for which there are learned positions
 SIZE, DEPTH, RATE = Range(1, 2**24), Range(1, 1000), Range(0, 1, below=True)
@@ -327,7 +327,7 @@ class DETR(nn.Module):
         """What the encoder understands of pictures: the memory that the queries look at."""
         return self.read(self.see(pixels, valid))
 
-    def decode(self, memory: Memory, groups: int = 1, asked: Asked | None = None) -> list[Decoded]:
+    def decode(self, memory: Memory, groups: int = 1, asked: AskedPoints | None = None) -> list[Decoded]:
         """What each layer of the decoder makes of the queries, first to last.
 
         A query knows at first only which one it is: it is a position added to nothing. Where points are refined, a
@@ -341,7 +341,7 @@ class DETR(nn.Module):
         """
         tokens, position = memory
         queries, sizes = self.queries[: groups * self.config.queries], [self.config.queries] * groups
-        origin, placed = self.origin(queries), self.placed(queries)[None]
+        origin, placed = self.origin_of(queries), self.placed(queries)[None]
         if asked is not None:
             points = F.pad(torch.logit(asked.points.to(origin), eps=1e-3), (0, 2))
             origin = torch.cat([origin.expand(len(points), -1, -1), points], dim=1)
@@ -363,13 +363,14 @@ class DETR(nn.Module):
             if self.config.renormed:
                 x = seen
             if self.config.refined:
-                origin = (self.box_head(seen) + origin).detach()
+                origin = self.box_head(seen) + origin
+                origin = origin.detach() if self.training else origin  # each layer learns its own part
                 placed = self.placed(origin[..., :2])
         if self.config.renormed:
             layers[-1] = layers[-1]._replace(x=self.decoder_norm(x))  # the last one twice, as there
         return layers
 
-    def origin(self, queries: Float[Tensor, "queries width"]) -> Float[Tensor, "1 queries 4"]:
+    def origin_of(self, queries: Float[Tensor, "queries width"]) -> Float[Tensor, "1 queries 4"]:
         """From where boxes are told: from points, if queries are that; a point has no size."""
         return F.pad(queries if self.config.anchors else queries.new_zeros(len(queries), 2), (0, 2))[None]
 
@@ -400,7 +401,7 @@ class DETR(nn.Module):
         self,
         pixels: Float[Tensor, "batch channels height width"],
         valid: Bool[Tensor, "batch height width"] | None = None,
-        asked: Asked | None = None,
+        asked: AskedPoints | None = None,
     ) -> tuple[list[Detections], list[Detections]]:
         """The same, and what each layer would answer from points that are asked besides.
 

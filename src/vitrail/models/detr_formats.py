@@ -132,6 +132,7 @@ DEFAULTS = {
     "num_channels": 3, "auxiliary_loss": False,
 }  # fmt: skip
 IS_DETR = {"norm": "after", "eps": 1e-5}
+UNREFINED = {"refined": False}  # which no other library has
 AS_BACKBONE = {"family": "resnet", "classes": 0, "norm": "frozen"}
 STRIDES = {"None": False, "32": False, "16": True}  # timm's output_stride, and whether the last stage is dilated for it
 
@@ -234,14 +235,14 @@ def transformers(body: str) -> Format:
         read_config=read,
         write_config=lambda config: write(config, body),
         misfits=lambda config: misfits(config, body),
-        defaults=IS_DETR,
+        defaults=IS_DETR | UNREFINED,
     )
 
 
 FORMATS = (
     transformers("own"),
     transformers("timm"),
-    Format(library="facebook", keymap=KeyMap(PUBLISHED), defaults={"eps": 1e-5}),
+    Format(library="facebook", keymap=KeyMap(PUBLISHED), defaults={"eps": 1e-5} | UNREFINED),
 )
 BACKBONES = {family.config: family for family in (RESNET, RESNETV2, VIT)}
 
@@ -320,7 +321,7 @@ FAMILY = Family(
     identity=("backbone", "dim", "heads", "mlp_dim", "encoder_depth", "decoder_depth", "queries", "anchors"),
     flexible=("classes", "backbone"),
     untold={"heads": "dim"},
-    assumed=("heads", "activation", "renormed", "refined"),
+    assumed=("heads", "activation", "renormed"),
     learns={"detect": "detect", "panoptic": "detect"},
     infer=infer,
     resize=resize,

@@ -50,10 +50,10 @@ def sides(data: Dataset, small: bool) -> dict[str, Any]:
     return {"shorter": side, "longer": max(round(side * PUBLISHED[1] / PUBLISHED[0]), side)}
 
 
-def say_room(train: Dataset, queries: int, say: Say, *, fresh: bool) -> None:
+def say_room(train: Dataset, queries: int, say: Say, *, fresh: bool, name: str = "model.queries") -> None:
     """Say where a picture has more objects than can be found."""
     most = getattr(train, "most_objects", 0)
-    typed = f"--set model.queries={2 * most}"
+    typed = f"--set {name}={2 * most}"
     change = f"Type {typed}, for example." if fresh else f"Weights keep theirs; from fresh ones, type {typed}."
     if most > MOST_OBJECTS * queries:
         say(
@@ -129,7 +129,7 @@ def detect(
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
     loaded, fresh, small = beginning(init, model), init is None, changed.get("dim", config.dim) <= NARROW
     began = config if loaded is None else loaded.config
-    say_room(train, changed.get("queries", began.queries), say, fresh=fresh)
+    say_room(train, changed.get("queries", getattr(began, "queries", config.queries)), say, fresh=fresh)
     epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
     rate = (5e-4 if small else 1e-4) if fresh else 1e-4
     return Recipe(
@@ -193,7 +193,7 @@ def panoptic(
     say_numbers(train, say)
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
     fresh, small = init is None, config.detr.dim <= NARROW
-    say_room(train, config.queries, say, fresh=fresh)
+    say_room(train, config.queries, say, fresh=fresh, name="model.detr.queries")
     family = catalog.family_of_model(model)
     part = None if loaded is None else family.grows.get(loaded.family.name)
     stays = part is not None and loaded is not None and loaded.card.labels == train.classes

@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from vitrail.outputs import Detections
-from vitrail.samples import Asked, Targets
+from vitrail.samples import AskedPoints, Targets
 from vitrail.tasks.matching import Matches, detailed
 from vitrail.tasks.set_loss import SetWeights, learned, weighed
 
 WRONG = 0.2  # chance that the class that is told is drawn from all
+MOST = 200  # points for each picture of a batch: of more, there are fewer groups, and at least one
 NOISE = 0.4  # of a side of the box: how far from its middle a point is put at most, to either side
 
 
@@ -35,7 +36,7 @@ class Noised(NamedTuple):
         matches: which point is of which object, the same in every layer.
     """
 
-    asked: Asked
+    asked: AskedPoints
     matches: Matches
 
 
@@ -45,11 +46,12 @@ def noised(targets: Sequence[Targets], classes: int, groups: int, generator: tor
     Args:
         targets: of each picture.
         classes: how many there are.
-        groups: points for each object.
+        groups: points for each object; fewer where a picture has very many.
         generator: of chance, on any device; torch's own unless given.
     """
     device, counts = targets[0].boxes.device, [target.labels.shape[0] for target in targets]
     most = max(*counts, 1)
+    groups = max(min(groups, MOST // most), 1)
     shape = (len(targets), groups, most)
 
     def drawn(*shape: int) -> Tensor:
@@ -73,7 +75,7 @@ def noised(targets: Sequence[Targets], classes: int, groups: int, generator: tor
     first = torch.tensor([0, *counts], device=device).cumsum(0)
     query, target = group * most + place, first[picture] + place
     matches = Matches(picture, query[None], target[None], unmatched=0)
-    return Noised(Asked(points.flatten(1, 2), told.flatten(1, 2), (most,) * groups), matches)
+    return Noised(AskedPoints(points.flatten(1, 2), told.flatten(1, 2), (most,) * groups), matches)
 
 
 def denoising_loss(

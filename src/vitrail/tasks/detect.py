@@ -12,11 +12,11 @@ from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.boxes import to_xyxy
 from vitrail.geometry.placement import Placement
 from vitrail.outputs import Detections, Segmentations
-from vitrail.samples import Asked, Batch
+from vitrail.samples import AskedPoints, Batch
 from vitrail.tasks.denoising import denoising_loss, noised
 from vitrail.tasks.detected import THRESHOLD, Detected
 from vitrail.tasks.detection_scores import DetectionMetrics
-from vitrail.tasks.set_loss import SetWeights, set_loss
+from vitrail.tasks.set_loss import SetWeights, check_labels, set_loss
 from vitrail.tasks.task import Loss, ask
 
 
@@ -31,8 +31,10 @@ class Answers(Protocol):
 class AnswersPoints(Protocol):
     """A detector that can be asked from other points than those of its queries."""
 
+    config: Any
+
     def layers_asked(
-        self, pixels: Tensor, valid: Tensor | None = None, asked: Asked | None = None
+        self, pixels: Tensor, valid: Tensor | None = None, asked: AskedPoints | None = None
     ) -> tuple[Sequence[Detections], Sequence[Detections]]: ...
 
 
@@ -86,7 +88,8 @@ class Detect:
             return Loss(found.total, found.parts)
         if not isinstance(model, AnswersPoints):
             raise ConfigError(f"{type(model).__name__} is asked from no points. Train it with --set task.denoising=0.")
-        near = noised(batch.target, len(self.classes), self.denoising, generator)
+        check_labels(batch.target, model.config.classes)
+        near = noised(batch.target, model.config.classes, self.denoising, generator)
         pixels, valid = batch.inputs
         layers, besides = model.layers_asked(pixels, valid, near.asked)
         if not self.auxiliary:

@@ -1,5 +1,6 @@
 """What a detector says about one picture, as a person reads it."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -113,7 +114,7 @@ class Detected:
         """One line: how many there are of each class, above the threshold."""
         held = self.above(self.threshold)
         if not len(held):
-            best = f" (the best is {self.scores.max():.0%})" if len(self) else ""
+            best = f" (the best is {percent(math.floor(1000 * self.scores.max()) / 1000)})" if len(self) else ""
             return f"nothing above {percent(self.threshold)}{best}"
         counts: dict[str, int] = {}
         for one in held.found():

@@ -88,6 +88,7 @@ def yolo_lines(result: Detected) -> str:
     lines = [
         f"{numbers[label]} {' '.join(f'{side:.{DIGITS + 2}f}' for side in box)}\n"
         for label, box in zip(result.labels.tolist(), boxes.tolist(), strict=True)
+        if min(box[2:]) >= 10 ** -(DIGITS + 2)  # a label has an area
     ]
     return "".join(lines)
 

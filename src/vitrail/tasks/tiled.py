@@ -48,10 +48,10 @@ def joined(results: Sequence[Detected], tiles: Sequence[Tile]) -> Detected:
 
 
 def completed(pieces: Detected, whole: Detected, tiles: Sequence[Tile]) -> Detected:
-    """Add what is too long for any tile, as the whole picture shows it, in place of its pieces; best first.
+    """Add what no tile sees whole, as the whole picture shows it, in place of its pieces; best first.
 
     A piece gives way if no tile sees all of it, at least half of it lies in a longer object of its class, and it is not
-    twice as sure as that; if one is, the longer object is left out.
+    twice as sure as that; if one is, the longer object is left out. The longer object has the best score of all.
 
     Args:
         pieces: what the tiles have found, put together.
@@ -67,7 +67,9 @@ def completed(pieces: Detected, whole: Detected, tiles: Sequence[Tile]) -> Detec
     about = cut[:, None] & inside & (pieces.labels[:, None] == longer.labels)
     surer = about & (pieces.scores[:, None] > SURER * longer.scores)
     added = ~surer.any(dim=0)
-    both = (pieces.only(~(about & added).any(dim=1)), longer.only(added))
-    columns = ("boxes_xyxy", "scores", "labels", "queries", *(["masks"] if pieces.masks is not None else []))
+    replaced = about & added
+    best = torch.cat([longer.scores[None], pieces.scores[:, None] * replaced]).amax(dim=0)
+    both = (pieces.only(~replaced.any(dim=1)), replace(longer, scores=best).only(added))
+    columns = ("boxes_xyxy", "scores", "labels", "queries")
     found = replace(pieces, **{name: torch.cat([getattr(one, name) for one in both]) for name in columns})
     return found.only(found.scores.argsort(descending=True, stable=True))

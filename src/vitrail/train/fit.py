@@ -64,10 +64,6 @@ def opened(
         checkpoints = Checkpoints(out / "checkpoints", say=say)
         saved = checkpoints.newest() if resume else None
         run = Run(recipe, out, team, stopping, saved=saved, splits=splits, say=say)
-        if saved is not None and team.leads and run.step >= run.steps:
-            say(
-                f"All {run.steps:,} steps were taken before: nothing is left to learn, and its report is written again."
-            )
         always = [Log(out), Saving(checkpoints, recipe.save_every), Keeping()]
         with watching(run, [*observers, *always]) as watch:
             yield run, watch

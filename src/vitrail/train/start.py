@@ -428,7 +428,8 @@ def resume(run: Path | str, *, workers: int | None = None, device: str | None = 
         recipe, device=str(usable_device(device or recipe.device)), data=replace(recipe.data, workers=workers)
     )
     splits = splits_of(recipe)
-    say(f"Going on with {folder}.")
+    done = (folder / "report.html").is_file()
+    say(f"{folder} is finished: only its report is written again." if done else f"Going on with {folder}.")
     with broken_pictures_in_words(recipe.data.path, folder):
         result = fit(recipe, folder, resume=True, observers=[Screen(say)], splits=splits, say=say)
     finish(result, recipe, splits, say)

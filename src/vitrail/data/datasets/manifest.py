@@ -33,7 +33,7 @@ COLUMNS = {
     "labels": ("labels", "classes", "tags"),
     "split": ("split", "part", "set"),
 }
-BOX_COLUMNS = {"xmin", "ymin", "xmax", "ymax", "x_min", "y_min", "x_max", "y_max", "bbox", "bboxes"}
+CORNERS = {"xmin", "ymin", "xmax", "ymax"}  # columns of a table of boxes
 EXPECTED = (
     "Expected: path and label (1.jpg,cat), or path and labels where a picture can have several (1.jpg,cat;dog); "
     "columns of 0 and 1 for each class are not read. Texts have text and label."
@@ -165,12 +165,12 @@ def named(record: Iterable[str], column: str) -> str | None:
 def require_columns(names: Iterable[str], place: str) -> None:
     """Complain unless there is a column of paths and one of labels, and none of boxes."""
     names = list(names)
-    if boxes := sorted(BOX_COLUMNS & {name.strip().lower() for name in names}):
+    if {name.strip().lower().replace("_", "") for name in names} >= CORNERS:
         raise RowError(
             "missing-column",
             place,
-            f"the columns {listing(boxes)} are of boxes, and a table says what a whole picture shows. Marked objects "
-            f"are read as COCO (.json), Pascal VOC (.xml) or YOLO (.txt) write them.",
+            "the columns xmin, ymin, xmax and ymax are of boxes, and a table says what a whole picture shows. Marked "
+            "objects are read as COCO (.json), Pascal VOC (.xml) or YOLO (.txt) write them.",
         )
     if named(names, "path") is None:
         raise RowError("missing-column", place, f"there is no column called path, only {listing(names)}. {EXPECTED}")

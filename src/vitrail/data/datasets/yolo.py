@@ -164,12 +164,14 @@ def in_one_piece(folder: Path, root: Path) -> Source | None:
 
 
 def lists_pictures(file: Path) -> bool:
-    """Whether the first line of a text file is the path of a picture."""
+    """Whether the first lines of a text file are the paths of pictures."""
     if not file.is_file() or file.suffix.lower() != ".txt":
         return False
     with open(file, "rb") as content:
-        lines = content.read(LOOKED_AT).decode("utf-8", "ignore").split("\n")
-    return is_picture_name(next((line.strip() for line in lines if line.strip()), ""))
+        text = content.read(LOOKED_AT).decode("utf-8", "ignore")
+        cut = bool(content.read(1))
+    lines = [line.strip() for line in (text.rpartition("\n")[0] or text if cut else text).splitlines()]
+    return any(lines) and all(is_picture_name(line) for line in lines if line)
 
 
 def list_files(home: Path) -> dict[str, Path]:
