@@ -83,11 +83,23 @@ def test_csv_and_yolo_say_the_same(place, capsys):
     head, *rows = capsys.readouterr().out.splitlines()
     assert head == "file,label,score,left,top,right,bottom,query"
     assert main(["predict", str(place / "run"), picture, "--yolo", "--threshold", "0", "--out", str(place / "y")]) == 0
+    assert "1 text file in" in (said := capsys.readouterr().out)
+    assert "with classes.txt: 9 objects." in said
     lines = (place / "y/000003.txt").read_text().splitlines()
     assert len(lines) == len(rows) == 9
     assert {len(line.split()) for line in lines} == {5}, "labels, to be learned from"
     left, right = (float(rows[0].split(",")[column]) for column in (3, 5))
     assert float(lines[0].split()[1]) * 80 == pytest.approx((left + right) / 2, abs=0.01)
+
+
+def test_labels_without_objects_are_counted(place, capsys, tmp_path):
+    folder = str(place / "squares/JPEGImages")
+    assert (
+        main(["predict", str(place / "run"), folder, "--yolo", "--threshold", "1", "--out", str(tmp_path / "y")]) == 0
+    )
+    said = capsys.readouterr().out
+    count = len(list((place / "squares/JPEGImages").iterdir()))
+    assert f"{count} text files in {tmp_path / 'y'}, with classes.txt: 0 objects, {count} of them without any." in said
 
 
 def test_large_pictures_are_looked_at_in_tiles(place, capsys):

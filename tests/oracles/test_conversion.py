@@ -211,6 +211,15 @@ def test_classes_that_a_format_cannot_keep_are_told(coco, tmp_path):
     assert [to for to in told if sentence in told[to]] == ["voc"]
 
 
+def test_a_broken_picture_is_copied_and_said(coco, tmp_path):
+    cut = coco / "train/0.png"
+    cut.write_bytes(cut.read_bytes()[:-40])
+    notes = convert_data(str(coco), tmp_path / "voc", "voc")
+    assert notes[-1] == "6 pictures written."
+    assert notes[-2].startswith(f"{cut}: It is cut short")
+    assert notes[-2].endswith("It is copied as it is.")
+
+
 def test_numbers_that_two_pictures_share_are_told_apart():
     assert numbers_of(["a/1.png", "b/1.png", "b/c.png", "d/c.png", "2.png"]) == [1, "b/1.png", "c.png", "d/c.png", 2]
     assert number_of("1234567890123456.png") == "1234567890123456.png"

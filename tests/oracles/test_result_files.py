@@ -69,6 +69,17 @@ def test_yolo_counts_in_parts_of_the_picture(tmp_path):
     assert (tmp_path / "classes.txt").read_text().split() == ["cat", "dog", "bird"]
 
 
+def test_labels_are_not_overwritten(tmp_path):
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DataError, match=r"a.txt is there already, and labels are not overwritten. Name a new folder"):
+        write_yolo(tmp_path, [Seen(1, "b", some()), Seen(2, "a", some())])
+    assert (tmp_path / "a.txt").read_text() == "0 0.5 0.5 0.1 0.1\n"
+    assert not (tmp_path / "b.txt").exists()
+    (tmp_path / "a.txt").rename(tmp_path / "classes.txt")
+    with pytest.raises(DataError, match=r"classes.txt is there already"):
+        write_yolo(tmp_path, [Seen(2, "a", some())])
+
+
 def test_a_label_has_an_area(tmp_path):
     flat = some()
     flat = replace(flat, boxes_xyxy=flat.boxes_xyxy.clone().index_fill_(0, torch.tensor([0]), 5.0))
@@ -80,7 +91,7 @@ def test_yolo_keeps_numbers_that_count_from_0(tmp_path):
     (path,) = write_yolo(tmp_path, [Seen(1, "a", some(class_ids=(0, 1, 4)))])
     assert [line.split()[0] for line in path.read_text().splitlines()] == ["4", "0", "1"]
     assert (tmp_path / "classes.txt").read_text().splitlines() == ["cat", "dog", "class 2", "class 3", "bird"]
-    (path,) = write_yolo(tmp_path, [Seen(1, "a", some(class_ids=()))])
+    (path,) = write_yolo(tmp_path / "again", [Seen(1, "a", some(class_ids=()))])
     assert path.read_text().startswith("2 ")
 
 

@@ -189,6 +189,12 @@ def test_what_no_tile_sees_whole_is_told_by_the_whole_picture():
     assert left_of(answers(*ENDS, MOUSE), answers(TRAIN)) == [(TRAIN[0], 0.9), (MOUSE[0], 0.8)]
 
 
+def test_of_several_long_objects_one_takes_the_pieces():
+    doubled = ([55.0, 105, 945, 295], 0, 0.55)
+    assert left_of(answers(*ENDS), answers(TRAIN, doubled)) == [(TRAIN[0], 0.9), (doubled[0], 0.55)]
+    assert left_of(answers(MOUSE), answers(MOUSE)) == [(MOUSE[0], 0.8)], "nothing is longer than a tile"
+
+
 def test_what_a_tile_sees_whole_is_told_by_that():
     assert left_of(answers(MOUSE), answers(([498.0, 178, 541, 221], 0, 0.95))) == [(MOUSE[0], 0.8)]
 

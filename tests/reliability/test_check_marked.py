@@ -367,6 +367,9 @@ YOLO = [
     (line("0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2"), [("duplicate-object", "labels/train/2.txt:2", "2.txt:1")]),
     (lambda root: write(root / "labels/train/9.txt", ""), [("label-without-picture", "labels/train/9.txt", "No pic")]),
     (lambda root: (root / "labels/train/2.txt").unlink(), [("unmarked-picture", "images/train", "1 of 3 pictures")]),
+    (lambda root: [write(root / "train.txt", "images/train/0.png\nimages/train/9.png\n"),
+                   write(root / "data.yaml", "train: train.txt\nval: images/val\nnames: [cat, dog]\n")], [
+        ("missing-file", "images/train/9.png", "no such picture"), ("unlisted-picture", "images/train", "2 pictures")]),
     (settings("names: {0: cat, 1: dog}\n"), []),
     (settings("names: {0: cat, 1: {a: b}}\n"), [
         ("unnamed-class", "data.yaml", "1: {'a': 'b'}"),

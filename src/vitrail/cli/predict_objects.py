@@ -95,7 +95,7 @@ def predict_objects(
     elif csv:
         print_csv([row for one in sure for row in rows(one)], COLUMNS)
     elif yolo:
-        print(f"{many(write_labels(out, sure), 'text file')} in {out}, with classes.txt.")
+        print(write_labels(out, sure))
     else:
         heading = f"found with {percent(task.threshold)} or more"
         draw_all(
@@ -140,14 +140,18 @@ def rows(seen: Seen) -> Iterator[dict[str, Any]]:
         yield dict(zip(COLUMNS, values, strict=True))
 
 
-def write_labels(out: Path, found: Iterable[Seen]) -> int:
-    """YOLO's text files; gives how many."""
+def write_labels(out: Path, found: Iterable[Seen]) -> str:
+    """YOLO's text files; gives a sentence about them."""
     from vitrail.data.files import number_of
     from vitrail.tasks import result_files
 
-    taken = set[Path]()
-    seen = (
-        result_files.Seen(number_of(one.name), free_path(out, one.name, ".txt", taken).stem, one.result)
-        for one in found
-    )
-    return len(result_files.write_yolo(out, seen))
+    taken, counts = set[Path](), list[int]()
+
+    def each() -> Iterator[result_files.Seen]:
+        for one in found:
+            counts.append(len(one.result))
+            yield result_files.Seen(number_of(one.name), free_path(out, one.name, ".txt", taken).stem, one.result)
+
+    files = result_files.write_yolo(out, each())
+    empty = f", {counts.count(0)} of them without any" if 0 in counts else ""
+    return f"{many(len(files), 'text file')} in {out}, with classes.txt: {many(sum(counts), 'object')}{empty}."

@@ -24,6 +24,7 @@ from vitrail.data.datasets.manifest import class_order
 from vitrail.data.datasets.marked import MarkedFiles, scaled, without_masks
 from vitrail.data.datasets.outlines import Outline, Runs, packed_runs
 from vitrail.data.files import shown
+from vitrail.data.headers import unreadable
 from vitrail.data.images import ImageFile
 from vitrail.data.open import OBJECTS, format_of, scenes
 from vitrail.errors import ConfigError, DataError, many
@@ -336,7 +337,7 @@ def convert_data(source: str, out: Path, to: str) -> list[str]:
         to: `coco`, `voc` or `yolo`.
 
     Returns:
-        What was put right on the way, and what the format cannot say.
+        What was put right on the way, what the format cannot say, pictures that are broken, and how many there are.
 
     Raises:
         DataError: the source cannot be read, or nothing is marked in it as these formats mark things.
@@ -360,4 +361,6 @@ def convert_data(source: str, out: Path, to: str) -> list[str]:
     finally:
         shutil.rmtree(job.folder, ignore_errors=True)
     notes = [note for dataset in first for note in getattr(dataset, "notes", ())]
-    return [*dict.fromkeys(notes), *notes_on(job, to)]
+    broken = [f"{error} It is copied as it is." for error in unreadable(first, sum(map(len, first)))]
+    counted = f"{many(sum(map(len, first)), 'picture')} written."
+    return [*dict.fromkeys(notes), *notes_on(job, to), *broken, counted]

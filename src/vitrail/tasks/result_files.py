@@ -93,17 +93,29 @@ def yolo_lines(result: Detected) -> str:
     return "".join(lines)
 
 
+def refuse_labels_at(path: Path) -> None:
+    """Refuse to write where labels may be that somebody drew.
+
+    Raises:
+        DataError: there is such a file.
+    """
+    if path.exists():
+        raise DataError(f"{path} is there already, and labels are not overwritten. Name a new folder with --out.")
+
+
 def write_yolo(folder: Path, found: Iterable[Seen]) -> list[Path]:
     """Write a text file for each picture, empty where nothing was found, and `classes.txt` with a name for each number.
 
     Raises:
-        DataError: two pictures have one name.
+        DataError: two pictures have one name, or there is a file of that name already: labels are never lost.
     """
     texts, names = dict[Path, str](), dict[int, str]()
+    refuse_labels_at(folder / "classes.txt")
     for seen in found:
         path = folder / f"{seen.name}.txt"
         if path in texts:
             raise DataError(f"Two pictures are called {seen.name}, and would share {path.name}. Give one a new name.")
+        refuse_labels_at(path)
         texts[path] = yolo_lines(seen.result)
         names |= dict(zip(yolo_numbers(seen.result.classes, seen.result.class_ids), seen.result.classes, strict=True))
     lines = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]

@@ -51,7 +51,8 @@ def completed(pieces: Detected, whole: Detected, tiles: Sequence[Tile]) -> Detec
     """Add what no tile sees whole, as the whole picture shows it, in place of its pieces; best first.
 
     A piece gives way if no tile sees all of it, at least half of it lies in a longer object of its class, and it is not
-    twice as sure as that; if one is, the longer object is left out. The longer object has the best score of all.
+    twice as sure as that; if one is, the longer object is left out. The longer object has the best score of its pieces
+    and itself; of several, the one believed most takes them.
 
     Args:
         pieces: what the tiles have found, put together.
@@ -67,7 +68,8 @@ def completed(pieces: Detected, whole: Detected, tiles: Sequence[Tile]) -> Detec
     about = cut[:, None] & inside & (pieces.labels[:, None] == longer.labels)
     surer = about & (pieces.scores[:, None] > SURER * longer.scores)
     added = ~surer.any(dim=0)
-    replaced = about & added
+    beliefs = (about & added) * longer.scores
+    replaced = (beliefs > 0) & (beliefs == beliefs.amax(dim=1, keepdim=True)) if len(longer) else about
     best = torch.cat([longer.scores[None], pieces.scores[:, None] * replaced]).amax(dim=0)
     both = (pieces.only(~replaced.any(dim=1)), replace(longer, scores=best).only(added))
     columns = ("boxes_xyxy", "scores", "labels", "queries")

@@ -321,7 +321,7 @@ def read(path: Path, part: str | None) -> Marks:
     boxes[:, :2] = np.where(empty, written[:, :2], boxes[:, :2])  # so that what has no area keeps none
     sides = boxes[:, 2:] - boxes[:, :2]
     marks = Marks(
-        source.list or path,
+        source.list or source.annotations,
         reading.paths,
         numbers_of(reading.paths),
         np.array(reading.sizes, np.int64).reshape(-1, 2),

@@ -460,10 +460,10 @@ class Reading:
         self.faults: list[Fault] = []
         self.unmarked = 0
 
-    def add(self, place: int, file: Path | None) -> None:
+    def add(self, place: int, picture: Path, file: Path | None) -> None:
         """The objects of a picture."""
         if file is None or not file.is_file():
-            self.unmarked += 1
+            self.unmarked += picture.is_file()  # one that is not there is another fault
             return
         try:
             text = read_text(file, LONGEST)
@@ -512,7 +512,7 @@ def read(path: Path, part: str | None) -> Marks:
     folders = label_folder(source, files)
     for place, file in enumerate(files):
         folder = folders.get(file.parent)
-        reading.add(place, None if folder is None else folder / f"{file.stem}.txt")
+        reading.add(place, file, None if folder is None else folder / f"{file.stem}.txt")
     names = read_names(source, reading.faults)
     if not names:
         highest = max((line.number for line in reading.lines), default=0)
