@@ -192,7 +192,8 @@ class Sheet(Explanation):
         mark, used = look.asked.mark, look.asked.used
         asked = f"x = {used[0]}, y = {used[1]}" if used else look.asked.title or look.asked.words.split(" (")[0]
         maps = [heat._replace(title=f"layer {look.layer + 1}\n{heat.title}") for heat in look.heat_maps()]
-        return [Panel(None, mark, f"{asked} in\nlayer {look.layer + 1}"), *(Panel(heat, mark) for heat in maps)]
+        asking = f"layer {look.layer + 1}, asked about\n{asked}"
+        return [Panel(None, mark, asking), *(Panel(heat, mark) for heat in maps)]
 
     def caption(self) -> Caption:
         """What is written on the drawing."""
