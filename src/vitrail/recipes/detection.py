@@ -105,12 +105,14 @@ def detect(
              judge_every=10, 150 epochs, batch 8, rate 5e-4, seed 0, commit 0982449, one thread of an AMD EPYC beside
              other work, 46 min): AP 33.4, AP50 60.3 on the 87 of its part val, the best of 15 judgements by those very
              pictures. White cells are found (AP50 99), platelets of 20 pixels hardly (AP50 14). A hundred constant
-             boxes, the likeliest of the training part, reach AP50 3.6 (benchmarks/constant_boxes.py).
+             boxes, the likeliest of the training part, reach AP50 3.6 (benchmarks/constant_boxes.py). With refined
+             points and denoising 60 epochs (commit 17d730e, 27 min): AP 22.0, AP50 50.0; 16.3 was AP before, after 60.
              Learned on 38,000 generated scenes first, then 90 epochs of BCCD (commands and machine in
              docs/guides/objects.md, seed 0, commit 55458de, 33 min): AP 25.6, AP50 52.6, the best of 10 judgements.
-             Fresh detr-tiny on 272 photographs of playing cards, 1.8 in each, as one class (85 epochs, 240 pixels, 30
-             queries, bfloat16, seed 0, commit 43dabae, one thread beside other work, 47 min): AP 14.6, AP50 43.9 on the
-             67 of its part test, which chose nothing; thirty constant boxes 6.1. From scenes, 40 epochs: AP 19.3, 44.1.
+             Fresh detr-tiny on 272 photographs of playing cards, 1.8 in each, as one class (60 epochs, 240 pixels, 30
+             queries, bfloat16, seed 0, commit ebf33cc, one thread beside other work, 41 min): AP 25.4, AP50 61.5 on the
+             67 of its part test, which chose nothing; thirty constant boxes 6.1. Commits before fc3c026 had neither
+             refined points nor denoising: AP 14.6, AP50 43.9 after 85 epochs.
              From published weights: not yet verified
 
     Args:
