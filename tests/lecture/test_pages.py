@@ -320,7 +320,11 @@ def check_language(page: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "figures", "check"), [("transformer", 8, check_transformer), ("language", 6, check_language)]
+    ("name", "figures", "check"),
+    [
+        pytest.param("transformer", 8, check_transformer, marks=pytest.mark.slow),
+        pytest.param("language", 6, check_language, marks=pytest.mark.slow),
+    ],
 )
 def test_a_page_about_texts_says_what_it_computes(name, figures, check):
     page, drawn = run(changed(read(name), QUICK[name]))

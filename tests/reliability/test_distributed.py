@@ -83,6 +83,7 @@ def test_two_processes_lose_what_one_with_the_doubled_batch_does(pictures, tmp_p
     agree(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_two_processes_learn_from_uneven_sentences_what_one_does(tmp_path):
     """Each word counts the same, in whichever process it is read."""
     draw, folder = random.Random(0), tmp_path / "pairs"

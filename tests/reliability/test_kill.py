@@ -46,7 +46,7 @@ def survive(trainee: Trainee, recipe: Recipe, folder: Path, kills: int, seed: in
     return sha256(folder / "whole/model.safetensors"), sha256(folder / "killed/model.safetensors"), killed
 
 
-@pytest.mark.parametrize("make", [everything_random, half_precision])
+@pytest.mark.parametrize("make", [everything_random, pytest.param(half_precision, marks=pytest.mark.slow)])
 def test_a_killed_run_resumes_to_the_same_bytes(make, trainee, pictures, tmp_path):
     whole, resumed, killed = survive(trainee, make(pictures), tmp_path, kills=4, seed=1)
     assert killed >= 2  # else it proved little
@@ -54,7 +54,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(make, trainee, pictures, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [everything_random, half_precision])
+@pytest.mark.parametrize("make", [everything_random, pytest.param(half_precision, marks=pytest.mark.slow)])
 def test_twenty_kills_at_random_moments_change_no_byte(make, trainee, pictures, tmp_path):
     whole, resumed, killed = survive(trainee, make(pictures), tmp_path, kills=20, seed=2)
     assert killed >= 15
