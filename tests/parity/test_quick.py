@@ -5,7 +5,7 @@ import torch
 
 from vitrail.core import quick as quick_file
 from vitrail.core.kernels import fused
-from vitrail.core.precision import LEAVE, multiplies_bfloat16, products_are_quick
+from vitrail.core.precision import LEAVE, multiplies_bfloat16, multiplies_in_tiles, products_are_quick
 from vitrail.core.quick import quick
 
 MASKS = {
@@ -13,6 +13,8 @@ MASKS = {
     "boolean": lambda: torch.rand(2, 1, 7, 9) > 0.4,
     "nowhere": lambda: torch.zeros(2, 1, 7, 9, dtype=torch.bool),
     "float": lambda: torch.randn(1, 3, 7, 9),
+    "keys": lambda: torch.tensor([True, False] * 4 + [True]),
+    "one for all keys": lambda: torch.zeros(2, 1, 7, 1).index_fill(2, torch.tensor([3]), float("-inf")),
 }
 
 
@@ -48,6 +50,7 @@ def test_both_ways_give_the_same_answer_and_gradient(chosen, monkeypatch, mask):
 
 def test_long_sequences_stay_with_the_fused_kernel(chosen, monkeypatch):
     monkeypatch.setattr(quick_file, "products_are_quick", lambda like: True)
+    monkeypatch.setattr(quick_file, "multiplies_in_tiles", lambda: False)
     for length in (512, 513):
         x = torch.randn(1, 1, length, 4)
         torch.testing.assert_close(quick(x, x, x, None, scale=0.3), fused(x, x, x, None, scale=0.3))
@@ -73,14 +76,32 @@ def test_a_captured_graph_does_not_depend_on_the_machine():
     assert "scaled_dot_product" in str(program.graph)
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [({}, False), ({"avx512_bf16": True}, True), ({"avx512_bf16": True, "amx_tile": True}, False)],
-)
-def test_bfloat16_is_quick_only_where_it_is_multiplied_without_tiles(monkeypatch, capabilities, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    multiplies_bfloat16.cache_clear()
-    assert products_are_quick(torch.zeros(1, dtype=torch.bfloat16)) == expected
-    assert not products_are_quick(torch.zeros(1, dtype=torch.bfloat16, device="meta"))
+@pytest.fixture
+def processor(monkeypatch):
+    """Lets the processor say something else of itself."""
+
+    def says(**capabilities):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+        for question in (multiplies_bfloat16, multiplies_in_tiles):
+            question.cache_clear()
+
+    yield says
     monkeypatch.undo()
-    multiplies_bfloat16.cache_clear()
+    for question in (multiplies_bfloat16, multiplies_in_tiles):
+        question.cache_clear()
+
+
+@pytest.mark.parametrize("capabilities", [{}, {"avx512_bf16": True}, {"avx512_bf16": True, "amx_tile": True}])
+def test_bfloat16_is_quick_where_the_processor_multiplies_in_it(processor, capabilities):
+    processor(**capabilities)
+    assert products_are_quick(torch.zeros(1, dtype=torch.bfloat16)) == bool(capabilities)
+    assert not products_are_quick(torch.zeros(1, dtype=torch.bfloat16, device="meta"))
+
+
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("tiles", [False, True])
+def test_with_tiles_the_fused_kernel_answers_what_nobody_learns_from(chosen, processor, tiles, learns):
+    processor(avx512_bf16=True, amx_tile=tiles)
+    x = torch.randn(1, 2, 5, 4, dtype=torch.bfloat16, requires_grad=learns)
+    quick(x, x, x, None, scale=0.3)
+    assert chosen == ["fused" if tiles and not learns else "plain"]

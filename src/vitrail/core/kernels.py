@@ -46,8 +46,9 @@ def plain(
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads query value_width"]:
     """The equation as the paper prints it (Vaswani et al. 2017, eq. 1), weights and all."""
-    weights = attention_weights(query, key, mask, scale=scale)
-    return F.dropout(weights, dropout) @ value
+    weights, nowhere = softened(query, key, mask, scale)
+    mixed = F.dropout(weights, dropout) @ value
+    return mixed if nowhere is None else mixed.masked_fill(nowhere, 0.0)
 
 
 def attention_weights(
@@ -61,10 +62,20 @@ def attention_weights(
 
     Each row sums to one, except that of a query that may look nowhere, which is all zeros.
     """
+    weights, nowhere = softened(query, key, mask, scale)
+    return weights if nowhere is None else weights.masked_fill(nowhere, 0.0)
+
+
+def softened(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor | None]:
+    """The weights, and which queries may look nowhere: their rows are not zero yet.
+
+    A mask is mostly much smaller than the scores, so all that can be done to it is done to it and not to them.
+    """
     scores = scale * query @ key.transpose(-2, -1)
     if mask is None:
-        return scores.softmax(dim=-1)
-    scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask.to(scores.dtype)
-    nowhere = (scores == float("-inf")).all(dim=-1, keepdim=True)
-    scores = scores.masked_fill(nowhere, 0.0)  # the softmax of such a row is NaN, and so would be its gradient
-    return scores.softmax(dim=-1).masked_fill(nowhere, 0.0)
+        return scores.softmax(dim=-1), None
+    if mask.dtype == torch.bool:
+        mask = scores.new_zeros(mask.shape).masked_fill(~mask, float("-inf"))
+    nowhere = (mask == float("-inf")).all(dim=-1, keepdim=True)
+    mask = mask.to(scores.dtype).masked_fill(nowhere, 0.0)  # the softmax of such a row is NaN, and so its gradient
+    return (scores + mask).softmax(dim=-1), nowhere

@@ -16,6 +16,7 @@ from vitrail.core.convolutions import (
     BatchNorm,
     ConvNorm,
     StandardisedConv,
+    channels_last,
     standardised,
     thinned,
     with_border,
@@ -61,10 +62,6 @@ class ConvLayout:
         return torch.ops.mkldnn._convolution_pointwise.binary(
             x, around, self.weight, self.bias, *self.where, "add", 1.0, name if relu else None, [], ""
         )
-
-
-def channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def is_hooked(part: nn.Module) -> bool:

@@ -10,6 +10,7 @@ The decision depends on nothing but the machine and torch, so that a run which g
 """
 
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
@@ -77,7 +78,7 @@ class Decision(NamedTuple):
 @cache
 def decide() -> Decision:
     """Look at the processor, then measure (some milliseconds, once in a process)."""
-    knows = getattr(torch.cpu, "get_capabilities", dict)()
+    knows = capabilities()
     if not torch.backends.mkldnn.is_available():
         return Decision(False, "float32 products stay with torch's own kernels: this torch is built without oneDNN")
     if not knows.get("avx512_f"):
@@ -102,11 +103,21 @@ def fast_float32() -> AbstractContextManager:
     return LEAVE if decide().fast else nullcontext()
 
 
+def capabilities() -> Mapping[str, Any]:
+    """What the processor says of itself."""
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
 @cache
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16 products, other than tiles, for which torch cares itself."""
-    knows = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(knows.get("avx512_bf16")) and not knows.get("amx_tile")
+    """Whether the processor has instructions for bfloat16 products."""
+    return bool(capabilities().get("avx512_bf16"))
+
+
+@cache
+def multiplies_in_tiles() -> bool:
+    """Whether it multiplies whole tiles of a matrix at once (AMX)."""
+    return bool(capabilities().get("amx_tile"))
 
 
 def products_are_quick(like: Tensor) -> bool:

@@ -13,7 +13,17 @@ from typing import Any, ClassVar, Literal
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vitrail.core.convolutions import ConvNorm, MaxPool, Norm, Stage, after_stages, nearest, thinned
+from vitrail.core.convolutions import (
+    ConvNorm,
+    MaxPool,
+    Norm,
+    Stage,
+    after_stages,
+    channels_last,
+    nearest,
+    thinned,
+    without_padding,
+)
 from vitrail.core.embeddings import check_channels, check_images
 from vitrail.core.init import init_convolutions
 from vitrail.core.tokens import Feature, Tokens, mean_of_patches, tokens_of
@@ -195,7 +205,7 @@ class ResNet(nn.Module):
         check_channels(images.shape[1], self.config.channels)
         exact = self.config.padding == "exact"
         shown = valid if exact else None
-        x = images if shown is None else images.masked_fill(~shown[:, None], 0.0)
+        x = channels_last(without_padding(images, shown))
         for part in (self.stem, self.max_pool):
             x, shown = part(x, shown), thinned(shown, part.stride)
         found = after_stages(self.stages, x, shown, at, STEM_STRIDE)

@@ -21,6 +21,7 @@ from vitrail.core.convolutions import (
     Stage,
     StandardisedConv,
     after_stages,
+    channels_last,
     nearest,
     thinned,
     with_border,
@@ -252,7 +253,7 @@ class ResNetV2(nn.Module):
         """The map before the first stage, of images that have been looked at."""
         check_images(images, self.stem.weight)
         check_channels(images.shape[1], self.config.channels)
-        return self.after_stem(images if shown is None else images.masked_fill(~shown[:, None], 0.0), shown)
+        return self.after_stem(channels_last(without_padding(images, shown)), shown)
 
     def last_map(self, images: Tensor, valid: Tensor | None = None) -> Feature:
         """What the head, or a transformer, reads: the last map, normalised."""
