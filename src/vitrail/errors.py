@@ -82,7 +82,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that leads nowhere, with what was probably meant."""
     known = list(known)
     longer = sorted((one for one in known if name and one.startswith(name)), key=len)
-    near = list(dict.fromkeys([*longer, *difflib.get_close_matches(name, known, n=2)]))[:4]
+    parts = set(name.split("-"))
+    fuller = sorted((one for one in known if parts < set(one.split("-"))), key=len)
+    near = list(dict.fromkeys([*longer, *fuller]))[:4] or difflib.get_close_matches(name, known, n=2)
     hint = f" Did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?" if near else ""
     listing = (
         " `vitrail models` lists all models." if kind.endswith("model") else f" There are: {', '.join(sorted(known))}."

@@ -133,7 +133,7 @@ def test_explain_draws_the_attention_of_a_pixel(typed, run, home):
     assert code == 0
     assert printed.startswith("seen.png: Attention in layer 1 of 2, asked about the patch at x = 20, y = 20.")
     assert "The model's answer: " in printed
-    assert "Kept 1 row of attention" in printed
+    assert "For this drawing 1 row of attention took " in printed
     assert Image.open(home / "seen.png").size > (300, 300)
     with np.load(home / "seen.npz") as numbers:
         assert numbers["maps"].shape[0] == len(numbers["heads"])

@@ -273,7 +273,7 @@ def test_a_name_that_means_no_picture_is_a_row_and_the_others_are_answered(folde
     assert said.err.splitlines()[-1] == "vitrail: 3 rows have no answer, and say why."
     assert main(["predict", "model", "nowhere.jpg"]) == 1
     said = capsys.readouterr()
-    assert "not read: There is no such file." in said.out
+    assert "not read: There is no such file or folder." in said.out
     assert said.err.splitlines()[-1] == "vitrail: 1 row has no answer, and says why."
 
 

@@ -93,6 +93,8 @@ class Unread:
         from vitrail.errors import DataError, many
 
         if self.lines:
+            if len(self.lines) == 1:
+                raise DataError(self.lines[0])
             print("\n".join(self.lines), file=sys.stderr)
             raise DataError(f"{many(len(self.lines), 'picture')} could not be read.")
 

@@ -138,7 +138,9 @@ def open_file(path: Path) -> BinaryIO:
     except IsADirectoryError as error:
         raise ImageError("directory", path, "It is a folder. Name a picture inside it.") from error
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        broken = "It is a link to a file that does not exist." if path.is_symlink() else "There is no such file."
+        broken = (
+            "It is a link to a file that does not exist." if path.is_symlink() else "There is no such file or folder."
+        )
         raise ImageError("missing", path, broken) from error
     except PermissionError as error:
         raise ImageError("unreadable", path, "It may not be read. Change its permissions.") from error

@@ -8,6 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
+from vitrail.tasks.scores import DETECTION, PANOPTIC, SHARES
+
+IN_PERCENT = {*SHARES, *DETECTION, *PANOPTIC, "ar"}  # columns
 STYLE = """
 :root { --ink: #1a1a1a; --quiet: #6b6b6b; --pale: #e4e4e4; --right: #0b7285; --wrong: #d9480f; }
 * { box-sizing: border-box; }
@@ -137,11 +140,11 @@ def commands(lines: Iterable[str]) -> str:
     return f'<pre class="box">{html.escape(chr(10).join(lines))}</pre>'
 
 
-def cell(value: Any) -> str:
-    """One value of a table; a share of one has a bar behind it."""
+def cell(name: str, value: Any) -> str:
+    """One value of a table, of the column with that name; a share of one has a bar behind it, a score is in percent."""
     if isinstance(value, float):
         part = f' class="share" style="--part: {value:.1%}"' if 0 <= value <= 1 else ""
-        return f"<td{part}>{value:.3f}</td>"
+        return f"<td{part}>{100 * value:.1f}</td>" if name in IN_PERCENT else f"<td{part}>{value:.3f}</td>"
     return f"<td{as_words(value)}>{html.escape('' if value is None else str(value))}</td>"
 
 
@@ -157,7 +160,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     first = rows[0]
     head = "".join(f"<th{as_words(value)}>{html.escape(name.replace('_', ' '))}</th>" for name, value in first.items())
-    body = "".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(cell(*one) for one in row.items())}</tr>" for row in rows)
     words = ' class="words"' if all(isinstance(value, str) for value in first.values()) else ""
     return f'<div class="box table"><table{words}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 

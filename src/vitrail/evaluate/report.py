@@ -83,19 +83,19 @@ FIGURES = {
 # What is said of tables: under their name, and a column that tells them from others of that name.
 TABLES = {
     ("per_class", "support"): "Support: how many there are of a class. Precision: of those called so, the share that "
-    "are. Recall (the accuracy of the class): of those that are, the share called so. F1: the two as one.",
+    "are. Recall (the accuracy of the class): of those that are, the share called so. F1: the two as one. In percent.",
     (
         "per_class",
         "objects",
     ): "Objects: how many there are of a class. AP: average precision, the mean over overlaps of "
     "50 to 95 %; AP50: at 50 %. AR: the share that a hundred answers find. Threshold: the score from which on answers "
-    "are best believed, and precision, recall and F1 of those, at an overlap of 50 %. In this table 1 is all.",
+    "are best believed, and precision, recall and F1 of those, at an overlap of 50 %. All but thresholds in percent.",
     (
         "per_class",
         "pq",
     ): "Found, missed: segments of a class. Wrong: said where there is none. PQ: SQ times RQ. SQ: how "
-    "much those that are found share with the true ones. RQ: how many are found, and how few said for nothing. In this "
-    "table 1 is all.",
+    "much those that are found share with the true ones. RQ: how many are found, and how few said for nothing. In "
+    "percent.",
 }
 CAPTIONS = (
     "Below each picture: the model's answer with its scores, teal where it is right and orange where it is wrong; then "

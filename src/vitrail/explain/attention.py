@@ -432,7 +432,10 @@ def cost(looks: Sequence[Look]) -> str:
     rows = len({(one.layer, row) for one in looks for row in one.asked.rows})
     layers = len({one.layer for one in looks})
     kept, everything = (f"{4 * heads * tokens * count / 1000:,.1f} kB" for count in (rows, layers * tokens))
-    return f"Kept {many(rows, 'row')} of attention, {kept}; all of {many(layers, 'layer')}: {everything}."
+    return (
+        f"For this drawing {many(rows, 'row')} of attention took {kept} of memory; all rows of {many(layers, 'layer')} "
+        f"would take {everything}."
+    )
 
 
 def sheet(looks: Sequence[Look]) -> Explanation:
