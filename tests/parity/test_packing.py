@@ -263,10 +263,29 @@ def test_several_threads_may_use_one_twin():
 
 @pytest.mark.parametrize("rows", range(7))
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_row_or_two_are_multiplied_as_many_are(rows, bias):
+def test_a_row_or_two_are_multiplied_as_many_are(monkeypatch, rows, bias):
+    monkeypatch.setattr(packing, "multiplies_in_tiles", lambda: False)  # so that rows of zeros stand around it
     torch.manual_seed(0)
     linear, x = nn.Sequential(nn.Linear(24, 40, bias=bias)).eval(), torch.randn(1, rows, 24)
     with torch.inference_mode():
         torch.testing.assert_close(packed(linear)(x), linear(x), rtol=1e-5, atol=1e-6)
         assert packed(linear)(x[0]).shape == (rows, 40)
         assert packed(linear)(x[0].new_zeros(24)).shape == (40,)
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_with_tiles_a_row_or_two_are_multiplied_by_torch(monkeypatch, tiles):
+    monkeypatch.setattr(packing, "multiplies_in_tiles", lambda: tiles)
+    asked = []
+
+    def noted(layout, x, bias):
+        asked.append(x.shape[0])
+        return torch.nn.functional.linear(x, linear.weight, bias)
+
+    linear = nn.Linear(24, 40).eval()
+    twin = packed(linear)
+    monkeypatch.setattr(packing, "apply", noted)
+    with torch.inference_mode():
+        for rows in (1, 3, 4, 5):
+            torch.testing.assert_close(twin(torch.ones(rows, 24)), linear(torch.ones(rows, 24)))
+    assert asked == ([4, 5] if tiles else [4, 4, 4, 5])

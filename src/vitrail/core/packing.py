@@ -20,7 +20,7 @@ from vitrail.core.convolutions import ConvNorm
 from vitrail.core.init import Undrawn
 from vitrail.core.layouts import is_float32_on_cpu, predicts, state_of
 from vitrail.core.packed_convolutions import pack, packable_convolution
-from vitrail.core.precision import LIMIT
+from vitrail.core.precision import LIMIT, multiplies_in_tiles
 from vitrail.core.twins import twin_of
 from vitrail.errors import ConfigError
 
@@ -72,6 +72,8 @@ class PackedLinear(nn.Linear):
         if layout.state != state_of(self.weight):
             layout = self.layout = Layout(self.weight)
         few = 0 < input.numel() < FEWEST * input.shape[-1]
+        if few and multiplies_in_tiles():  # an Intel processor, on which MKL reads weights for a word or two fastest
+            return super().forward(input)
         return (apply_to_few if few else apply)(layout, input, self.bias)
 
 
