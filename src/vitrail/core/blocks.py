@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
 from vitrail.core.cache import DecoderCache, KeyValueCache
+from vitrail.core.dropout import dropout
 from vitrail.core.masks import join
 
 NormPlace = Literal["before", "after", "branch"]
@@ -74,7 +75,7 @@ class Residual(nn.Module):
         if not self.training:
             return branch
         if self.dropout:
-            branch = F.dropout(branch, self.dropout)
+            branch = dropout(branch, self.dropout)
         return drop_path(branch, self.drop_path) if self.drop_path else branch
 
 
@@ -105,7 +106,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
         hidden = self.activation(self.expand(x))
-        return self.contract(F.dropout(hidden, self.dropout, self.training))
+        return self.contract(dropout(hidden, self.dropout, self.training))
 
 
 class GatedMLP(nn.Module):

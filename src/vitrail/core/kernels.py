@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from vitrail.core.dropout import dropout as drop
+
 
 @runtime_checkable
 class Kernel(Protocol):
@@ -47,7 +49,7 @@ def plain(
 ) -> Float[Tensor, "batch heads query value_width"]:
     """The equation as the paper prints it (Vaswani et al. 2017, eq. 1), weights and all."""
     weights, nowhere = softened(query, key, mask, scale)
-    mixed = F.dropout(weights, dropout) @ value
+    mixed = drop(weights, dropout) @ value
     return mixed if nowhere is None else mixed.masked_fill(nowhere, 0.0)
 
 

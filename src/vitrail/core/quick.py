@@ -6,6 +6,7 @@ up to 2.7 times as fast, as long as those of one head stay in the cache of their
 fused kernel is as quick forwards, and takes up to four times as long forwards and backwards together.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,9 +26,12 @@ def quick(
     scale: float,
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads query value_width"]:
-    """`plain` for short sequences on a CPU that multiplies them at full speed, `fused` for everything else."""
+    """`plain` on a CPU for short sequences that it multiplies at full speed, and with dropout; else `fused`."""
     queries, keys = query.shape[-2], key.shape[-2]
     short = queries >= FEWEST and queries * keys * query.element_size() <= CACHE
     fuses_well = multiplies_in_tiles() and not query.requires_grad
-    kernel = plain if short and products_are_quick(query) and not fuses_well else fused
+    whole = short and products_are_quick(query) and not fuses_well
+    if dropout and query.device.type == "cpu" and not torch.compiler.is_compiling():
+        whole = True  # there the fused kernel knows no dropout, and would compute the weights whole itself
+    kernel = plain if whole else fused
     return kernel(query, key, value, mask, scale=scale, dropout=dropout)

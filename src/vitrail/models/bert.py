@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
 from vitrail.core.blocks import ACTIVATIONS, MLP, EncoderBlock, Residual
+from vitrail.core.dropout import Dropout
 from vitrail.core.init import init_transformer
 from vitrail.core.stacks import Stack
 from vitrail.core.tokens import Tokens
@@ -109,7 +110,7 @@ class BertEmbed(nn.Module):
         self.positions = nn.Embedding(config.max_tokens, config.dim)
         self.segments = nn.Embedding(config.segments, config.dim)
         self.norm = nn.LayerNorm(config.dim, eps=config.eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -161,7 +162,7 @@ class Bert(nn.Module):
         self.pooler = nn.Linear(config.dim, config.dim) if config.pooler else None
         self.next_sentence = nn.Linear(config.dim, 2) if config.next_sentence else None
         self.head = build_head(config)
-        self.dropout = nn.Dropout(config.dropout if config.head_dropout is None else config.head_dropout)
+        self.dropout = Dropout(config.dropout if config.head_dropout is None else config.head_dropout)
         init_transformer(self)
         for table in (self.embed.words, self.embed.positions, self.embed.segments):
             nn.init.normal_(table.weight, std=0.02)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vitrail.core.attention import Attention
 from vitrail.core.blocks import ACTIVATIONS, MLP, EncoderBlock, Residual
 from vitrail.core.cache import KeyValueCache
+from vitrail.core.dropout import Dropout
 from vitrail.core.init import init_transformer
 from vitrail.core.masks import causal_mask, join, padding_mask
 from vitrail.core.quick import quick
@@ -120,7 +121,7 @@ class GPT(nn.Module):
         self.config = config
         self.words = nn.Linear(config.dim, config.vocabulary, bias=False)  # its rows are the embeddings too
         self.positions = nn.Embedding(config.max_tokens, config.dim)
-        self.dropout = nn.Dropout(config.embed_dropout)
+        self.dropout = Dropout(config.embed_dropout)
         self.blocks = nn.ModuleList(build_block(config, block) for block in range(config.depth))
         self.norm = nn.LayerNorm(config.dim, eps=config.eps)
         init_transformer(self)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vitrail.core.attention import Attention
 from vitrail.core.blocks import ACTIVATIONS, MLP, DecoderBlock, EncoderBlock, Residual
 from vitrail.core.cache import DecoderCache
+from vitrail.core.dropout import dropout
 from vitrail.core.masks import causal_mask, join, padding_mask
 from vitrail.core.positions import sinusoidal
 from vitrail.core.stacks import Stack
@@ -213,7 +214,7 @@ class Transformer(nn.Module):
         return self.drop(x).masked_fill(~valid[:, before:, None], 0.0)
 
     def drop(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        return F.dropout(x, self.config.dropout, self.training)
+        return dropout(x, self.config.dropout, self.training)
 
     def encode(
         self, source: Int[Tensor, "batch source"], source_valid: Bool[Tensor, "batch source"] | None = None
