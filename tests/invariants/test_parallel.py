@@ -147,8 +147,8 @@ def test_the_loss_asks_for_hidden_words_and_the_length_and_for_no_padding():
     loss = task.loss(model, batch, torch.Generator().manual_seed(3))
     hidden = hide_some(answer.valid, torch.Generator().manual_seed(3))
     logits, lengths = model(source, answer.ids, hidden, None, answer.valid)
-    expected = torch.nn.functional.cross_entropy(logits[hidden].float(), answer.ids[hidden])
-    expected += 2.0 * torch.nn.functional.cross_entropy(lengths.float(), torch.tensor([2, 0]))
+    expected = torch.nn.functional.cross_entropy(logits[hidden], answer.ids[hidden])
+    expected = expected + 2.0 * torch.nn.functional.cross_entropy(lengths.float(), torch.tensor([2, 0]))
     torch.testing.assert_close(loss.total, expected)
     changed = target.ids.clone()
     changed[1, 3:] = 9

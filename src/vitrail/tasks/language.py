@@ -16,6 +16,7 @@ from vitrail.decoding.write import complete
 from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 from vitrail.samples import Batch, Words
+from vitrail.tasks.surprise import mean_surprise
 from vitrail.tasks.task import Loss
 from vitrail.tasks.text_scores import IGNORED, Foretold, TokenMetrics, asked_for
 from vitrail.tasks.translate import Sentence, how, sentences
@@ -100,8 +101,7 @@ class CausalLanguage:
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         logits = model(batch.inputs.ids, batch.inputs.valid)
-        total = F.cross_entropy(logits.flatten(0, 1).float(), batch.target.flatten(), ignore_index=IGNORED)
-        return Loss(total, {})
+        return Loss(mean_surprise(logits, batch.target), {})
 
     def weight(self, batch: Batch) -> int:
         """The pieces that are asked for."""
@@ -146,7 +146,7 @@ class MaskedLanguage:
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         logits, wanted = self.asked(model, batch)
-        return Loss(F.cross_entropy(logits.float(), wanted), {})
+        return Loss(mean_surprise(logits, wanted), {})
 
     def asked(self, model: Any, batch: Batch) -> tuple[Float[Tensor, "asked vocabulary"], Int[Tensor, " asked"]]:
         """Logits where something is hidden, and what it is; the rest is not computed."""

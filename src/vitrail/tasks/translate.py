@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from vitrail.decoding.write import Written, translate
@@ -16,8 +15,9 @@ from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.generation import Generation
 from vitrail.samples import Batch, Words
+from vitrail.tasks.surprise import mean_surprise
 from vitrail.tasks.task import Loss
-from vitrail.tasks.text_scores import TranslationMetrics
+from vitrail.tasks.text_scores import IGNORED, TranslationMetrics
 
 HALF = "\N{REPLACEMENT CHARACTER}"  # what bytes become that are no whole character
 
@@ -75,9 +75,8 @@ class Translate:
         """The mean over the words to be written, so that a long sentence counts as its words do."""
         source, target = batch.inputs, batch.target
         logits = model(source.ids, target.ids[:, :-1], source.valid, target.valid[:, :-1])
-        asked = target.valid[:, 1:]
-        total = F.cross_entropy(logits[asked].float(), target.ids[:, 1:][asked], label_smoothing=self.smoothing)
-        return Loss(total, {})
+        words = target.ids[:, 1:].masked_fill(~target.valid[:, 1:], IGNORED)
+        return Loss(mean_surprise(logits, words, self.smoothing), {})
 
     def weight(self, batch: Batch) -> int:
         """The words to be written."""

@@ -15,8 +15,9 @@ from vitrail.decoding.parallel import mask_predict
 from vitrail.errors import many
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.samples import Batch, Words
+from vitrail.tasks.surprise import mean_surprise
 from vitrail.tasks.task import Loss
-from vitrail.tasks.text_scores import TranslationMetrics
+from vitrail.tasks.text_scores import IGNORED, TranslationMetrics
 from vitrail.tasks.translate import Sentence, sentences
 
 
@@ -75,7 +76,7 @@ class TranslateParallel:
         source, answer = batch.inputs, inner(batch.target)
         hidden = hide_some(answer.valid, generator)
         guessed = model(source.ids, answer.ids, hidden, source.valid, answer.valid)
-        words = F.cross_entropy(guessed.logits[hidden].float(), answer.ids[hidden], label_smoothing=self.smoothing)
+        words = mean_surprise(guessed.logits, answer.ids.masked_fill(~hidden, IGNORED), self.smoothing)
         true = answer.valid.sum(dim=1).clamp(min=1) - 1  # lengths count from 1
         length = F.cross_entropy(guessed.lengths.float(), true)
         return Loss(words + self.length_weight * length, {"words": words.detach(), "length": length.detach()})

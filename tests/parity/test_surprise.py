@@ -1,0 +1,63 @@
+"""The cross-entropy of words, a few rows at a time, against torch's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vitrail.tasks import surprise as file
+from vitrail.tasks.surprise import mean_surprise
+from vitrail.tasks.text_scores import IGNORED
+
+
+def words(rows: int, vocabulary: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, and true words of which some are not asked for."""
+    torch.manual_seed(0)
+    logits, target = 3 * torch.randn(rows, vocabulary, dtype=dtype), torch.randint(0, vocabulary, (rows,))
+    target[1::3] = IGNORED
+    return logits.requires_grad_(), target
+
+
+@pytest.mark.parametrize("room", [1, 60, 2**18], ids=["row by row", "a few rows", "all at once"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_value_and_gradient_are_torchs(monkeypatch, room, smoothing, dtype, tolerance):
+    monkeypatch.setattr(file, "ROOM", room)
+    logits, target = words(10, 23, dtype)
+    exact = F.cross_entropy(logits, target, ignore_index=IGNORED, label_smoothing=smoothing)
+    answer = mean_surprise(logits.view(2, 5, 23), target.view(2, 5), smoothing)
+    torch.testing.assert_close(answer, exact, rtol=tolerance, atol=tolerance)
+    ours, theirs = (torch.autograd.grad(3 * loss, logits)[0] for loss in (answer, exact))
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+    assert (ours[1::3] == 0).all()
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    logits, target = words(4, 7)
+    assert torch.autograd.gradcheck(lambda x: mean_surprise(x, target, 0.2), logits)
+
+
+def test_half_precision_is_compared_in_float32():
+    logits, target = words(50, 300, torch.float32)
+    exact = F.cross_entropy(logits.bfloat16().float(), target, ignore_index=IGNORED)
+    half = logits.detach().bfloat16().requires_grad_()
+    answer = mean_surprise(half, target)
+    assert answer.dtype == torch.float32
+    torch.testing.assert_close(answer, exact)
+    [gradient] = torch.autograd.grad(answer, half)
+    assert gradient.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_nothing_asked_is_no_surprise(rows):
+    logits, target = torch.randn(rows, 5, requires_grad=True), torch.full((rows,), IGNORED)
+    answer = mean_surprise(logits, target)
+    assert answer == 0
+    assert (torch.autograd.grad(answer, logits)[0] == 0).all()
+
+
+def test_without_gradients_none_are_worked_out():
+    logits, target = words(10, 23)
+    with torch.no_grad():
+        answer = mean_surprise(logits, target)
+    assert not answer.requires_grad
+    torch.testing.assert_close(answer, mean_surprise(logits, target).detach())
