@@ -206,3 +206,21 @@ def test_weights_of_another_family_are_refused_in_a_sentence(place, tmp_path, ca
     assert "our mistake" not in said
     assert "detr" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_from_generated_scenes_learn_photographs_as_fresh_ones_do(place, tmp_path, capsys):
+    small = ["--set", "model.encoder_depth=1", "--set", "model.decoder_depth=1", "--set", "model.queries=9"]
+    run, scenes = str(tmp_path / "scenes"), "scenes:8,size=48x64,objects=2"
+    assert main(["train", "detr-tiny", "--data", scenes, "--out", run, "--epochs", "1", "--workers", "0", *small]) == 0
+    assert json.loads((tmp_path / "scenes/card.json").read_text())["origin"].endswith(" on generated scenes")
+
+    def recipe(init, data):
+        typed = ["train", "detr-tiny", "--data", data, "--init", init, "--out", str(tmp_path / "none"), "--dry-run"]
+        assert main(typed) == 0
+        return capsys.readouterr().out
+
+    photographs, said = str(place / "squares"), f"{run} has seen generated scenes and no photograph: all of it learns"
+    capsys.readouterr()
+    assert said in recipe(run, photographs)
+    assert said not in recipe(run, scenes)
+    assert said not in recipe(str(place / "run"), photographs)  # that has seen some

@@ -1,5 +1,7 @@
 """Detection as a task, and the trial of learning a few samples by heart, on planted answers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,12 +9,14 @@ from torch import nn
 from vitrail.data.dataset import Splits
 from vitrail.data.datasets import scenes
 from vitrail.errors import ConfigError
+from vitrail.loading import create_model, save_pretrained
 from vitrail.outputs import Detections
 from vitrail.recipes.detection import detect
 from vitrail.samples import Batch, Images, Objects, Targets, Truth
 from vitrail.tasks.detect import Detect
 from vitrail.train.optim import AdamW, parameter_groups
 from vitrail.train.overfit import by_heart, few, only_few, verdict
+from vitrail.weights.card import GENERATED
 
 CLASSES = ("cat", "dog")
 
@@ -123,3 +127,18 @@ def test_the_trial_learns_a_few_samples_without_varying_them():
 )
 def test_the_verdict_says_what_to_look_at(score, losses, parts, said):
     assert said in verdict(Detect(classes=CLASSES), {"ap50": score, "ap": 0.0}, losses, parts)
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_weights_that_know_no_photograph_learn_at_the_rate_of_fresh_ones(tmp_path, generated):
+    folder, data = tmp_path / "weights", scenes.read_spelling("scenes:40,size=32x48,objects=3")
+    model = create_model("detr-tiny", classes=len(data.classes))
+    origin = f"trained by vitrail{GENERATED if generated else ''}"
+    model.card = replace(model.card, origin=origin)
+    save_pretrained(model, folder, announce=lambda words: None)
+    recipe = detect("photographs/", Splits(data, data, []), model="detr-tiny", init=str(folder), say=lambda words: None)
+    assert recipe.optimiser.backbone == (1.0 if generated else 0.1)
+    assert recipe.optimiser.rate == (5e-4 if generated else 1e-4)
+    assert (recipe.ema is not None) == generated
+    assert recipe.data.shorter == (32 if generated else None)
+    assert recipe.epochs == 300

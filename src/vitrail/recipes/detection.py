@@ -7,6 +7,7 @@ from typing import Any
 
 from vitrail import catalog
 from vitrail.data.dataset import Dataset, Splits, typical_side
+from vitrail.data.datasets import scenes
 from vitrail.data.material import MarkedPictures
 from vitrail.errors import ConfigError, unknown
 from vitrail.loading import look_up
@@ -87,6 +88,11 @@ def lowest_layers(config: Any) -> tuple[str, ...]:
     return ("backbone.stem*", "backbone.stages.0.*") if still else ()
 
 
+def knows_no_photograph(loaded: Loaded | None, data: str) -> bool:
+    """Whether weights come from the generated world, and are to learn another one."""
+    return loaded is not None and loaded.card.generated and not scenes.recognises(data)
+
+
 def detect(
     data: str,
     splits: Splits,
@@ -130,10 +136,13 @@ def detect(
     say_numbers(train, say)
     changed: dict[str, Any] = {"classes": len(train.classes), **changes}
     loaded, fresh, small = beginning(init, model), init is None, changed.get("dim", config.dim) <= NARROW
+    anew = fresh or knows_no_photograph(loaded, data)
+    if anew and not fresh:
+        say(f"{init} has seen generated scenes and no photograph: all of it learns, as fast as fresh weights.")
     began = config if loaded is None else loaded.config
     say_room(train, changed.get("queries", getattr(began, "queries", config.queries)), say, fresh=fresh)
     epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
-    rate = (5e-4 if small else 1e-4) if fresh else 1e-4
+    rate = 5e-4 if anew and small else 1e-4
     return Recipe(
         model=ModelChoice(name=model, init=init, changes=changed),
         task=Detect(
@@ -141,14 +150,14 @@ def detect(
             class_ids=getattr(train, "class_ids", ()),
             denoising=DENOISING if {"anchors": getattr(began, "anchors", False), **changes}["anchors"] else 0,
         ),
-        data=MarkedPictures(path=data, batch=8 if small else 4, **(sides(train, small) if fresh else {})),
-        optimiser=AdamW(rate=rate, decay=1e-4, backbone=1.0 if fresh else 0.1),
-        schedule=Cosine(warmup=0.05 if fresh else 0.02),
+        data=MarkedPictures(path=data, batch=8 if small else 4, **(sides(train, small) if anew else {})),
+        optimiser=AdamW(rate=rate, decay=1e-4, backbone=1.0 if anew else 0.1),
+        schedule=Cosine(warmup=0.05 if anew else 0.02),
         epochs=epochs,
         judge_every=max(epochs // JUDGED, 1),
-        freeze=() if fresh else lowest_layers(began),
+        freeze=() if anew else lowest_layers(began),
         clip=0.1,
-        ema=0.999 if fresh else None,
+        ema=0.999 if anew else None,
     )
 
 

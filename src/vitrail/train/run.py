@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vitrail.core.devices import to_device
 from vitrail.data.balance import class_weights
 from vitrail.data.dataset import Splits
+from vitrail.data.datasets import scenes
 from vitrail.data.material import Batches
 from vitrail.errors import TrainingError
 from vitrail.evaluate.evaluate import evaluate
@@ -32,6 +33,7 @@ from vitrail.train.overfit import splits_of
 from vitrail.train.recipe import Recipe
 from vitrail.train.sameness import environment, seed_of
 from vitrail.train.signals import Stopped, Stopping, Until
+from vitrail.weights.card import GENERATED
 
 Say = Callable[[str], None]
 
@@ -353,7 +355,9 @@ class Run:
         model: Any = copy.deepcopy(self.candidate)
         if self.kept_best is not None:
             model.load_state_dict(self.kept_best.tensors)
-        model.card = replace(model.card, scores=self.kept_scores, origin=f"trained by vitrail {version('vitrail')}")
+        seen = GENERATED if scenes.recognises(self.recipe.data.path) and not self.recipe.model.init else ""
+        origin = f"trained by vitrail {version('vitrail')}{seen}"
+        model.card = replace(model.card, scores=self.kept_scores, origin=origin)
         save_pretrained(model, self.folder, announce=lambda sentence: None)
         told = {
             "kept": self.recipe.keep,

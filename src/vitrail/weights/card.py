@@ -18,6 +18,9 @@ def kind_of_preprocessing(told: Any) -> type:
     return TextPreprocessing if "max_tokens" in told else Fitted if "longer" in told else Preprocessing
 
 
+GENERATED = " on generated scenes"  # how the origin of such weights ends
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """The page that goes with a model.
@@ -62,6 +65,11 @@ class Card:
             raise ConfigError(
                 f"things says of {len(self.things)} classes what they are, and there are {len(self.labels)}."
             )
+
+    @property
+    def generated(self) -> bool:
+        """Whether the weights have seen generated scenes and no photograph."""
+        return self.origin.endswith(GENERATED)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `card.json` holds them."""
