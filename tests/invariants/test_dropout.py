@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vitrail.core import quick as quick_file
 from vitrail.core.dropout import Dropout, dropout
 from vitrail.core.kernels import plain
 from vitrail.core.quick import quick
@@ -64,7 +65,8 @@ def test_nothing_is_dropped_at_rate_0_or_in_prediction():
     assert dropout(x, 0.0) is x
     assert dropout(x, 0.5, training=False) is x
     assert Dropout(0.5).eval()(x) is x
-    assert (Dropout(0.999999)(torch.ones(100)) == 0).all()
+    for rate in (0.999999, 1.0):
+        assert (Dropout(rate)(torch.ones(100)) == 0).all()
 
 
 @pytest.mark.parametrize("length", [5, 1500])
@@ -75,3 +77,18 @@ def test_attention_with_dropout_is_computed_whole_on_a_processor(length):
     answer = quick(q, k, v, None, scale=0.5, dropout=0.2)
     torch.manual_seed(1)
     assert torch.equal(answer, plain(q, k, v, None, scale=0.5, dropout=0.2))
+
+
+def test_chance_is_drawn_where_the_values_are():
+    with torch.device("meta"):
+        assert dropout(torch.ones(8, device="cpu"), 0.5).device.type == "cpu"
+
+
+def test_half_precision_without_quick_products_stays_with_torch(monkeypatch):
+    monkeypatch.setattr(quick_file, "products_are_quick", lambda like: False)
+    asked = []
+    monkeypatch.setattr(quick_file, "fused", lambda q, *rest, **settings: (asked.append(q.dtype), q)[1])
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.randn(1, 1, 5, 4, dtype=dtype)
+        quick(x, x, x, None, scale=0.5, dropout=0.2)
+    assert asked == [torch.bfloat16]

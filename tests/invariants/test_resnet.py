@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from parity.references import agree, disturbed
 from vitrail.core.convolutions import GroupNorm, StandardisedConv, same_border, with_border
 from vitrail.errors import ConfigError
+from vitrail.models import resnet as resnet_file
 from vitrail.models.resnet import ResNet, ResNetConfig
 from vitrail.models.resnetv2 import ResNetV2, ResNetV2Config
 
@@ -84,10 +85,13 @@ def test_without_padding_both_modes_are_the_same_bits():
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_channels_last_answers_the_same(kind):
+def test_channels_last_answers_the_same(monkeypatch, kind):
     model, images = tiny(**kind), torch.rand(2, 3, 47, 61)
     with torch.no_grad():
-        plain = model(images)
+        with monkeypatch.context() as patch:
+            patch.setattr(resnet_file, "channels_last", lambda x: x)
+            plain = model(images)
+        agree(model(images), plain, False)
         agree(
             model.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last)),
             plain,
@@ -230,3 +234,11 @@ def test_a_same_border_is_tensorflows(size, kernel, stride, border):
 def test_a_configuration_of_resnetv2_that_makes_no_sense_is_a_sentence(fields, sentence):
     with pytest.raises(ConfigError, match=sentence):
         ResNetV2Config(**{**V2, **fields})
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_channels_stay_side_by_side_through_all_stages_and_padding(kind):
+    valid = torch.ones(2, 64, 96, dtype=torch.bool)
+    valid[1, 50:] = False
+    for one in tiny(**kind).features(torch.rand(2, 3, 64, 96), [0, 1, 2, 3], valid):
+        assert one.map.is_contiguous(memory_format=torch.channels_last)

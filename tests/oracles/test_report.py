@@ -597,3 +597,11 @@ def test_words_of_a_table_stand_left_and_share_its_width_and_numbers_end_right()
     assert "<td>3</td>" in both
     assert "<table>" in both
     assert '<table class="words">' in page.table([{"source": "ein Hund", "written": "a dog"}])
+
+
+def test_scores_stand_in_percent_in_tables_and_thresholds_as_one_types_them():
+    table = page.table([{"label": "cat", "ap50": 0.905, "ar": 0.5, "threshold": 0.87, "objects": 3}])
+    assert ">90.5<" in table
+    assert ">50.0<" in table
+    assert ">0.870<" in table
+    assert ">3<" in table

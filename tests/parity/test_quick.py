@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vitrail.core import quick as quick_file
-from vitrail.core.kernels import fused
+from vitrail.core.kernels import fused, plain
 from vitrail.core.precision import LEAVE, multiplies_bfloat16, multiplies_in_tiles, products_are_quick
 from vitrail.core.quick import quick
 
@@ -105,3 +105,13 @@ def test_with_tiles_the_fused_kernel_answers_what_nobody_learns_from(chosen, pro
     x = torch.randn(1, 2, 5, 4, dtype=torch.bfloat16, requires_grad=learns)
     quick(x, x, x, None, scale=0.3)
     assert chosen == ["fused" if tiles and not learns else "plain"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kernel", [plain, fused])
+def test_a_large_number_that_is_infinite_in_half_precision_leads_nowhere(dtype, kernel):
+    x, mask = torch.randn(1, 1, 3, 4, dtype=dtype), torch.zeros(3, 3)
+    mask[1] = torch.finfo(torch.float32).min
+    answer = kernel(x, x, x, mask, scale=0.5)
+    assert (answer[0, 0, 1] == 0).all()
+    assert answer.isfinite().all()

@@ -38,13 +38,47 @@ def test_the_gradient_is_that_of_finite_differences():
 
 def test_half_precision_is_compared_in_float32():
     logits, target = words(50, 300, torch.float32)
-    exact = F.cross_entropy(logits.bfloat16().float(), target, ignore_index=IGNORED)
     half = logits.detach().bfloat16().requires_grad_()
-    answer = mean_surprise(half, target)
+    same = half.detach().float().requires_grad_()
+    answer, exact = mean_surprise(half, target), F.cross_entropy(same, target, ignore_index=IGNORED)
     assert answer.dtype == torch.float32
     torch.testing.assert_close(answer, exact)
-    [gradient] = torch.autograd.grad(answer, half)
-    assert gradient.dtype == torch.bfloat16
+    [gradient], [wanted] = torch.autograd.grad(answer, half), torch.autograd.grad(exact, same)
+    torch.testing.assert_close(gradient, wanted.bfloat16())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_rows_that_are_not_asked_for_may_hold_anything(smoothing):
+    logits, target = words(6, 5)
+    wild = logits.detach().clone()
+    wild[1], wild[4] = torch.nan, torch.inf
+    wild.requires_grad_()
+    answer = mean_surprise(wild, target, smoothing)
+    torch.testing.assert_close(answer, mean_surprise(logits, target, smoothing))
+    assert torch.autograd.grad(answer, wild)[0].isfinite().all()
+
+
+def test_a_word_that_cannot_be_is_no_surprise_where_it_is_not():
+    logits, target = words(6, 5)
+    target[target == 4] = 0
+    forbidden = logits.detach().index_fill(1, torch.tensor([4]), -torch.inf)
+    torch.testing.assert_close(
+        mean_surprise(forbidden, target), F.cross_entropy(forbidden, target, ignore_index=IGNORED)
+    )
+
+
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_a_word_outside_the_vocabulary_is_refused(wrong):
+    logits, target = words(6, 5)
+    target[0] = wrong
+    with pytest.raises((RuntimeError, IndexError)):
+        mean_surprise(logits, target)
+
+
+def test_functions_of_functions_know_the_gradient():
+    logits, target = words(6, 5)
+    [ours] = torch.autograd.grad(mean_surprise(logits, target, 0.1), logits)
+    torch.testing.assert_close(torch.func.grad(lambda x: mean_surprise(x, target, 0.1))(logits.detach()), ours)
 
 
 @pytest.mark.parametrize("rows", [0, 3])
@@ -57,7 +91,19 @@ def test_nothing_asked_is_no_surprise(rows):
 
 def test_without_gradients_none_are_worked_out():
     logits, target = words(10, 23)
-    with torch.no_grad():
-        answer = mean_surprise(logits, target)
-    assert not answer.requires_grad
-    torch.testing.assert_close(answer, mean_surprise(logits, target).detach())
+    kept, real = [], file.Surprise
+
+    class Noted(real):
+        @staticmethod
+        def forward(*inputs):
+            total, slopes = real.forward(*inputs)
+            kept.append(len(slopes))
+            return total, slopes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "Surprise", Noted)
+        exact = mean_surprise(logits, target)
+        with torch.no_grad():
+            torch.testing.assert_close(mean_surprise(logits, target), exact.detach())
+        mean_surprise(logits.detach(), target)
+    assert kept == [10, 0, 0]

@@ -40,8 +40,8 @@ def without_padding(
 
 
 def channels_last(x: Float[Tensor, "batch dim rows columns"]) -> Float[Tensor, "batch dim rows columns"]:
-    """The same map with all channels of a cell side by side in memory, as convolutions and pools are fastest."""
-    return x.contiguous(memory_format=torch.channels_last)
+    """The same map with all channels of a cell side by side in memory, as a processor convolves and pools fastest."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 def nearest(

@@ -15,7 +15,7 @@ def dropout(x: Float[Tensor, "*shape"], rate: float, training: bool = True) -> F
     """Put zero in the place of some values, and make the others so much larger that the mean stays.
 
     torch draws a number for each value. On CPU one draw of 64 bits decides here over four values, in a quarter to a
-    half of the time; so the chance is a multiple of 1 / 65536, and what makes up for it is exact for that.
+    half of the time; so the chance is a multiple of 1 / 65536, for which the rest makes up.
 
     Args:
         x: any values.
@@ -24,10 +24,12 @@ def dropout(x: Float[Tensor, "*shape"], rate: float, training: bool = True) -> F
     """
     if not (training and rate):
         return x
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    zeros = round(rate * CHANCES)
+    captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if x.device.type != "cpu" or captured or zeros == CHANCES:
         return F.dropout(x, rate)
-    zeros = min(round(rate * CHANCES), CHANCES - 1)
-    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
+    draws.random_(torch.iinfo(torch.int64).min, None)
     drawn = draws.view(torch.int16)[: x.numel()].view(x.shape)  # from -32768 to 32767
     kept = (drawn >= zeros - CHANCES // 2).to(x.dtype)
     return x * kept.mul_(CHANCES / (CHANCES - zeros))

@@ -4,11 +4,11 @@ A kernel takes heads already split, a mask in the meaning of `core.masks`, the s
 gives each query a mixture of the values. A query that may look nowhere gets zeros.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitrail.core.dropout import dropout as drop
@@ -68,16 +68,34 @@ def attention_weights(
     return weights if nowhere is None else weights.masked_fill(nowhere, 0.0)
 
 
-def softened(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor | None]:
-    """The weights, and which queries may look nowhere: their rows are not zero yet.
+class Softened(NamedTuple):
+    """What a softmax makes of scores.
+
+    Attributes:
+        weights: how much each query looks at each key; of one that may look nowhere, at all alike.
+        nowhere: which queries these are; `None` where all may look somewhere.
+    """
+
+    weights: Float[Tensor, "batch heads query key"]
+    nowhere: Bool[Tensor, "..."] | None
+
+
+def softened(
+    query: Float[Tensor, "batch heads query width"],
+    key: Float[Tensor, "batch heads key width"],
+    mask: Tensor | None,
+    scale: float,
+) -> Softened:
+    """The weights before those of queries that may look nowhere become zero.
 
     A mask is mostly much smaller than the scores, so all that can be done to it is done to it and not to them.
     """
     scores = scale * query @ key.transpose(-2, -1)
     if mask is None:
-        return scores.softmax(dim=-1), None
+        return Softened(scores.softmax(dim=-1), None)
     if mask.dtype == torch.bool:
         mask = scores.new_zeros(mask.shape).masked_fill(~mask, float("-inf"))
+    mask = mask.to(scores.dtype)  # in which a large number may be infinite
     nowhere = (mask == float("-inf")).all(dim=-1, keepdim=True)
-    mask = mask.to(scores.dtype).masked_fill(nowhere, 0.0)  # the softmax of such a row is NaN, and so its gradient
-    return (scores + mask).softmax(dim=-1), nowhere
+    mask = mask.masked_fill(nowhere, 0.0)  # the softmax of such a row is NaN, and so would be its gradient
+    return Softened((scores + mask).softmax(dim=-1), nowhere)

@@ -59,8 +59,8 @@ def apply_to_few(
 class PackedLinear(nn.Linear):
     """An `nn.Linear` whose weight has been laid out for predicting in float32 on CPU.
 
-    In every other case (gradients wanted, autocast, another type or device, a graph being captured) it computes as the
-    `nn.Linear` that it was. A weight that torch knows to have changed is laid out anew.
+    In every other case (gradients wanted, autocast, another type or device, a graph being captured, with AMX also for a
+    row or two) it computes as the `nn.Linear` that it was. A weight that torch knows to have changed is laid out anew.
     """
 
     layout: Layout

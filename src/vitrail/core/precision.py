@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 SETTING: Any = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
+DETAIL = (torch.float32, torch.float64)  # types in which boxes and beliefs are compared
 LIMIT = 1e-5  # of the relative error of a product: float32 makes 3e-7 to 1e-6, tf32 3e-4, bfloat16 2e-3
 
 
@@ -132,3 +133,8 @@ def products_are_quick(like: Tensor) -> bool:
 def describe() -> str:
     """What was decided for this machine, in one sentence."""
     return decide().sentence
+
+
+def detailed(x: Tensor) -> Tensor:
+    """The same numbers in no less than float32, whatever the model computes in."""
+    return x if x.dtype in DETAIL else x.float()

@@ -31,7 +31,8 @@ def quick(
     short = queries >= FEWEST and queries * keys * query.element_size() <= CACHE
     fuses_well = multiplies_in_tiles() and not query.requires_grad
     whole = short and products_are_quick(query) and not fuses_well
-    if dropout and query.device.type == "cpu" and not torch.compiler.is_compiling():
-        whole = True  # there the fused kernel knows no dropout, and would compute the weights whole itself
+    exact = query.device.type == "cpu" and query.dtype in (torch.float32, torch.float64)
+    if dropout and (exact or products_are_quick(query)) and not torch.compiler.is_compiling():
+        whole = True  # on CPU the fused kernel knows no dropout, and would compute the weights whole itself
     kernel = plain if whole else fused
     return kernel(query, key, value, mask, scale=scale, dropout=dropout)

@@ -17,9 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from vitrail.core.precision import detailed
 from vitrail.outputs import Detections
 from vitrail.samples import AskedPoints, Targets
-from vitrail.tasks.matching import Matches, detailed
+from vitrail.tasks.matching import Matches
 from vitrail.tasks.set_loss import SetWeights, learned, weighed
 
 WRONG = 0.2  # chance that the class that is told is drawn from all

@@ -13,17 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from vitrail.core.precision import detailed
 from vitrail.errors import ConfigError, TrainingError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.boxes import paired_generalised_iou, to_xyxy
 from vitrail.samples import Targets
-
-DETAIL = (torch.float32, torch.float64)  # precisions in which boxes and beliefs are compared
-
-
-def detailed(x: Tensor) -> Tensor:
-    """The same numbers in no less than float32, whatever the model computes in."""
-    return x if x.dtype in DETAIL else x.float()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitrail.core.precision import detailed
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.geometry.boxes import paired_generalised_iou, to_xyxy
 from vitrail.outputs import Detections, Paints, Segmentations
 from vitrail.samples import Targets
-from vitrail.tasks.matching import MatchCosts, Matches, detailed, match
+from vitrail.tasks.matching import MatchCosts, Matches, match
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

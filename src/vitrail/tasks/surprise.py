@@ -6,43 +6,52 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from vitrail.tasks.matching import detailed
+from vitrail.core.precision import detailed
 from vitrail.tasks.text_scores import IGNORED
 
-ROOM = 2**18  # logits that are compared at a time, so that they stay in the cache of a core
+ROOM = 2**18  # logits that each thread compares at a time, so that they stay in the cache of its core
 
 
 class Surprise(torch.autograd.Function):
     """Cross-entropy that works out its gradient on the way, a few rows at a time.
 
     torch writes all logits anew for each of its steps: in float32, as logarithms of beliefs, as their gradients, and as
-    the gradients of logits. Here each is looked at once, and only the last is kept.
+    the gradients of logits. Here each that is asked for is looked at once, and only the last is kept. It is a constant
+    to torch: there are no second derivatives.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        asked, words = target != IGNORED, logits.shape[1]
-        total = detailed(logits.new_zeros(()))
-        share = asked.to(total) / asked.sum().clamp(min=1)
-        slopes = torch.empty_like(logits) if logits.requires_grad else None
-        step = max(ROOM // words, 1)
-        for first in range(0, len(logits), step):
-            rows = slice(first, first + step)
-            beliefs = detailed(logits[rows]).log_softmax(dim=1)
-            truth, part = target[rows].clamp(min=0)[:, None], share[rows, None]
-            surprise = (smoothing - 1) * beliefs.gather(1, truth) - smoothing * beliefs.mean(dim=1, keepdim=True)
-            total += (surprise * part).sum()
-            if slopes is not None:
+    def forward(logits: Tensor, target: Tensor, smoothing: float, learns: bool) -> tuple[Tensor, Tensor]:
+        """The mean, and its gradient where somebody learns from it."""
+        total, words = detailed(logits.new_zeros(())), logits.shape[1]
+        asked = (target != IGNORED).nonzero().flatten()
+        count = max(len(asked), 1)
+        slopes = torch.empty_like(logits if learns else logits[:0])
+        if learns:
+            slopes.index_fill_(0, (target == IGNORED).nonzero().flatten(), 0)
+        for rows in asked.split(max(ROOM * torch.get_num_threads() // words, 1)):
+            beliefs, truth = detailed(logits.index_select(0, rows)).log_softmax(dim=1), target[rows, None]
+            total -= (1 - smoothing) * beliefs.gather(1, truth).sum() / count
+            if smoothing:
+                total -= smoothing * beliefs.mean(dim=1).sum() / count
+            if learns:
                 slope = beliefs.exp_().sub_(smoothing / words)
-                slopes[rows] = slope.scatter_add_(1, truth, slope.new_full(truth.shape, smoothing - 1)).mul_(part)
-        ctx.save_for_backward(slopes)
-        return total
+                slope.scatter_add_(1, truth, slope.new_full(truth.shape, smoothing - 1))
+                slopes.index_copy_(0, rows, slope.div_(count).to(slopes.dtype))
+        return total, slopes
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         [slopes] = ctx.saved_tensors
-        return slopes * grads[0], None, None
+        return slopes * grads[0], None, None, None
 
 
 def mean_surprise(
@@ -59,5 +68,6 @@ def mean_surprise(
     if logits.device.type != "cpu" or torch.compiler.is_compiling():
         settings: dict[str, Any] = {"ignore_index": IGNORED, "label_smoothing": smoothing, "reduction": "sum"}
         return F.cross_entropy(detailed(logits), target, **settings) / (target != IGNORED).sum().clamp(min=1)
-    found: Any = Surprise.apply(logits, target, smoothing)
-    return found
+    learns = torch.is_grad_enabled() and logits.requires_grad
+    found: Any = Surprise.apply(logits, target, smoothing, learns)
+    return found[0]
