@@ -14,16 +14,17 @@ from vitrail.tasks.panoptic_merge import merge, uncovered
 PICTURES = [(75, 97), (64, 33), (101, 61)]  # rows and columns
 
 
-def panoptic(dilated: bool = False) -> Panoptic:
+def panoptic(dilated: bool = False, *, placed: bool = False) -> Panoptic:
     """A small model in which every number says something."""
     torch.manual_seed(2)
     backbone = ResNetConfig(
         stem=4, widths=(4, 6, 8, 10), layers=(1, 1, 1, 1), norm="frozen", classes=0, dilated=dilated
     )
     detr = DETRConfig(
-        backbone=backbone, dim=128, heads=8, encoder_depth=1, decoder_depth=1, mlp_dim=24, queries=3, classes=3
-    )
-    model = Panoptic(PanopticConfig(detr=detr, classes=3)).eval()
+        backbone=backbone, dim=128, heads=8, encoder_depth=1, decoder_depth=1, mlp_dim=24, queries=3, classes=3,
+        anchors=placed,
+    )  # fmt: skip
+    model = Panoptic(PanopticConfig(detr=detr, classes=3, placed=placed)).eval()
     for name, tensor in model.state_dict().items():
         if name.endswith("running_var"):
             nn.init.uniform_(tensor, 0.5, 1.5)
@@ -44,9 +45,9 @@ def side_by_side() -> tuple[Tensor, Tensor]:
     return pixels, valid
 
 
-@pytest.mark.parametrize("dilated", [False, True])
-def test_a_picture_is_painted_alone_as_in_a_batch(dilated):
-    model = panoptic(dilated)
+@pytest.mark.parametrize(("dilated", "placed"), [(False, False), (True, False), (False, True)])
+def test_a_picture_is_painted_alone_as_in_a_batch(dilated, placed):
+    model = panoptic(dilated, placed=placed)
     pixels, valid = side_by_side()
     together = model(pixels, valid)
     for place, (high, wide) in enumerate(PICTURES):
@@ -169,3 +170,26 @@ def test_even_looks_are_shares_times_how_many_there_are():
     cells = memory.tokens.valid.sum(dim=1)[:, None, None, None, None]
     torch.testing.assert_close(model.look(x, memory), shares * 8 * cells)
     torch.testing.assert_close(model.look(x, memory).sum(dim=(2, 3, 4)), (8.0 * cells.double()).view(3, 1).expand(3, 3))
+
+
+def test_a_fresh_look_that_is_told_places_is_nearest_to_the_middle_of_the_box():
+    torch.manual_seed(0)
+    detr = DETRConfig(
+        backbone=ResNetConfig(stem=4, widths=(4, 6, 8), layers=(1, 1, 1), classes=0), dim=128, heads=4,
+        encoder_depth=1, decoder_depth=1, mlp_dim=24, queries=12, classes=3, anchors=True,
+    )  # fmt: skip
+    model = Panoptic(PanopticConfig(detr=detr, classes=3, looks=8, placed=True)).eval()
+    with torch.no_grad():
+        memory = model.detr.encode(torch.rand(1, 3, 128, 128))
+        nothing = memory._replace(tokens=memory.tokens._replace(x=torch.zeros_like(memory.tokens.x)))
+        points = torch.rand(1, 12, 2)
+        looks = model.look(torch.zeros(1, 12, 128), nothing, model.detr.positions.at(points)).sum(dim=2)[0]
+    cell = looks.flatten(1).argmax(dim=1)
+    found = torch.stack([cell % 8, cell // 8], dim=1)
+    assert ((found + 0.5) / 8 - points[0]).abs().max() < 0.15  # a cell is an eighth
+
+
+def test_looks_are_told_places_only_where_queries_are_points():
+    detr = DETRConfig(backbone=ResNetConfig(stem=4, widths=(4, 6, 8), layers=(1, 1, 1)), dim=128, heads=4, classes=3)
+    with pytest.raises(ConfigError, match=r"needs detr\.anchors=True"):
+        PanopticConfig(detr=detr, classes=3, looks=8, placed=True)

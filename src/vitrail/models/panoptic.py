@@ -15,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vitrail.core.positions import CountedSinusoids
 from vitrail.core.tokens import Feature, Tokens, extent
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
@@ -39,11 +40,14 @@ class PanopticConfig:
     classes: int = 250  # of the detector: things and stuff
     looks: int | None = None  # maps of where each query looks; as many as the detector has heads unless given
     even: bool = False  # whether looks are told in even shares, so that fresh masks see them; published: in shares of 1
+    placed: bool = False  # whether looks are told where boxes and cells are, as points need it; published: not
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_ranges(self, looks=Range(1, 1024, usual="8"))
         backbone, width = self.detr.backbone, self.detr.dim + self.maps
+        if self.placed and not self.detr.anchors:
+            raise ConfigError("placed=True tells looks the points that queries are, and needs detr.anchors=True.")
         if self.classes != self.detr.classes:
             raise ConfigError(f"classes={self.classes} and detr.classes={self.detr.classes} should be one number.")
         if not isinstance(backbone, ResNetConfig) or len(backbone.layers) not in STAGES:
@@ -82,7 +86,7 @@ VARIANTS = {
     "detr-resnet-18-small-panoptic": PanopticConfig(
         detr=replace(DETECTORS["detr-resnet-18-small"], heads=8, **COCO)
     ),
-    "detr-tiny-panoptic": PanopticConfig(detr=replace(DETECTORS["detr-tiny"], **COCO), looks=8, even=True),
+    "detr-tiny-panoptic": PanopticConfig(detr=replace(DETECTORS["detr-tiny"], **COCO), looks=8, even=True, placed=True),
 }  # fmt: skip
 
 
@@ -99,25 +103,39 @@ class AttentionMaps(nn.Module):
         heads: how many maps each query has.
         even: answer in even shares: 1 where a query looks at everything alike. Shares of one are thousandths, beside
             which a fresh mask head sees little but the picture.
+        near: begin by looking at what is near, where places are told: what asks and what answers have one matrix.
     """
 
-    def __init__(self, dim: int, heads: int, *, even: bool = False) -> None:
+    def __init__(self, dim: int, heads: int, *, even: bool = False, near: bool = False) -> None:
         super().__init__()
         self.heads, self.scale, self.even = heads, (dim // heads) ** -0.5, even
         self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim)
         for part in (self.query, self.key):
             nn.init.xavier_uniform_(part.weight)
             nn.init.zeros_(part.bias)
+        if near:
+            self.key.load_state_dict(self.query.state_dict())
 
     def forward(
-        self, x: Float[Tensor, "batch queries dim"], memory: Memory
+        self,
+        x: Float[Tensor, "batch queries dim"],
+        memory: Memory,
+        places: Float[Tensor, "batch queries dim"] | None = None,
     ) -> Float[Tensor, "batch queries heads rows columns"]:
-        """Shares of each query's look, which sum to one; even shares sum to as many as there are."""
+        """Shares of each query's look, which sum to one; even shares sum to as many as there are.
+
+        Args:
+            x: the queries.
+            memory: what the encoder understood.
+            places: the positions of what the queries have found, which are then compared with those of the cells.
+        """
         tokens, (rows, _) = memory.tokens, memory.tokens.grid
+        cells = tokens.x if places is None else tokens.x + memory.position
+        x = x if places is None else x + places
         query = rearrange(
             self.query(x) * self.scale, "batch query (heads width) -> batch query heads width", heads=self.heads
         )
-        key = rearrange(self.key(tokens.x), "batch key (heads width) -> batch key heads width", heads=self.heads)
+        key = rearrange(self.key(cells), "batch key (heads width) -> batch key heads width", heads=self.heads)
         scores = torch.einsum("b q h w, b k h w -> b q h k", query, key)
         if tokens.valid is not None:  # the least number and not infinity, which is no number where nothing is shown
             scores = scores.masked_fill(~tokens.valid[:, None, None], torch.finfo(scores.dtype).min)
@@ -256,7 +274,7 @@ class Panoptic(nn.Module):
         detr = config.detr
         *finer, _ = detr.backbone.dims
         self.detr = DETR(detr)
-        self.look = AttentionMaps(detr.dim, config.maps, even=config.even)
+        self.look = AttentionMaps(detr.dim, config.maps, even=config.even, near=config.placed)
         self.mask_head = MaskHead(detr.dim, config.maps, finer[::-1])
 
     @property
@@ -267,15 +285,25 @@ class Panoptic(nn.Module):
         return backbone.padding == "original"
 
     def canvas(
-        self, x: Float[Tensor, "batch queries dim"], memory: Memory, seen: Feature, finer: Sequence[Feature]
+        self,
+        x: Float[Tensor, "batch queries dim"],
+        boxes: Float[Tensor, "batch queries 4"],
+        memory: Memory,
+        seen: Feature,
+        finer: Sequence[Feature],
     ) -> Canvas:
         """The masks of all queries, from what the decoder made of them.
 
+        A query that is a point tells its box from there, and need not know itself where it is; its look is told.
         With `padding="original"` nothing is put back to zero, and masks bleed over the border of a picture.
         """
+        places = None
+        if self.config.placed:
+            assert isinstance(self.detr.positions, CountedSinusoids)  # the configuration sees to it
+            places = self.detr.positions.at(boxes[..., :2].detach())
         if self.bleeds:
             seen, finer = seen._replace(valid=None), [one._replace(valid=None) for one in finer]
-        return Canvas(self.mask_head, self.look(x, memory), seen, finer)
+        return Canvas(self.mask_head, self.look(x, memory, places), seen, finer)
 
     def layers(
         self,
@@ -288,7 +316,7 @@ class Panoptic(nn.Module):
         memory = self.detr.read(seen)
         decoded = self.detr.decode(memory)
         *earlier, answer = map(self.detr.answer, decoded)
-        canvas = self.canvas(decoded[-1].x, memory, seen, coarser[::-1])
+        canvas = self.canvas(decoded[-1].x, answer.boxes, memory, seen, coarser[::-1])
         return [*earlier, Segmentations(answer.logits, answer.boxes, canvas)]
 
     def forward(

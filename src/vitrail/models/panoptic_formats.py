@@ -57,7 +57,7 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
 
 def misfits(config: PanopticConfig, body: str) -> list[str]:
     """In what a configuration is not one of transformers."""
-    others = ["looks"] * (config.maps != config.detr.heads) + ["even"] * config.even
+    others = ["looks"] * (config.maps != config.detr.heads) + ["even"] * config.even + ["placed"] * config.placed
     return [*(f"detr.{name}" for name in detr_formats.misfits(config.detr, body)), *others]
 
 
@@ -101,6 +101,7 @@ def infer(shapes: Shapes, guess: Fields) -> dict[str, Any]:
         "classes": told["classes"],
         "looks": guess.get("looks") and maps,
         "even": guess.get("even", False),
+        "placed": guess.get("placed", False),
     }
 
 
@@ -121,8 +122,8 @@ def change(config: PanopticConfig, changes: Fields) -> PanopticConfig:
     looks = changes.get("looks", config.looks)
     if looks is None and (detr.dim + detr.heads) % GROUPS:
         looks = GROUPS
-    even = changes.get("even", config.even)
-    return PanopticConfig(detr=replace(detr, classes=classes), classes=classes, looks=looks, even=even)
+    even, placed = changes.get("even", config.even), changes.get("placed", config.placed and detr.anchors)
+    return PanopticConfig(detr=replace(detr, classes=classes), classes=classes, looks=looks, even=even, placed=placed)
 
 
 def card(config: PanopticConfig) -> dict[str, Any]:
