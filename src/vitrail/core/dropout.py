@@ -11,7 +11,7 @@ from torch import Tensor, nn
 CHANCES = 2**16  # that 16 random bits tell apart
 
 
-def dropout(x: Float[Tensor, "*shape"], rate: float, training: bool = True) -> Float[Tensor, "*shape"]:
+def dropout(x: Float[Tensor, "*rest"], rate: float, training: bool = True) -> Float[Tensor, "*rest"]:
     """Put zero in the place of some values, and make the others so much larger that the mean stays.
 
     torch draws a number for each value. On CPU one draw of 64 bits decides here over four values, in a quarter to a
@@ -38,5 +38,5 @@ def dropout(x: Float[Tensor, "*shape"], rate: float, training: bool = True) -> F
 class Dropout(nn.Dropout):
     """The same as a part of a model."""
 
-    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def forward(self, input: Float[Tensor, "*rest"]) -> Float[Tensor, "*rest"]:
         return dropout(input, self.p, self.training)
