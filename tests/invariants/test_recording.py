@@ -263,6 +263,7 @@ assert [record.maps[0].shape for record in records.values()] == [(2, 4, 1, 17)] 
 """
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_recorded_through_its_plain_module_and_stays_as_it_was():
     """In a process of its own: torch.compile cannot trace the shape checks that these tests run under."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=300)

@@ -146,6 +146,7 @@ def test_a_page_has_sources_notes_on_the_slides_and_numbers_to_change(page):
     assert "## Change a number" in text
 
 
+@pytest.mark.slow
 def test_attention_says_what_it_computes(capsys):
     page, figures = run(read("attention"))
     said = capsys.readouterr().out
@@ -185,6 +186,7 @@ def test_masks_say_what_they_compute():
     torch.testing.assert_close(page["one_by_one"], page["at_once"])
 
 
+@pytest.mark.slow
 def test_positions_say_what_they_compute(capsys):
     page, figures = run(read("positions"))
     said = capsys.readouterr().out
@@ -235,6 +237,7 @@ def check_blocks(page: dict[str, Any], said: str) -> None:
     assert "patch 3 changes: <start>, a, red, bird, sings" in said
 
 
+@pytest.mark.slow
 def test_blocks_say_what_they_compute(capsys):
     page, figures = run(changed(read("blocks"), QUICK["blocks"]))
     assert figures == 8
@@ -355,6 +358,7 @@ def check_vit(page: dict[str, Any], said: str) -> None:
     assert "a token sees 225 pixels" in said
 
 
+@pytest.mark.slow
 def test_the_vit_says_what_it_computes(capsys):
     page, figures = run(changed(read("vit"), QUICK["vit"]))
     assert figures == 4

@@ -110,6 +110,7 @@ def test_a_class_of_val_that_train_lacks_is_named(tmp_path):
         open_splits(tmp_path)
 
 
+@pytest.mark.slow
 def test_ten_thousand_classes_open(tmp_path):
     for number in range(10_000):
         (tmp_path / f"{number:05d}").mkdir()

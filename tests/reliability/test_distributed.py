@@ -109,6 +109,7 @@ def test_two_processes_learn_from_uneven_sentences_what_one_does(tmp_path):
     agree(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_two_processes_learn_from_uneven_pictures_what_one_does(tmp_path):
     """Each object counts the same, wherever it is seen; naming classes has a divisor of its own and is left out."""
     changes = {
