@@ -22,6 +22,7 @@ from vitrail.weights.formats import Loaded
 
 SEEN_FRESH, SEEN_TUNED = 60_000, 15_000  # pictures, counted each time they are seen
 DENOISING = 5  # points near each object that training asks from, where queries are points
+MASKS_ALONE = 2e-3  # rate at which masks of a small model learn on a detector that stays: faster than 5e-4
 NARROW = 128  # width of a token up to which a model is one for a processor: it reads small pictures and learns fast
 SMALL_SIDE = 320  # pixels of the shorter side that such a model reads, at most
 JUDGED = 20  # times, about
@@ -183,7 +184,11 @@ def panoptic(
 
     Run:     vitrail train detr-resnet-50-panoptic --data coco-panoptic/ --init runs/detect/coco-panoptic
     Cost:    said before the first step, for the machine at hand
-    Reached: not yet verified
+    Reached: on scenes:2000,size=96x128,panoptic, of which 400 others judged: detr-tiny for 8 epochs from weights that
+             knew scenes (AP 41.2 of boxes around segments), then the masks, judged after 2 of 4 epochs (500 steps,
+             optimiser.rate=2e-3, bfloat16, seed 0, the code of commit 8c5fb55, one thread of an Intel Xeon with AMX
+             beside other work, about 12 min): PQ 18.0, of things 22.6, of stuff 2.6, still rising.
+             On photographs: not yet verified
 
     Args:
         data: where the pictures are.
@@ -216,6 +221,7 @@ def panoptic(
     elif part is not None:
         say(f"{init} finds other classes, so all of it learns. A detector of these classes would stay as it is.")
     epochs = clamp((SEEN_FRESH if fresh else SEEN_TUNED) // len(train), 10, 300)
+    rate = 1e-4 if not small else MASKS_ALONE if stays else 5e-4 if fresh else 1e-4
     return Recipe(
         model=ModelChoice(name=model, init=init, changes=changed),
         task=Panoptic(
@@ -227,7 +233,7 @@ def panoptic(
         data=MarkedPictures(
             path=data, use="panoptic", batch=8 if small else 4, **(sides(train, small) if fresh else {})
         ),
-        optimiser=AdamW(rate=5e-4 if small and (fresh or stays) else 1e-4, decay=1e-4, backbone=1.0 if fresh else 0.1),
+        optimiser=AdamW(rate=rate, decay=1e-4, backbone=1.0 if fresh else 0.1),
         schedule=Cosine(warmup=0.05 if fresh else 0.02),
         epochs=epochs,
         judge_every=max(epochs // JUDGED, 1),
