@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vitrail.train.forecast import in_a_sentence, most_of, outlook
+from vitrail.train.forecast import in_a_sentence, is_foretold, most_of, outlook
 
 
 def test_a_straight_curve_goes_on_and_one_that_flattens_flattens_on():
@@ -44,3 +44,8 @@ def test_what_a_detector_reached_lay_between_the_two_or_near():
 def test_it_is_said_as_the_score_is():
     assert in_a_sentence("ap", 0.18, 0.36) == "at the end 18.0 to 36.0, if it goes on like this"
     assert in_a_sentence("top1", 0.5, 0.5) == "at the end 50.0%, if it goes on like this"
+
+
+def test_only_scores_that_have_a_largest_value_are_foretold():
+    assert all(map(is_foretold, ("ap", "pq", "top1", "bleu")))
+    assert not any(map(is_foretold, ("perplexity", "loss")))

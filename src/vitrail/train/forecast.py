@@ -41,6 +41,11 @@ def in_a_sentence(name: str, low: float, high: float) -> str:
     return f"at the end {first if first == second else f'{first} to {second}'}, if it goes on like this"
 
 
+def is_foretold(name: str) -> bool:
+    """Whether a score has a largest value; straight lines lead losses and perplexities below nothing."""
+    return most_of(name) < float("inf")
+
+
 def most_of(name: str) -> float:
     """The largest value of a score."""
     return 1.0 if name in (*SHARES, *DETECTION, *PANOPTIC) else 100.0 if name in HUNDREDS else float("inf")
