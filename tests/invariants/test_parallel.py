@@ -48,6 +48,9 @@ class Chain:
         guess = torch.nn.functional.one_hot(torch.full_like(target, 9), 12) * (3.0 - 0.1 * right[..., None])
         return torch.where(known[..., None], 20.0 * torch.nn.functional.one_hot(right, 12), guess)
 
+    def guess(self, x) -> torch.Tensor:
+        return x
+
 
 def test_asking_again_repairs_what_was_guessed():
     once, often = Chain(6), Chain(6)

@@ -140,6 +140,7 @@ def test_blocks_of_running_text_lose_nothing_and_foretell_the_next_token(plain):
     batch = use.batch(np.arange(3))
     assert batch.inputs.ids.tolist() == [[4, 5, 6], [7, 8, 9], [10, 0, 0]]
     assert batch.target.tolist() == [[5, 6, 7], [8, 9, 10], [3, IGNORED, IGNORED]]
+    assert batch.references == [len("b c d"), len("e f g"), 0]
     assert use.lengths.tolist() == [3, 3, 1]
 
 

@@ -242,6 +242,16 @@ def test_perplexity_is_how_many_tokens_the_model_wavers_among():
     assert metrics.details() == {"tokens": 3}
 
 
+def test_bits_per_character_do_not_depend_on_how_text_is_cut_into_tokens():
+    fine, coarse = TokenMetrics(), TokenMetrics()
+    eight, four = torch.zeros(1, 8, dtype=torch.long), torch.zeros(1, 4, dtype=torch.long)
+    fine.update(foretold_where_asked(torch.zeros(8, 2), eight), batch_of(eight)._replace(references=[8]))
+    coarse.update(foretold_where_asked(torch.zeros(4, 4), four), batch_of(four)._replace(references=[8]))
+    assert fine.compute()["bits_per_character"] == pytest.approx(1)
+    assert coarse.compute()["bits_per_character"] == pytest.approx(1)
+    assert "bits_per_character" not in TokenMetrics().compute()
+
+
 def test_token_scores_are_torchs_cross_entropy():
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(4, 6, 9, generator=generator)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vitrail.tasks import surprise as file
-from vitrail.tasks.surprise import mean_surprise
+from vitrail.tasks.surprise import BLOCK, mean_surprise, rows_asked
 from vitrail.tasks.text_scores import IGNORED
 
 
@@ -107,3 +107,28 @@ def test_without_gradients_none_are_worked_out():
             torch.testing.assert_close(mean_surprise(logits, target), exact.detach())
         mean_surprise(logits.detach(), target)
     assert kept == [10, 0, 0]
+
+
+def test_rows_that_are_asked_come_first_and_are_filled_up_to_a_size_that_comes_again():
+    target = torch.full((3, 2 * BLOCK), IGNORED)
+    target[0, 5], target[2, :BLOCK] = 7, 8
+    rows = rows_asked(target)
+    assert len(rows) == len(rows.unique()) == 2 * BLOCK
+    assert rows[: BLOCK + 1].tolist() == [5, *range(4 * BLOCK, 5 * BLOCK)]
+    assert (target.flatten()[rows[BLOCK + 1 :]] == IGNORED).all()
+
+
+@pytest.mark.parametrize(("shape", "count"), [((2, 3), 6), ((1, 1), 1)])
+def test_all_rows_are_asked_where_there_are_few(shape, count):
+    assert rows_asked(torch.zeros(shape, dtype=torch.long)).tolist() == list(range(count))
+    assert rows_asked(torch.full(shape, IGNORED)).tolist() == []
+
+
+def test_asking_only_some_rows_changes_neither_the_loss_nor_its_gradient():
+    logits, target = torch.randn(3, 50, 11, dtype=torch.float64, requires_grad=True), torch.randint(11, (3, 50))
+    target[torch.rand(3, 50) < 0.6] = IGNORED
+    rows = rows_asked(target)
+    few = mean_surprise(logits.flatten(0, 1)[rows], target.flatten()[rows], 0.1)
+    whole = mean_surprise(logits, target, 0.1)
+    torch.testing.assert_close(few, whole)
+    torch.testing.assert_close(torch.autograd.grad(few, logits), torch.autograd.grad(whole, logits))

@@ -37,7 +37,7 @@ def mask_predict(
     """Translate without waiting for the word before.
 
     Args:
-        model: has `encode` and `decode` as `models.parallel_transformer.ParallelTransformer` has them.
+        model: has `encode`, `decode` and `guess` as `models.parallel_transformer.ParallelTransformer` has them.
         source: the sentences that are read, with padding on either side.
         source_valid: `True` where a word of them is real; `None` when all are.
         steps: how often all places are asked; 1 fills them once.
@@ -60,9 +60,8 @@ def mask_predict(
     confidence = torch.zeros_like(valid, dtype=torch.float32)
     hidden = valid.clone()
     for step in range(1, steps + 1):
-        log_probabilities = model.decode(words, hidden, memory, seen, valid).float().log_softmax(dim=-1)
-        best = log_probabilities.max(dim=-1)
-        words, confidence = torch.where(hidden, best.indices, words), torch.where(hidden, best.values, confidence)
+        asked = model.decode(words, hidden, memory, seen, valid)[hidden]
+        confidence[hidden], words[hidden] = model.guess(asked).float().log_softmax(dim=-1).max(dim=-1)
         hidden = least_certain(confidence, valid, 1 - step / steps)
 
     average = confidence.masked_fill(~valid, 0.0).sum(dim=1) / counts

@@ -267,6 +267,8 @@ class WritesAtOnce(Protocol):
         self, target: Tensor, hidden: Tensor, memory: Tensor, source_valid: Tensor | None, target_valid: Tensor
     ) -> Tensor: ...
 
+    def guess(self, x: Tensor) -> Tensor: ...
+
 
 class Question(NamedTuple):
     """What a model that writes all words at once is asked: which words stand where nothing is known.
@@ -297,6 +299,9 @@ class Asking:
     ) -> Tensor:
         self.questions.append(Question(target, hidden, target_valid))
         return self.model.decode(target, hidden, memory, source_valid, target_valid)
+
+    def guess(self, x: Tensor) -> Tensor:
+        return self.model.guess(x)
 
     def last(self, length: int) -> tuple[int, Question]:
         """The last question about the answer of a length in which something was hidden, and which it was, from 1.

@@ -82,8 +82,8 @@ class ParallelTransformer(nn.Module):
         memory: Float[Tensor, "batch source dim"],
         source_valid: Bool[Tensor, "batch source"] | None = None,
         target_valid: Bool[Tensor, "batch target"] | None = None,
-    ) -> Float[Tensor, "batch target vocabulary"]:
-        """Logits of the word at each place.
+    ) -> Float[Tensor, "batch target dim"]:
+        """What the decoder makes of each place, from which `guess` tells its word.
 
         Args:
             target: the words; those that are hidden are not looked at.
@@ -100,7 +100,11 @@ class ParallelTransformer(nn.Module):
         mask = None
         if target_valid is not None:
             x, mask = x.masked_fill(~target_valid[..., None], 0.0), padding_mask(target_valid)
-        return part.next(part.write(x, mask, memory, source_valid))
+        return part.write(x, mask, memory, source_valid)
+
+    def guess(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Logits of the word at places of which the decoder made this; the training asks the hidden ones only."""
+        return self.transformer.next(x)
 
     def forward(
         self,
@@ -112,4 +116,4 @@ class ParallelTransformer(nn.Module):
     ) -> Guessed:
         """Logits of the word at each place, and of the length of the answer; see `encode` and `decode`."""
         memory, lengths = self.encode(source, source_valid)
-        return Guessed(self.decode(target, hidden, memory, source_valid, target_valid), lengths)
+        return Guessed(self.guess(self.decode(target, hidden, memory, source_valid, target_valid)), lengths)

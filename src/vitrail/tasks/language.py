@@ -16,7 +16,7 @@ from vitrail.decoding.write import complete
 from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 from vitrail.samples import Batch, Words
-from vitrail.tasks.surprise import mean_surprise
+from vitrail.tasks.surprise import mean_surprise, rows_asked
 from vitrail.tasks.task import Loss
 from vitrail.tasks.text_scores import IGNORED, Foretold, TokenMetrics, asked_for
 from vitrail.tasks.translate import Sentence, how, sentences
@@ -144,15 +144,13 @@ class MaskedLanguage:
     def best(self) -> tuple[str, Literal["max", "min"]]:
         return "perplexity", "min"
 
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
-        logits, wanted = self.asked(model, batch)
-        return Loss(mean_surprise(logits, wanted), {})
+    def loss(self, model: Any, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+        rows = rows_asked(batch.target)
+        return Loss(mean_surprise(self.missing(model, batch, rows), batch.target.flatten()[rows]), {})
 
-    def asked(self, model: Any, batch: Batch) -> tuple[Float[Tensor, "asked vocabulary"], Int[Tensor, " asked"]]:
-        """Logits where something is hidden, and what it is; the rest is not computed."""
-        hidden = batch.target != IGNORED
-        tokens = model.encode(*batch.inputs)
-        return model.missing(tokens.x[hidden]), batch.target[hidden]
+    def missing(self, model: Any, batch: Batch, rows: Int[Tensor, " rows"]) -> Float[Tensor, "rows vocabulary"]:
+        """Logits of some tokens of a batch, counted text after text; of the others they are not computed."""
+        return model.missing(model.encode(*batch.inputs).x.flatten(0, 1).index_select(0, rows))
 
     def weight(self, batch: Batch) -> int:
         """The pieces that are asked for."""
@@ -160,7 +158,8 @@ class MaskedLanguage:
 
     def judge(self, model: nn.Module, batch: Batch) -> list[Foretold]:
         """How well the hidden pieces of each text were guessed."""
-        return foretold_where_asked(self.asked(model, batch)[0], batch.target)
+        hidden = (batch.target != IGNORED).flatten().nonzero().flatten()
+        return foretold_where_asked(self.missing(model, batch, hidden), batch.target)
 
     def predict(self, model: Any, inputs: Words) -> list[Filled]:
         """What stands behind each mask."""

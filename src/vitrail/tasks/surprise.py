@@ -12,6 +12,17 @@ from vitrail.core.precision import detailed
 from vitrail.tasks.text_scores import IGNORED
 
 ROOM = 2**18  # logits that each thread compares at a time, so that they stay in the cache of its core
+BLOCK = 64  # rows; a product of a new size costs oneDNN as much as several of a size it knows
+
+
+def rows_asked(target: Int[Tensor, "*rows"]) -> Int[Tensor, " asked"]:
+    """The rows, counted as if flattened, where something is asked, so that logits are computed of no others.
+
+    Some follow where nothing is asked, until they are a multiple of `BLOCK` or all there are.
+    """
+    asked = target.flatten() != IGNORED
+    order = asked.int().argsort(descending=True, stable=True)
+    return order[: -(-int(asked.sum()) // BLOCK) * BLOCK]
 
 
 class Surprise(torch.autograd.Function):

@@ -194,11 +194,12 @@ class TokenMetrics:
     """How well tokens are foretold, or guessed, where `target` is not -100.
 
     `loss`: mean surprise in nats. `perplexity`: e to that power, among how many tokens the model wavers; it depends on
-    the vocabulary. `accuracy`: share of tokens that were the most probable ones.
+    the vocabulary. `accuracy`: share of tokens that were the most probable ones. `bits_per_character`, where all tokens
+    of a text are asked for and the batch has their characters as its `references`: what does not depend on it.
     """
 
     def __init__(self) -> None:
-        self.surprise, self.right, self.tokens = 0.0, 0, 0
+        self.surprise, self.right, self.tokens, self.characters = 0.0, 0, 0, 0
 
     def update(self, results: Sequence[Foretold], batch: Batch) -> None:
         for result, target in zip(results, batch.target.cpu(), strict=True):
@@ -206,12 +207,16 @@ class TokenMetrics:
             self.surprise += float(result.surprise[asked].double().sum())
             self.right += int((result.ids[asked] == target[asked]).sum())
             self.tokens += int(asked.sum())
+        self.characters += sum(batch.references or ())
 
     def compute(self) -> dict[str, float]:
         tokens = max(self.tokens, 1)
         loss = self.surprise / tokens
         perplexity = math.exp(loss) if loss < math.log(1e300) else math.inf
-        return {"perplexity": perplexity, "loss": loss, "accuracy": self.right / tokens}
+        scores = {"perplexity": perplexity, "loss": loss, "accuracy": self.right / tokens}
+        if self.characters:
+            scores["bits_per_character"] = self.surprise / math.log(2) / self.characters
+        return scores
 
     def details(self) -> dict[str, Any]:
         return {"tokens": self.tokens}

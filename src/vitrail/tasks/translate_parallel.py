@@ -15,7 +15,7 @@ from vitrail.decoding.parallel import mask_predict
 from vitrail.errors import many
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.samples import Batch, Words
-from vitrail.tasks.surprise import mean_surprise
+from vitrail.tasks.surprise import mean_surprise, rows_asked
 from vitrail.tasks.task import Loss
 from vitrail.tasks.text_scores import IGNORED, TranslationMetrics
 from vitrail.tasks.translate import Sentence, sentences
@@ -71,14 +71,17 @@ class TranslateParallel:
             lengths=Range(1, 1000, usual="1 to 5"),
         )
 
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+    def loss(self, model: Any, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """The mean over the hidden words, and the mean over the sentences of what their lengths cost."""
         source, answer = batch.inputs, inner(batch.target)
         hidden = hide_some(answer.valid, generator)
-        guessed = model(source.ids, answer.ids, hidden, source.valid, answer.valid)
-        words = mean_surprise(guessed.logits, answer.ids.masked_fill(~hidden, IGNORED), self.smoothing)
+        memory, lengths = model.encode(source.ids, source.valid)
+        looked = model.decode(answer.ids, hidden, memory, source.valid, answer.valid)
+        target = answer.ids.masked_fill(~hidden, IGNORED).flatten()
+        rows = rows_asked(target)
+        words = mean_surprise(model.guess(looked.flatten(0, 1).index_select(0, rows)), target[rows], self.smoothing)
         true = answer.valid.sum(dim=1).clamp(min=1) - 1  # lengths count from 1
-        length = F.cross_entropy(guessed.lengths.float(), true)
+        length = F.cross_entropy(lengths.float(), true)
         return Loss(words + self.length_weight * length, {"words": words.detach(), "length": length.detach()})
 
     def weight(self, batch: Batch) -> int:

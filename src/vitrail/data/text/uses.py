@@ -115,8 +115,8 @@ def beginnings(cut: int, whole: int, most: int) -> str:
 class Causal:
     """Running text in blocks, each token to be foretold from those before it.
 
-    `inputs` are blocks of at most `max_tokens` ids; `target` is what comes next at each place. Between texts that do
-    not follow on each other stands the end token, if there is one.
+    `inputs` are blocks of at most `max_tokens` ids; `target` is what comes next at each place, and `references` how
+    many characters that is. Between texts that do not follow on each other stands the end token, if there is one.
 
     Args:
         texts: passages of running text.
@@ -163,7 +163,11 @@ class Causal:
         words = words_of([block[:-1] for block in blocks], self.preprocessing)
         left = self.preprocessing.padding == "left"
         target = filled([block[1:] for block in blocks], words.ids.shape[1], IGNORED, left)
-        return Batch(words, target, index_of(indices))
+        return Batch(words, target, index_of(indices), self.characters(blocks))
+
+    def characters(self, blocks: Sequence[np.ndarray]) -> list[int]:
+        """How many there are in what each block asks for: all but its first token."""
+        return [len(self.preprocessing.decode(block[1:].tolist())) for block in blocks]
 
     def describe(self, index: int) -> str:
         place = int(np.searchsorted(self.stream.starts, index * self.length, side="right")) - 1
