@@ -126,7 +126,9 @@ def causal(
     """A GPT that goes on with running text; arguments and errors are those of `translation`.
 
     Run:     vitrail train gpt-mini --data tinyshakespeare/
-    Reached: not yet verified
+    Reached: on Tiny Shakespeare with --set precision=bfloat16 (seed 0, commit 281ab56, one thread of an Intel Xeon with
+             AMX, 85 min beside other work): perplexity 79.9 among 4,096 pieces, 1.97 bits per character, on the tenth
+             of its passages that was set aside, best at the end
     """
     check_model(model)
     return Recipe(
