@@ -51,6 +51,7 @@ SENSIBLE = {
     "task.trust": {"0"},
     "task.length_weight": {"0"},
     "task.threshold": {"0"},
+    "task.nms": {"0"},
     "task.denoising": {"0"},
     "task.class_ids": {"-1", f"-{MANY}"},
     **{f"task.weights.{part}": {"0", MANY} for part in ("classes", "boxes", "giou", "focal", "dice")},

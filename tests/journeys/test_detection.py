@@ -41,6 +41,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detection")
     data = write_voc(folder / "squares")
     small = ["data.shorter=48", "data.longer=80", "model.encoder_depth=1", "model.decoder_depth=1", "model.queries=9"]
+    small += ["task.nms=1"]  # all that the nine say
     typed = ["train", "detr-tiny", "--data", str(data), "--out", str(folder / "run"), "--epochs", "2", "--batch", "3"]
     assert main([*typed, "--workers", "0", *(word for one in small for word in ("--set", one))]) == 0
     return folder
@@ -75,6 +76,16 @@ def test_top_is_refused_and_threshold_named(place, capsys):
     assert main(["predict", str(place / "run"), str(place / "squares/JPEGImages"), "--top", "3"]) == 2
     assert "this one finds objects, each with one label" in (told := capsys.readouterr().err)
     assert "type --threshold 0.5" in told
+
+
+def test_repeats_are_left_out_on_demand(place, capsys):
+    picture, typed = str(place / "squares/JPEGImages/000003.jpg"), ["--csv", "--threshold", "0", "--nms"]
+    assert main(["predict", str(place / "run"), picture, *typed, "0"]) == 0
+    [_, *apart] = capsys.readouterr().out.splitlines()
+    assert main(["predict", str(place / "run"), picture, *typed, "1"]) == 0
+    [_, *every] = capsys.readouterr().out.splitlines()
+    assert 1 <= len(apart) < len(every) == 9
+    assert set(apart) < set(every)
 
 
 def test_csv_and_yolo_say_the_same(place, capsys):
@@ -144,6 +155,7 @@ def test_many_pictures_say_how_many_there_have_been(place, capsys, monkeypatch):
     ("typed", "said"),
     [
         ("--threshold 7", "--threshold 7 is no share"),
+        ("--nms 7", "--nms 7 is no share"),
         ("--overlap 0.2", "Type --tile 800 as well"),
         ("--tile 4", "--tile 4 shows hardly anything"),
         ("--json --csv", "Type one of them"),

@@ -59,6 +59,45 @@ def test_answers_come_best_first_in_pixels_of_the_file():
     assert first.above(0.3).summary() == "1 dog, 1 cat"
 
 
+class Scattered(nn.Module):
+    """Many boxes on top of each other, of two classes."""
+
+    def forward(self, pixels, valid=None):
+        generator = torch.Generator().manual_seed(3)
+        logits, boxes = torch.randn(1, 60, 3, generator=generator), torch.rand(1, 60, 4, generator=generator)
+        return Detections(logits, torch.cat([0.3 + 0.4 * boxes[..., :2], 0.2 + 0.2 * boxes[..., 2:]], dim=-1))
+
+
+def shares(one: list[float], other: list[float]) -> float:
+    """Intersection over union of two boxes, by hand."""
+    sides = [min(one[axis + 2], other[axis + 2]) - max(one[axis], other[axis]) for axis in (0, 1)]
+    both = max(sides[0], 0) * max(sides[1], 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return both / (sum(areas) - both)
+
+
+@pytest.mark.parametrize("most", [0.0, 0.3, 0.7, 1.0])
+def test_what_repeats_a_better_answer_of_its_class_is_left_out(most):
+    pixels = torch.zeros(1, 3, 20, 40)
+    [every] = Detect(classes=CLASSES).predict(Scattered(), pixels)
+    [found] = Detect(classes=CLASSES, nms=most).predict(Scattered(), pixels)
+    kept = []
+    for one in every.found():
+        if all(one.label != better.label or shares(one.box_xyxy, better.box_xyxy) <= most for better in kept):
+            kept.append(one)
+    assert found.found() == kept
+    assert (len(kept) < len(every)) == (most < 1)
+
+
+def test_a_small_detector_from_nothing_leaves_out_repeats_and_a_published_one_none():
+    data = scenes.read_spelling("scenes:4,size=32x48,objects=3")
+    made = [
+        detect("photographs/", Splits(data, data, []), model=model, say=lambda words: None)
+        for model in ("detr-tiny", "detr-resnet-50")
+    ]
+    assert [recipe.task.nms for recipe in made] == [0.7, 1.0]
+
+
 @torch.no_grad()
 def test_a_planted_object_that_is_found_is_worth_everything():
     task, one = Detect(classes=CLASSES), batch(1)

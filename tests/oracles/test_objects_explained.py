@@ -1,5 +1,7 @@
 """Where a detector looked for its boxes: a planted one whose looks are known, and a small DETR asked in every way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from vitrail.data.images import PictureArray
 from vitrail.errors import ExplanationError
 from vitrail.explain.attention import look
 from vitrail.explain.kinds import kinds
-from vitrail.explain.objects import MOST, ObjectLook, ObjectSheet, look_for_objects
+from vitrail.explain.objects import MOST, ObjectLook, ObjectSheet, every_query, look_for_objects
 from vitrail.explain.recording import recording
 from vitrail.loading import create_model, save_pretrained
 from vitrail.models.vit import ViTConfig
@@ -66,6 +68,16 @@ def test_cells_cover_the_whole_picture_and_the_one_under_a_pixel_is_asked():
         assert top <= y + 0.5 <= bottom
         rows, columns = seen.grid
         assert seen.placement.size == (8 * rows, 8 * columns)
+
+
+def test_a_query_that_repeats_another_can_be_asked_and_is_not_asked_unless_named():
+    model = Cornered([(0.5, 0.2, 0.4, 0.3), (0.5, 0.2, 0.4, 0.31), (0.2, 0.5, 0.1, 0.1)])
+    picture, task = PictureArray(np.zeros((61, 83, 3), np.uint8)), replace(TASK, nms=0.7)
+    assert len(task.predict(model, torch.zeros(1, 3, 64, 88))[0]) == 2
+    assert look_for_objects(model, task, READS, picture, queries=[1]).found.query == 1
+    sheet = look_for_objects(model, task, READS, picture)
+    assert [look.found.query for look in sheet.looks] == [0, 2]
+    assert list(every_query(task).predict(model, torch.zeros(1, 3, 64, 88))[0].queries) == [0, 1, 2]
 
 
 def test_without_a_query_the_objects_that_were_found_are_asked_best_first(ask):

@@ -37,6 +37,7 @@ def predict(
     top_k: Annotated[int | None, shown("N"), whole("--top-k", "50")] = None,
     seed: Annotated[int | None, shown("N"), whole("--seed", "0")] = None,
     threshold: Annotated[float | None, shown("X"), number("--threshold", "0.7")] = None,
+    nms: Annotated[float | None, shown("X"), number("--nms", "0.7")] = None,
     tile: Annotated[int | None, shown("N"), whole("--tile", "800")] = None,
     overlap: Annotated[float | None, shown("X"), number("--overlap", "0.2")] = None,
     out: Out = None,
@@ -66,6 +67,8 @@ def predict(
         seed: of what is drawn; another each time without it.
         threshold: of a detector: show objects from this score on; as its recipe says (0.7) without it. Of a panoptic
             model: the score from which a query may have pixels; 0.85 without it.
+        nms: of a detector: leave out boxes that share more than this with a better one of their class; as its recipe
+            says without it (0.7 for small models that began fresh, 1 for others, which leaves all).
         tile: of a detector: look at large pictures in pieces of N by N pixels, for small objects.
         overlap: the share of a piece that its neighbour sees too; 0.2 without it.
         out: of a detector: the folder of the drawn pictures, or of YOLO's or COCO's panoptic files; `predicted` in the
@@ -126,15 +129,17 @@ def predict(
             flag = "--csv" if csv else "--json"
             raise UsageError(f"{flag} prints, and --out is for drawings and text files: type > {out}, or leave it out.")
         if segments_pictures(ask):
-            only("models that find boxes, and this one says it of every pixel", tile=tile, overlap=overlap, yolo=yolo)
+            what = "models that find boxes, and this one says it of every pixel"
+            only(what, nms=nms, tile=tile, overlap=overlap, yolo=yolo)
             predict_segments(ask, images, **shared)
         else:
-            predict_objects(ask, images, **shared, yolo=yolo, tiling=tiling(tile, overlap))
+            repeats = share("--nms", nms)
+            predict_objects(ask, images, **shared, nms=repeats, yolo=yolo, tiling=tiling(tile, overlap))
         return
     else:
         found = answers(ask, images, batch, features, unread)
     what = "models that find objects, and this one does not"
-    only(what, threshold=threshold, tile=tile, overlap=overlap, out=out, yolo=yolo)
+    only(what, threshold=threshold, nms=nms, tile=tile, overlap=overlap, out=out, yolo=yolo)
     if csv:
         print_csv(record(answer, guesses) for answer in found)
     elif json or features:

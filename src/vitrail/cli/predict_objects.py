@@ -43,10 +43,10 @@ def tiling(tile: int | None, overlap: float | None) -> Tiling | None:
     return Tiling(tile, overlap)
 
 
-def with_threshold(ask: "Predictor", threshold: float | None) -> None:
-    """Let a model answer from another score on, if one is typed."""
-    if threshold is not None:
-        ask.card = replace(ask.card, answering={**ask.card.answering, "threshold": threshold})
+def answering(ask: "Predictor", **typed: float | None) -> None:
+    """Let a model answer from another score on, or leave out other repeats, if that is typed."""
+    wanted = {name: value for name, value in typed.items() if value is not None}
+    ask.card = replace(ask.card, answering={**ask.card.answering, **wanted})
 
 
 def in_tiles(ask: "Predictor", picture: Any, tiling: Tiling) -> "Detected | ImageError":
@@ -65,6 +65,7 @@ def predict_objects(
     images: Sequence[str],
     *,
     threshold: float | None,
+    nms: float | None,
     out: Path,
     json: bool,
     csv: bool,
@@ -80,7 +81,7 @@ def predict_objects(
     from vitrail.predict_objects import drawn
     from vitrail.tasks.detect import Detect
 
-    with_threshold(ask, threshold)
+    answering(ask, threshold=threshold, nms=nms)
     task = ask.task
     assert isinstance(task, Detect)
     if tiling is None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitrail.cli.predict_objects import with_threshold
+from vitrail.cli.predict_objects import answering
 from vitrail.cli.screen import print_csv
 from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at
 from vitrail.errors import percent
@@ -40,7 +40,7 @@ def predict_segments(
     from vitrail.predict_objects import segments_drawn
     from vitrail.tasks.panoptic import Panoptic
 
-    with_threshold(ask, threshold)
+    answering(ask, threshold=threshold)
     task = ask.task
     assert isinstance(task, Panoptic)
     unread = Unread()

@@ -24,7 +24,7 @@ from vitrail.errors import ExplanationError, many, percent
 from vitrail.explain.drawing import GAP, INK, MARGIN, QUIET, high, new_figure, wrapped
 from vitrail.explain.explanation import Drawn
 from vitrail.explain.faithfulness import Pace
-from vitrail.explain.objects import ByQuery, by_query
+from vitrail.explain.objects import ByQuery, by_query, every_query
 from vitrail.geometry.boxes import overlap, share, to_cxcywh
 from vitrail.samples import Batch
 from vitrail.tasks.task import Task
@@ -281,7 +281,7 @@ def marked_in(batch: Batch) -> list[int] | None:
 
 def boxes_of(model: nn.Module, task: Task, batches: Iterable[Batch]) -> Iterator[tuple[list[ByQuery], Batch]]:
     """What a model finds in each batch, in eval mode and by the fastest kernels."""
-    quick, like = packed(model), next(model.parameters())
+    task, quick, like = every_query(task), packed(model), next(model.parameters())
     with fast_float32(), torch.inference_mode():
         for batch in batches:
             yield by_query(list(task.predict(quick, to_device(batch.inputs, like.device)))), batch

@@ -240,6 +240,11 @@ def with_threshold(task: Task, threshold: float | None) -> Task:
     return task if threshold is None else replace(task, threshold=threshold)  # pyright: ignore
 
 
+def every_query(task: Task) -> Task:
+    """A task whose results have all queries, those too that repeat others."""
+    return replace(task, nms=1.0) if getattr(task, "nms", 1.0) < 1 else task  # pyright: ignore
+
+
 @torch.inference_mode()
 def look_for_objects(
     model: nn.Module,
@@ -278,6 +283,7 @@ def look_for_objects(
     detector(model)
     every = kinds(model)["cross"]
     names = chosen_among(every, layers)
+    task = every_query(task) if queries else task
     prepared = preprocessing(picture)
     picture = picture if isinstance(picture, Picture) else visible_channels(picture)
     like = next(model.parameters())
@@ -370,6 +376,7 @@ def evidence_of_query(
     """
     cell = detector(model).stride
     check_method(method, faithful=faithful)
+    task = task if query is None else every_query(task)
     prepared, like = preprocessing(picture), next(model.parameters())
     inputs = preprocessing.together([prepared.pixels]).to(like.device, like.dtype)
     with torch.inference_mode():

@@ -5,7 +5,7 @@ top, width, height, as COCO writes it. Any unit will do: pixels, or the picture 
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -58,6 +58,19 @@ def paired_generalised_iou(
 def iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]) -> Float[Tensor, "many others"]:
     """Intersection over union of each box with each other, 0 to 1; corners."""
     return share(*overlap(first[:, None], second[None]))
+
+
+def not_repeated(
+    xyxy: Float[Tensor, "objects 4"], labels: Int[Tensor, " objects"], most: float
+) -> Bool[Tensor, " objects"]:
+    """Non-maximum suppression: which boxes, best first, share at most so much with each better one of their label that
+    is none of those left out; corners.
+    """
+    repeats = ((iou(xyxy, xyxy) > most) & (labels[:, None] == labels)).tril(-1).numpy()
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    for place, better in enumerate(repeats):
+        kept[place] = not (better & kept.numpy()).any()
+    return kept
 
 
 def generalised_iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]) -> Float[Tensor, "many others"]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
-from vitrail.geometry.boxes import to_xyxy
+from vitrail.geometry.boxes import not_repeated, to_xyxy
 from vitrail.geometry.placement import Placement
 from vitrail.outputs import Detections, Segmentations
 from vitrail.samples import AskedPoints, Batch
@@ -49,6 +49,8 @@ class Detect:
         auxiliary: whether every layer of the decoder learns to answer, and not only the last.
         denoising: from how many points near each object training asks besides, where queries are points; 0 for none.
         threshold: score from which an object is shown to a person; scores count all.
+        nms: what a box may share with a better one of its class; from more on it repeats it and is left out. 1, as
+            published, leaves all: a set has no repeats where enough was learned.
     """
 
     classes: tuple[str, ...]
@@ -57,16 +59,18 @@ class Detect:
     auxiliary: bool = True
     denoising: int = 0
     threshold: float = THRESHOLD
+    nms: float = 1.0
 
     name = "detect"
-    answering = ("threshold",)
+    answering = ("threshold", "nms")
     by_heart = "ap50"  # of a few pictures: where the boxes end exactly comes last
 
     def __post_init__(self) -> None:
         if not self.classes:
             raise ConfigError("A detector needs at least one class, and classes is empty.")
         check_fields(self)
-        check_ranges(self, threshold=Range(0, 1, usual="0.5 to 0.9"), denoising=Range(0, 100, usual="0 or 5"))
+        share = Range(0, 1, usual="0.5 to 0.9")
+        check_ranges(self, threshold=share, nms=share, denoising=Range(0, 100, usual="0 or 5"))
         if self.class_ids and len(self.class_ids) != len(self.classes):
             raise ConfigError(
                 f"class_ids has {len(self.class_ids)} numbers for {len(self.classes)} classes. Give one for each."
@@ -132,10 +136,10 @@ class Detect:
             )
 
     def result(self, belief: Tensor, boxes: Tensor) -> Detected:
-        """What all queries say of one picture."""
+        """What the queries say of one picture, each thing once."""
         scores, labels = belief.max(dim=-1)
         scores, order = scores.sort(descending=True, stable=True)
-        return Detected(
+        found = Detected(
             boxes_xyxy=boxes[order],
             scores=scores,
             labels=labels[order],
@@ -144,6 +148,7 @@ class Detect:
             class_ids=self.class_ids,
             threshold=self.threshold,
         )
+        return found.only(not_repeated(found.boxes_xyxy, found.labels, self.nms)) if self.nms < 1 else found
 
     def judge(self, model: nn.Module, batch: Batch) -> list[Detected]:
         """The same in pixels of the files, whose sizes stand beside the truth."""
