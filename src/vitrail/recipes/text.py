@@ -108,7 +108,9 @@ def parallel_translation(
     `translation`. It learns slower: each time it sees a sentence, only the hidden words teach it anything.
 
     Run:     vitrail train parallel-transformer-small-translation --data multi30k:de-en
-    Reached: not yet verified
+    Reached: on Multi30k, German to English, with --set precision=bfloat16 (seed 0, the code of commit 9a2be27, one
+             thread of an Intel Xeon with AMX beside much other work, 113 min): BLEU 29.7, chrF 53.5 on the 1,014 pairs
+             of its validation part after 16 of the 40 epochs, in four steps, still rising by half a point an epoch
     """
     recipe = translation(data, splits, model=model, init=init, changes=changes, say=say)
     return replace(recipe, task=TranslateParallel(), data=replace(recipe.data, use="translate-parallel"), epochs=40)
