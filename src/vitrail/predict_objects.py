@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 NOTHING = 0.05  # score below which a tile has found nothing that could become an answer
 
 
+def answer_with(ask: "Predictor", **typed: float | None) -> None:
+    """Let a model answer otherwise than its card says, where that is wanted: from another score on, for example."""
+    wanted = {name: value for name, value in typed.items() if value is not None}
+    ask.card = replace(ask.card, answering={**ask.card.answering, **wanted})
+
+
 def moved(result: Detected, tile: Tile, size: Size) -> Detected:
     """What was found in a tile, in pixels of the whole picture, but for what is hardly believed."""
     kept = result.only(result.scores >= NOTHING)
@@ -52,7 +58,8 @@ def find_in_tiles(ask: "Predictor", picture: Picture, tile: int, overlap: float 
         return pieces
     [whole] = ask([picture])
     rows, columns = picture.size
-    return completed(pieces, moved(whole, (0, 0, columns, rows), picture.size), tiles)
+    found = completed(pieces, moved(whole, (0, 0, columns, rows), picture.size), tiles)
+    return found.unrepeated(getattr(ask.task, "nms", 1.0))
 
 
 def drawn(picture: Picture, result: Detected) -> Image.Image:

@@ -202,7 +202,8 @@ class Batch(NamedTuple):
         target: what the task compares with; classification takes `(batch,)` class numbers or
             `(batch, classes)` shares, detection a tuple of `Targets`.
         index: where each sample stands in its data set, so that an error can name it.
-        references: the truth as a person would have it, where the target does not hold it: sentences, or `Truth`.
+        references: the truth as a person would have it, where the target does not hold it: sentences, or `Truth`;
+            of running text, how many characters it is.
     """
 
     inputs: Any

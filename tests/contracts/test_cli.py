@@ -22,9 +22,9 @@ FLAGS = {
     "check": "--data --json --draw",
     "train": "--data --init --out --epochs --batch --seed --workers --device --set --dry-run --overfit",
     "resume": "--workers --device",
-    "evaluate": "--data --out --batch --workers --device --json",
+    "evaluate": "--data --out --batch --workers --nms --device --json",
     "predict": "--top --features --prompt --context --analogy --beam --tokens --temperature --top-p --top-k --seed"
-    " --threshold --tile --overlap --out --json --csv --yolo --batch --device",
+    " --threshold --nms --tile --overlap --out --json --csv --yolo --batch --device",
     "explain": "--method --at --query --layer --head --word --of --context --target --faithful --positions --queries"
     " --top --threshold --data --out --device",
     "models": "--json",

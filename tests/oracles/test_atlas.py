@@ -1,6 +1,7 @@
 """The atlas of queries: of a planted detector it shows the corners, the dead, the doubles and what is image-wide."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,11 @@ def test_doubles_are_those_that_overlap_by_half_in_half_of_the_pictures():
         pairs = [(pair.first, pair.second) for pair in found.duplicates]
         assert ((0, 1) in pairs) == together
         assert (0, 2) not in pairs
+
+
+def test_queries_that_repeat_others_are_in_the_atlas_though_not_in_answers():
+    model = Cornered([(0.5, 0.2, 0.4, 0.3), (0.5, 0.2, 0.4, 0.31)]).eval()
+    assert examine_queries(model, replace(TASK, nms=0.7), batches(2, 1)).boxes.shape == (2, 2, 4)
 
 
 def test_image_wide_modes_are_counted_whatever_the_score():

@@ -96,6 +96,12 @@ def test_a_small_detector_from_nothing_leaves_out_repeats_and_a_published_one_no
         for model in ("detr-tiny", "detr-resnet-50")
     ]
     assert [recipe.task.nms for recipe in made] == [0.7, 1.0]
+    one = batch(1)
+    for nms, remarks in ((0.7, 1), (1.0, 0)):
+        task = Detect(classes=CLASSES, nms=nms)
+        metrics = task.metrics()
+        metrics.update(task.judge(Planted().requires_grad_(False), one), one)
+        assert len(metrics.details()["remarks"]) == remarks
 
 
 @torch.no_grad()

@@ -407,3 +407,27 @@ def test_a_map_of_no_class_is_trusted_by_what_the_model_answers():
         said.found
         == evidence(model, READ, picture, method="rollout", labels=("cat", "dog", "owl", "emu"), faithful=True).found
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "prefix", "parts"),
+    [
+        ({}, 1, [[0]]),
+        ({"pool": "mean", "class_token": False}, 0, [range(24)]),
+        ({"pool": "mean", "registers": 2}, 3, [range(3, 27)]),
+        ({"pool": "class+mean"}, 1, [[0], range(1, 25)]),
+        ({"distillation_token": True, "distillation_head": True}, 2, [[0], [1]]),
+    ],
+    ids=str,
+)
+def test_relevance_is_that_of_all_tokens_which_the_head_reads_and_not_of_their_being_there(changes, prefix, parts):
+    model, images, targets = tiny(**changes).double(), torch.randn(2, 3, 32, 48).double(), torch.tensor([1, 3])
+    found = METHODS["relevance"].maps(model, images, targets)
+    seen = traced(model, images, lambda outputs: outputs.gather(1, targets[:, None])[:, 0])
+    whole = torch.eye(prefix + 24, dtype=torch.float64)
+    carried = whole.expand(2, -1, -1)
+    for attention, gradient in zip(seen.maps, seen.gradients, strict=True):
+        carried = carried + torch.einsum("bhij,bjk->bik", (attention * gradient).clamp(min=0) / 3, carried)
+    rows = torch.stack([(carried - whole)[:, list(part)].mean(dim=1) for part in parts]).mean(dim=0)
+    torch.testing.assert_close(found, rows[:, prefix:].unflatten(1, (4, 6)))
+    assert (found.amax(dim=(1, 2)) > 1.2 * found.mean(dim=(1, 2))).all(), "not drowned"

@@ -161,6 +161,7 @@ def test_shifted_blocks_begin_elsewhere_in_each_epoch_and_stay_inside(plain):
         assert batch.inputs.valid.sum() == use.lengths.sum() == (batch.target != IGNORED).sum()
         assert batch.inputs.ids[0, 1] == batch.target[0, 0]
         assert batch.inputs.ids.equal(use.batch(everything, seed=1, epoch=epoch).inputs.ids)
+        assert batch.references is None, "counted where it is judged"
     assert len(firsts) > 4
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from vitrail.cli.flags import Batch, Data, Out, Source, Switch, Word, whole
+from vitrail.cli.flags import Batch, Data, Out, Source, Switch, Word, number, shown, whole
 
 
 def evaluate(
@@ -15,6 +15,7 @@ def evaluate(
     out: Out = None,
     batch: Batch = 32,
     workers: Annotated[int, arg(metavar="N"), whole("--workers")] = 1,
+    nms: Annotated[float | None, shown("X"), number("--nms", "0.7")] = None,
     device: Word = None,
     json: Switch = False,
 ) -> None:
@@ -27,6 +28,8 @@ def evaluate(
         out: the folder of the report; evaluated-DATA in the run without it.
         batch: pictures or texts at once.
         workers: processes that read pictures.
+        nms: of a detector: leave out boxes that share more than this with a better one of their class; as its recipe
+            says without it.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
         json: print scores and details as one JSON object.
     """
@@ -39,7 +42,7 @@ def evaluate(
     if vectors is not None:
         evaluate_words(vectors, data, out, json)
         return
-    report, page = judge(run, data, out=out, batch=batch, workers=workers, device=device)
+    report, page = judge(run, data, out=out, batch=batch, workers=workers, device=device, nms=nms)
     if json:
         print_json_lines([report.to_json()])
     else:

@@ -68,7 +68,7 @@ def predict(
         threshold: of a detector: show objects from this score on; as its recipe says (0.7) without it. Of a panoptic
             model: the score from which a query may have pixels; 0.85 without it.
         nms: of a detector: leave out boxes that share more than this with a better one of their class; as its recipe
-            says without it (0.7 for small models that began fresh, 1 for others, which leaves all).
+            says without it (0.7 for small models, 1 for others, which leaves all).
         tile: of a detector: look at large pictures in pieces of N by N pixels, for small objects.
         overlap: the share of a piece that its neighbour sees too; 0.2 without it.
         out: of a detector: the folder of the drawn pictures, or of YOLO's or COCO's panoptic files; `predicted` in the

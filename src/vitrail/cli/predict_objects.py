@@ -2,7 +2,6 @@
 
 import json as json_text
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,12 +42,6 @@ def tiling(tile: int | None, overlap: float | None) -> Tiling | None:
     return Tiling(tile, overlap)
 
 
-def answering(ask: "Predictor", **typed: float | None) -> None:
-    """Let a model answer from another score on, or leave out other repeats, if that is typed."""
-    wanted = {name: value for name, value in typed.items() if value is not None}
-    ask.card = replace(ask.card, answering={**ask.card.answering, **wanted})
-
-
 def in_tiles(ask: "Predictor", picture: Any, tiling: Tiling) -> "Detected | ImageError":
     """What is found in a picture that is looked at in pieces, or why it cannot be read, as a value."""
     from vitrail.errors import ImageError
@@ -78,10 +71,10 @@ def predict_objects(
     Raises:
         DataError: at the end, when pictures could not be read.
     """
-    from vitrail.predict_objects import drawn
+    from vitrail.predict_objects import answer_with, drawn
     from vitrail.tasks.detect import Detect
 
-    answering(ask, threshold=threshold, nms=nms)
+    answer_with(ask, threshold=threshold, nms=nms)
     task = ask.task
     assert isinstance(task, Detect)
     if tiling is None:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitrail.cli.predict_objects import answering
 from vitrail.cli.screen import print_csv
 from vitrail.cli.seen import Seen, Unread, draw_all, free_path, look_at
 from vitrail.errors import percent
@@ -37,10 +36,10 @@ def predict_segments(
     Raises:
         DataError: at the end, when pictures could not be read.
     """
-    from vitrail.predict_objects import segments_drawn
+    from vitrail.predict_objects import answer_with, segments_drawn
     from vitrail.tasks.panoptic import Panoptic
 
-    answering(ask, threshold=threshold)
+    answer_with(ask, threshold=threshold)
     task = ask.task
     assert isinstance(task, Panoptic)
     unread = Unread()

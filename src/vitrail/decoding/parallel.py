@@ -61,7 +61,8 @@ def mask_predict(
     hidden = valid.clone()
     for step in range(1, steps + 1):
         asked = model.decode(words, hidden, memory, seen, valid)[hidden]
-        confidence[hidden], words[hidden] = model.guess(asked).float().log_softmax(dim=-1).max(dim=-1)
+        best = model.guess(asked).float().log_softmax(dim=-1).max(dim=-1)
+        words, confidence = words.masked_scatter(hidden, best.indices), confidence.masked_scatter(hidden, best.values)
         hidden = least_certain(confidence, valid, 1 - step / steps)
 
     average = confidence.masked_fill(~valid, 0.0).sum(dim=1) / counts

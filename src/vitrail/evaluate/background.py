@@ -37,7 +37,7 @@ MEANINGS = {
     "bleu": Meaning("BLEU", "How much of the wording of people's translations is met, from 0 to 100."),
     "chrf": Meaning("chrF", "The same by letters, from 0 to 100; kinder to languages that inflect."),
     "perplexity": Meaning("perplexity", "Among how many tokens the model wavers; it depends on the vocabulary."),
-    "bits_per_character": Meaning("bits per character", "What a character costs to tell, whatever the vocabulary."),
+    "bits_per_character": Meaning("bits per character", "What a character costs to tell, in pieces of any size."),
     "accuracy": Meaning("accuracy", "Share of the tokens, or words, that are asked for and said rightly."),
     "exact": Meaning(
         "exact match", "Share of questions whose answer is one of the right ones, but for articles and marks."

@@ -15,6 +15,7 @@ from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import say
 from vitrail.predict import predictor
+from vitrail.predict_objects import answer_with
 from vitrail.preprocessing import Fitted, Preprocessing
 from vitrail.samples import Batch
 
@@ -96,6 +97,7 @@ def judge(
     batch: int = 32,
     workers: int = 1,
     device: str | None = None,
+    nms: float | None = None,
     announce: Announce = say,
 ) -> Judgement:
     """Score a model on labelled pictures, as `vitrail evaluate` does, and write its report.
@@ -107,6 +109,7 @@ def judge(
         batch: pictures at once.
         workers: processes that read pictures.
         device: where to compute; a graphics card where there is one, unless given.
+        nms: of a detector: what boxes of a class may share; as its card says unless given.
         announce: is told what was chosen on the way.
 
     Raises:
@@ -115,6 +118,9 @@ def judge(
     if out is not None and (Path(out) / "recipe.json").exists():
         raise UsageError(f"{out} is a run with a report of its own. Give another folder: --out {out}/evaluated.")
     ask = predictor(source, device=device, announce=announce)
+    if nms is not None and not hasattr(ask.task, "nms"):
+        raise UsageError(f"--nms is for models that find boxes, and this {ask.card.model} does not. Leave it out.")
+    answer_with(ask, nms=nms)
     task, preprocessing = ask.task, ask.card.preprocessing
     dataset, part = part_to_judge(source, str(data), getattr(task, "classes", None), announce)
     material = material_for(str(data), ask.card.task, preprocessing, batch, workers)

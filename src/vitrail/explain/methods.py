@@ -3,8 +3,8 @@
 A map is not negative, and its scale means nothing across methods: what counts is which cells stand out.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ from vitrail.errors import ExplanationError
 from vitrail.explain.attention import encode, first_token
 from vitrail.explain.attribution import attributed
 from vitrail.explain.recording import recording
-from vitrail.explain.relevance import check_one_stream, relevance, traced
+from vitrail.explain.relevance import Traced, check_one_stream, relevance, traced
 from vitrail.explain.rollout import rollout
 
 Images = Float[Tensor, "batch channels height width"]
@@ -54,23 +54,56 @@ def logits_of(outputs: Tensor, targets: Targets) -> Float[Tensor, " batch"]:
     return outputs.gather(1, targets[:, None])[:, 0]
 
 
+@runtime_checkable
+class SaysWhatItReads(Protocol):
+    """A model that knows which tokens its head reads, part by part; of each part it reads the mean."""
+
+    def read_tokens(self, tokens: Tokens) -> Sequence[slice]: ...
+
+
+def parts_read(model: nn.Module, tokens: Tokens) -> list[list[int]]:
+    """The tokens that the head reads, in the order of the tokens."""
+    if isinstance(model, SaysWhatItReads):
+        places = list(range(tokens.x.shape[1]))
+        return [places[part] for part in model.read_tokens(tokens)]
+    return [first_token(model, tokens).rows]
+
+
 def over_patches(
+    rows: Float[Tensor, "batch read tokens"], parts: list[list[int]], tokens: Tokens
+) -> Float[Tensor, "batch rows columns"]:
+    """What the tokens that the head reads, part by part, have of each patch. Each part counts alike."""
+    read = torch.stack([part.mean(dim=1) for part in rows.split([len(part) for part in parts], dim=1)])
+    return read.mean(dim=0)[:, tokens.prefix :].unflatten(1, tokens.grid)
+
+
+def all_over_patches(
     rows: Float[Tensor, "batch tokens tokens"], model: nn.Module, tokens: Tokens
 ) -> Float[Tensor, "batch rows columns"]:
-    """What the tokens that the head reads have of each patch."""
-    read = rows[:, first_token(model, tokens).rows].mean(dim=1)
-    return read[:, tokens.prefix :].unflatten(1, tokens.grid)
+    """The same from the rows of all tokens."""
+    parts = parts_read(model, tokens)
+    return over_patches(rows[:, [place for part in parts for place in part]], parts, tokens)
+
+
+def spoken(seen: Traced) -> Float[Tensor, "batch tokens tokens"]:
+    """What spoke for the answer, beside what each token is by itself.
+
+    Relevance begins with the identity. In the row of a class token no patch sees it; in the mean of the rows of all
+    patches it is the same everywhere, and drowns the rest.
+    """
+    found = relevance(seen.maps, seen.gradients)
+    return found - torch.eye(found.shape[-1], dtype=found.dtype, device=found.device)
 
 
 @torch.inference_mode()
 def attention_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
     """Attention of the last layer, the mean of its heads."""
     tokens = encode(model, images)
-    asked = first_token(model, tokens).rows
-    twin, records = recording(model, -1, asked)
+    parts = parts_read(model, tokens)
+    twin, records = recording(model, -1, [place for part in parts for place in part])
     encode(twin.eval(), images)
     [record] = records.values()
-    return record.maps[-1].mean(dim=(1, 2))[:, tokens.prefix :].unflatten(1, tokens.grid)
+    return over_patches(record.maps[-1].mean(dim=1), parts, tokens)
 
 
 @torch.inference_mode()
@@ -80,15 +113,14 @@ def rollout_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
     tokens = encode(twin.eval(), images)
     maps = [record.maps[-1] for record in records.values()]
     check_one_stream(maps)
-    return over_patches(rollout(maps), model, tokens)
+    return all_over_patches(rollout(maps), model, tokens)
 
 
 def relevance_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
     """Attention weighed by its gradient, through all layers (`explain.relevance`)."""
     with torch.inference_mode():
         tokens = encode(model, images)
-    seen = traced(model, images, lambda outputs: logits_of(outputs, targets))
-    return over_patches(relevance(seen.maps, seen.gradients), model, tokens)
+    return all_over_patches(spoken(traced(model, images, lambda outputs: logits_of(outputs, targets))), model, tokens)
 
 
 def attribution_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
@@ -96,7 +128,7 @@ def attribution_maps(model: nn.Module, images: Images, targets: Targets) -> Maps
     with torch.inference_mode():
         tokens = encode(model, images)
     seen = attributed(model, images, lambda outputs: logits_of(outputs, targets))
-    return over_patches(relevance(seen.maps, seen.gradients), model, tokens)
+    return all_over_patches(spoken(seen), model, tokens)
 
 
 def gradient_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:

@@ -63,14 +63,15 @@ def iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]) -> Fl
 def not_repeated(
     xyxy: Float[Tensor, "objects 4"], labels: Int[Tensor, " objects"], most: float
 ) -> Bool[Tensor, " objects"]:
-    """Non-maximum suppression: which boxes, best first, share at most so much with each better one of their label that
-    is none of those left out; corners.
+    """Non-maximum suppression: `True` for each box that shares at most `most` with every better box of its label for
+    which it is `True`; the best come first; corners.
     """
-    repeats = ((iou(xyxy, xyxy) > most) & (labels[:, None] == labels)).tril(-1).numpy()
+    repeats = ((iou(xyxy, xyxy) > most) & (labels[:, None] == labels)).tril(-1).cpu().numpy()
     kept = torch.ones(len(labels), dtype=torch.bool)
+    so_far = kept.numpy()
     for place, better in enumerate(repeats):
-        kept[place] = not (better & kept.numpy()).any()
-    return kept
+        so_far[place] = not (better & so_far).any()
+    return kept.to(xyxy.device)
 
 
 def generalised_iou(first: Float[Tensor, "many 4"], second: Float[Tensor, "others 4"]) -> Float[Tensor, "many others"]:

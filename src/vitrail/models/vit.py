@@ -373,6 +373,13 @@ class ViT(nn.Module):
         """Whether the head reads the class token, alone or beside the mean of the patches."""
         return "class" in self.config.pool
 
+    def read_tokens(self, tokens: Tokens) -> list[slice]:
+        """Which tokens the head reads, part by part; of each part it reads the mean."""
+        parts = [slice(0, 1)] if "class" in self.config.pool else []
+        if self.distillation_head is not None:
+            parts.append(slice(1, 2))
+        return [*parts, slice(tokens.prefix, None)] if "mean" in self.config.pool else parts
+
     def prefix_tokens(self) -> list[Tensor]:
         """The tokens without a place, in their order."""
         tokens = (self.class_token, self.distillation_token, self.registers)

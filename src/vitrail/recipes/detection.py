@@ -21,7 +21,7 @@ from vitrail.train.schedules import Cosine
 from vitrail.weights.formats import Loaded
 
 SEEN_FRESH, SEEN_TUNED = 60_000, 15_000  # pictures, counted each time they are seen
-NMS = 0.7  # of small models, which have not learned to say each thing once; what other detectors use
+NMS = 0.7  # of small models, which have not learned to say each thing once; what Ultralytics' YOLO has by default
 DENOISING = 5  # points near each object that training asks from, where queries are points
 MASKS_ALONE = 2e-3  # rate at which masks of a small model learn on a detector that stays: faster than 5e-4
 NARROW = 128  # width of a token up to which a model is one for a processor: it reads small pictures and learns fast
@@ -153,7 +153,7 @@ def detect(
         task=Detect(
             classes=train.classes,
             class_ids=getattr(train, "class_ids", ()),
-            nms=NMS if anew and small else 1.0,
+            nms=NMS if small else 1.0,
             denoising=DENOISING if {"anchors": getattr(began, "anchors", False), **changes}["anchors"] else 0,
         ),
         data=MarkedPictures(path=data, batch=8 if small else 4, **(sides(train, small) if anew else {})),

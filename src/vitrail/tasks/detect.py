@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
-from vitrail.geometry.boxes import not_repeated, to_xyxy
+from vitrail.geometry.boxes import to_xyxy
 from vitrail.geometry.placement import Placement
 from vitrail.outputs import Detections, Segmentations
 from vitrail.samples import AskedPoints, Batch
@@ -49,7 +49,7 @@ class Detect:
         auxiliary: whether every layer of the decoder learns to answer, and not only the last.
         denoising: from how many points near each object training asks besides, where queries are points; 0 for none.
         threshold: score from which an object is shown to a person; scores count all.
-        nms: what a box may share with a better one of its class; from more on it repeats it and is left out. 1, as
+        nms: what a box may share with a better one of its class; above this it repeats it and is left out. 1, as
             published, leaves all: a set has no repeats where enough was learned.
     """
 
@@ -136,10 +136,10 @@ class Detect:
             )
 
     def result(self, belief: Tensor, boxes: Tensor) -> Detected:
-        """What the queries say of one picture, each thing once."""
+        """What the queries say of one picture, best first, without repeats."""
         scores, labels = belief.max(dim=-1)
         scores, order = scores.sort(descending=True, stable=True)
-        found = Detected(
+        every = Detected(
             boxes_xyxy=boxes[order],
             scores=scores,
             labels=labels[order],
@@ -148,7 +148,7 @@ class Detect:
             class_ids=self.class_ids,
             threshold=self.threshold,
         )
-        return found.only(not_repeated(found.boxes_xyxy, found.labels, self.nms)) if self.nms < 1 else found
+        return every.unrepeated(self.nms)
 
     def judge(self, model: nn.Module, batch: Batch) -> list[Detected]:
         """The same in pixels of the files, whose sizes stand beside the truth."""
@@ -157,7 +157,7 @@ class Detect:
         return [result.placed(placement) for result, placement in zip(results, unit, strict=True)]
 
     def metrics(self) -> DetectionMetrics:
-        return DetectionMetrics(self.classes)
+        return DetectionMetrics(self.classes, nms=self.nms)
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Nothing has to follow."""

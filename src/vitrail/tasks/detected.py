@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitrail.errors import many, percent
-from vitrail.geometry.boxes import area, overlap, share
+from vitrail.geometry.boxes import area, not_repeated, overlap, share
 from vitrail.geometry.placement import Placement
 from vitrail.samples import Objects, Truth
 from vitrail.tasks.detection_errors import CROWDED, RIGHT, Verdicts, tell_apart
@@ -76,6 +76,10 @@ class Detected:
             queries=self.queries[chosen],
             masks=masks,
         )
+
+    def unrepeated(self, most: float) -> "Detected":
+        """Those that share at most so much with each better one of their class that is left; all for 1."""
+        return self if most == 1 else self.only(not_repeated(self.boxes_xyxy, self.labels, most))
 
     def above(self, threshold: float) -> "Detected":
         """Those that are believed in at least so much; what is shown of them follows."""

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitrail.errors import percent
 from vitrail.samples import Batch, Truth
 from vitrail.tasks.detected import Detected
 from vitrail.tasks.detection_errors import RECALLS, RIGHT, Cut, Judged, best_cut, breakdown, judge, ranked, together
@@ -236,10 +237,11 @@ class DetectionMetrics:
     Args:
         classes: their names, in the order of the labels.
         masks: judge by the overlap of masks; of boxes unless asked for.
+        nms: what answers of one class may share, where others were left out.
     """
 
-    def __init__(self, classes: tuple[str, ...], *, masks: bool = False) -> None:
-        self.classes, self.masks = classes, masks
+    def __init__(self, classes: tuple[str, ...], *, masks: bool = False, nms: float = 1.0) -> None:
+        self.classes, self.masks, self.nms = classes, masks, nms
         self.pictures: list[Compared] = []
         self.counted: Counted | None = None
 
@@ -274,7 +276,13 @@ class DetectionMetrics:
             "by_size": self.by_size(),
             "errors": breakdown(judged, cuts),
             "precision_recall": self.curves(),
+            "remarks": self.remarks(),
         }
+
+    def remarks(self) -> list[str]:
+        """What has to be known beside the scores."""
+        left_out = f"Boxes that share more than {percent(self.nms)} with a better one of their class are left out."
+        return [left_out] if self.nms < 1 else []
 
     def per_class(self, objects: Sequence[int], cuts: Sequence[Cut]) -> list[dict[str, Any]]:
         """One row for each class; nothing is said where it has no objects."""

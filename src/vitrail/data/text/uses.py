@@ -116,7 +116,8 @@ class Causal:
     """Running text in blocks, each token to be foretold from those before it.
 
     `inputs` are blocks of at most `max_tokens` ids; `target` is what comes next at each place, and `references` how
-    many characters that is. Between texts that do not follow on each other stands the end token, if there is one.
+    many characters that is, but for training. Between texts that do not follow on each other stands the end token, if
+    there is one.
 
     Args:
         texts: passages of running text.
@@ -144,7 +145,7 @@ class Causal:
             after = self.passages[place + 1] if place + 1 < len(self.passages) else None
             goes_on = after is not None and (after.document, after.place) == (passage.document, passage.place + 1)
             rows.append(ids if goes_on else [*ids, *ending])
-        self.stream = Ragged(rows)
+        self.stream, self.shift = Ragged(rows), shift
         tokens = len(self.stream.values)
         if tokens < 2:
             raise DataError(f"There is too little text: {many(tokens, 'token')}, and a block needs two.")
@@ -163,10 +164,12 @@ class Causal:
         words = words_of([block[:-1] for block in blocks], self.preprocessing)
         left = self.preprocessing.padding == "left"
         target = filled([block[1:] for block in blocks], words.ids.shape[1], IGNORED, left)
-        return Batch(words, target, index_of(indices), self.characters(blocks))
+        return Batch(words, target, index_of(indices), None if self.shift else self.characters(blocks))
 
     def characters(self, blocks: Sequence[np.ndarray]) -> list[int]:
-        """How many there are in what each block asks for: all but its first token."""
+        """How many there are in what each block asks for: all but its first token. A tokenizer that loses some, as one
+        of word pieces does, counts fewer.
+        """
         return [len(self.preprocessing.decode(block[1:].tolist())) for block in blocks]
 
     def describe(self, index: int) -> str:
