@@ -109,3 +109,11 @@ def test_an_analogy_is_for_word_vectors(tmp_path, capsys):
     save_pretrained(create_model("vit-tiny-16", **tiny), tmp_path / "vit", announce=lambda sentence: None)
     assert main(["predict", str(tmp_path / "vit"), "--analogy", "king", "man", "woman"]) == 2
     assert "holds none" in capsys.readouterr().err
+
+
+def test_a_binary_file_of_word2vec_is_asked_whatever_its_name(tmp_path, capsys):
+    rows = [(b"king", (1.0, 0.1)), (b"man", (0.9, 0.2)), (b"rose", (-1.0, 0.5))]
+    content = b"".join(word + b" " + np.array(row, "<f4").tobytes() + b"\n" for word, row in rows)
+    (tmp_path / "vectors.bin").write_bytes(b"3 2\n" + content)
+    assert main(["predict", str(tmp_path / "vectors.bin"), "king"]) == 0
+    assert "man 0.99" in capsys.readouterr().out

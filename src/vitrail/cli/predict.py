@@ -117,7 +117,7 @@ def predict(
         raise UsageError(
             "--prompt, --context, --beam, --tokens, --temperature, --top-p, --top-k and --seed are for models of texts."
         )
-    elif finds_objects(ask) and not features:
+    elif not features and finds_objects(ask):
         if top is not None:
             raise UsageError(
                 f"--top {top} is for models that give labels, and this one finds objects, each with one label. To show "

@@ -1,6 +1,7 @@
 """Words in, their neighbours out: what a run of word2vec, or a file of word vectors, is asked."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,12 @@ from vitrail.words.vectors import Near, WordVectors
 
 VECTORS = "vectors.txt"  # in the folder of a run
 KINDS = (".txt", ".vec", ".txt.gz", ".vec.gz", ".bin.gz")  # files that hold word vectors and never a network
+
+
+def counts_vectors(place: Path) -> bool:
+    """Whether a file begins as word2vec's binary ones do: with the number of words, and that of their dimensions."""
+    with place.open("rb") as content:
+        return re.match(rb"\d+ \d+\r?\n", content.read(64)) is not None
 
 
 class Neighbours(NamedTuple):
@@ -30,7 +37,7 @@ class Neighbours(NamedTuple):
 def vectors_at(source: str | Path) -> Path | None:
     """The file with the word vectors that somebody means by a run or a file; `None` where it is something else."""
     place = Path(source).expanduser()
-    if place.name.lower().endswith(KINDS) and os.path.isfile(place):
+    if os.path.isfile(place) and (place.name.lower().endswith(KINDS) or counts_vectors(place)):
         return place
     return place / VECTORS if os.path.isfile(place / VECTORS) else None
 
