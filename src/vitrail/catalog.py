@@ -10,10 +10,12 @@ class Entry(NamedTuple):
     Attributes:
         target: `module:attribute`; for a model, the name of its family.
         sentence: what it is.
+        data: of a recipe: for what data can be, as its reader says, that it learns from; for any where it is empty.
     """
 
     target: str
     sentence: str
+    data: tuple[str, ...] = ()
 
 
 FAMILIES: dict[str, Entry] = {
@@ -144,22 +146,44 @@ TASKS: dict[str, Entry] = {
 }
 
 RECIPES: dict[str, Entry] = {
-    "detect": Entry("vitrail.recipes.detection:detect", "A detector on any pictures with marked objects."),
+    "detect": Entry(
+        "vitrail.recipes.detection:detect", "A detector on any pictures with marked objects.", ("detect", "panoptic")
+    ),
     "detr-panoptic": Entry(
-        "vitrail.recipes.detection:panoptic", "Segments of things and stuff, fresh or on a detector that is there."
+        "vitrail.recipes.detection:panoptic",
+        "Segments of things and stuff, fresh or on a detector that is there.",
+        ("panoptic",),
     ),
-    "classify": Entry("vitrail.recipes.vit:classify", "Any classifier on any labelled pictures, fresh or fine-tuned."),
-    "demo": Entry("vitrail.recipes.demo:demo", "A small ViT on generated scenes, in minutes on a processor."),
-    "transformer-small-translation": Entry("vitrail.recipes.text:translation", "A small Transformer that translates."),
+    "classify": Entry(
+        "vitrail.recipes.vit:classify", "Any classifier on any labelled pictures, fresh or fine-tuned.", ("classify",)
+    ),
+    "demo": Entry(
+        "vitrail.recipes.demo:demo", "A small ViT on generated scenes, in minutes on a processor.", ("classify",)
+    ),
+    "transformer-small-translation": Entry(
+        "vitrail.recipes.text:translation", "A small Transformer that translates.", ("translate",)
+    ),
     "parallel-transformer-small-translation": Entry(
-        "vitrail.recipes.text:parallel_translation", "A small Transformer that translates all words at once."
+        "vitrail.recipes.text:parallel_translation",
+        "A small Transformer that translates all words at once.",
+        ("translate",),
     ),
-    "bert-mini-mlm": Entry("vitrail.recipes.text:masked", "A small BERT that guesses hidden words of running text."),
-    "bert-mini-classify": Entry("vitrail.recipes.text:labels", "A small BERT on labelled texts."),
-    "bert-mini-tag": Entry("vitrail.recipes.text:tagging", "A small BERT that tags words."),
-    "bert-mini-answer": Entry("vitrail.recipes.text:answering", "A small BERT that answers questions out of a text."),
-    "word2vec": Entry("vitrail.train.words:WordRecipe", "Word vectors, learned from running text by gensim."),
-    "gpt-mini-language": Entry("vitrail.recipes.text:causal", "A small GPT that goes on with running text."),
+    "bert-mini-mlm": Entry(
+        "vitrail.recipes.text:masked", "A small BERT that guesses hidden words of running text.", ("language",)
+    ),
+    "bert-mini-classify": Entry("vitrail.recipes.text:labels", "A small BERT on labelled texts.", ("classify-text",)),
+    "bert-mini-tag": Entry("vitrail.recipes.text:tagging", "A small BERT that tags words.", ("tag",)),
+    "bert-mini-answer": Entry(
+        "vitrail.recipes.text:answering", "A small BERT that answers questions out of a text.", ("answer",)
+    ),
+    "word2vec": Entry(
+        "vitrail.train.words:WordRecipe",
+        "Word vectors, learned from running text by gensim.",
+        ("language", "classify-text", "tag", "answer"),
+    ),
+    "gpt-mini-language": Entry(
+        "vitrail.recipes.text:causal", "A small GPT that goes on with running text.", ("language",)
+    ),
 }
 
 

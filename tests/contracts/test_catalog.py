@@ -60,3 +60,14 @@ def test_list_models_answers_as_a_shell_would(pattern):
 def test_a_name_that_leads_nowhere_says_what_was_meant():
     with pytest.raises(VitrailError, match=r"vit-base-16.*`vitrail models`"):
         create_model("vit-bse-16")
+
+
+def test_what_a_family_learns_from_is_what_its_recipe_is_for():
+    for entry in catalog.FAMILIES.values():
+        learns = catalog.load(entry).learns or {task: task for task in ("classify",)}
+        for task, recipe in learns.items():
+            assert task in catalog.RECIPES[recipe].data
+
+
+def test_every_recipe_says_what_data_it_is_for():
+    assert all(entry.data for entry in catalog.RECIPES.values())

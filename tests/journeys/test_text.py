@@ -11,7 +11,9 @@ import pytest
 import torch
 import transformers
 
+from vitrail import catalog
 from vitrail.cli.main import main
+from vitrail.data.open import open_splits
 from vitrail.loading import from_pretrained
 from vitrail.samples import Words
 from vitrail.train import observers
@@ -119,7 +121,7 @@ JOURNEYS = {
         PLACES, ("perplexity", 60.0), "GPT2LMHeadModel",
     ),
     "masked-lm": Journey(
-        write_lines, "bert-mini", [*BERT, RATE, "data.length=48"], 8, ["anna [MASK] paris and the old dog."],
+        write_lines, "bert-mini", [*BERT, RATE, "data.length=20"], 8, ["anna [MASK] paris and the old dog."],
         ("likes",), ("perplexity", 200.0), "BertForMaskedLM",
     ),
     "classify": Journey(
@@ -177,6 +179,8 @@ def test_from_a_corpus_to_a_model_that_others_read(name, tmp_path, monkeypatch, 
     score, bound = journey.score
     reached = report["scores"][score]
     assert reached < bound if score == "perplexity" else reached > bound, reached
+    known = json.loads((tmp_path / "whole/run.json").read_text())["scores"]
+    assert {name: report["scores"][name] for name in known} == pytest.approx(known, rel=1e-4)  # of the same rows
     page = (tmp_path / "whole/report.html").read_text(encoding="utf-8")
     assert ("and what the model says" in page) == (name != "masked-lm")
     assert name not in ("tag", "answer") or any(
@@ -237,3 +241,42 @@ def agrees_with_transformers(foreign: str, folder: Path) -> None:
         said = [model.eval()(*words) for model in (ours, back)]
     for logits in said:
         torch.testing.assert_close(logits, told, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("write", [write_pairs, write_lines, write_reviews, write_names, write_questions])
+@pytest.mark.parametrize("recipe", [name for name, entry in catalog.RECIPES.items() if entry.data])
+def test_a_recipe_for_other_data_names_one_for_this(recipe, write, tmp_path, monkeypatch, capsys):
+    data = write(tmp_path, random.Random(0))
+    task = open_splits(data).train.task
+    if task in catalog.RECIPES[recipe].data:
+        return
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", recipe, "--data", data, "--dry-run"]) == 1
+    said = capsys.readouterr().err
+    if recipe == "word2vec":
+        assert "Give running text (.txt)." in said
+        return
+    [other] = re.findall(r"`vitrail train (\S+) --data", said)
+    assert task in catalog.RECIPES[other].data
+
+
+def test_several_labels_are_asked_only_of_models_that_give_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    reviews = write_reviews(tmp_path, random.Random(0))
+    rows = [
+        f"{place} is nice,{labels}"
+        for number in range(30)
+        for place, labels in (("Rome", "good"), ("Oslo", "good;bad"))
+    ]
+    Path("several.csv").write_text("text,labels\n" + "".join(f"{number} {row}\n" for number, row in enumerate(rows)))
+    order = ["--epochs", "1", *(word for setting in BERT for word in ("--set", setting))]
+    typed("train", "bert-mini", "--data", reviews, *order, "--set", "task.multi_label=true", "--out", "any")
+    typed("evaluate", "any", "--data", reviews, "--json")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["scores"]["map"] > 0
+    typed("train", "bert-mini", "--data", "several.csv", *order, "--out", "several")
+    typed("evaluate", "several", "--data", reviews)
+    typed("train", "bert-mini", "--data", reviews, *order, "--out", "one")
+    assert main(["evaluate", "one", "--data", "several.csv"]) == 1
+    assert "several labels for each" in capsys.readouterr().err
+    assert main(["train", "bert-mini", "--data", "several.csv", *order, "--set", "task.multi_label=false"]) == 1
+    assert "Leave it out." in capsys.readouterr().err

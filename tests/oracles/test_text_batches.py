@@ -83,7 +83,7 @@ def test_a_translation_begins_with_the_start_and_ends_with_the_end(plain):
 
 def test_a_translation_may_begin_with_the_padding_and_its_padding_stays_behind(plain):
     left = replace(plain, padding="left")
-    batch = Translation(pairs(("a b", "d"), ("a", "e f")), left, start="<pad>").batch(np.array([0, 1]))
+    batch = Translation(pairs(("a b", "d"), ("a", "e f")), replace(left, start_token="<pad>")).batch(np.array([0, 1]))
     assert batch.inputs.ids.tolist() == [[4, 5, 3], [0, 4, 3]]
     assert batch.target.ids.tolist() == [[0, 7, 3, 0], [0, 8, 9, 3]]
     assert batch.target.valid.tolist() == [[True, True, True, False], [True] * 4]

@@ -1,14 +1,12 @@
 """The same pieces under the same numbers as transformers' tokenizers, from the files that they save."""
 
 import inspect
-import io
 import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from transformers import (
     BertTokenizer,
     CLIPTokenizer,
@@ -21,27 +19,12 @@ from transformers.convert_slow_tokenizer import TikTokenConverter
 from transformers.models.qwen2 import tokenization_qwen2 as qwen2
 from transformers.models.qwen3_5 import tokenization_qwen3_5 as qwen3_5
 
+from parity.marian_files import ENGLISH, GERMAN, marian_files
 from vitrail.data.text.answering import Questions
 from vitrail.data.text.dataset import Question, Texts
 from vitrail.tokenizing import find_tokenizer, from_json, train_byte_pairs, train_joint, train_word_pieces
 from vitrail.tokenizing.bounds import CLIP, LLAMA3, MISTRAL, QWEN2, QWEN3_5
 
-ENGLISH = (
-    "A young man is sleeping on a bench in the park.",
-    "Two dogs are running over the green grass, and one of them barks.",
-    "The restaurant refused to serve me a ham sandwich, because it only cooks vegetarian food.",
-    "People walk along the street; children play with a ball.",
-    "A woman in a red coat reads a newspaper at the station.",
-    "It's raining, isn't it? They're waiting for the bus, and I'll wait too.",
-)
-GERMAN = (
-    "Ein junger Mann schläft auf einer Bank im Park.",
-    "Zwei Hunde rennen über das grüne Gras, und einer von ihnen bellt.",
-    "Das Restaurant weigerte sich, mir ein Schinkenbrot zu servieren.",
-    "Menschen gehen die Straße entlang; Kinder spielen mit einem Ball.",
-    "Eine Frau in einem roten Mantel liest am Bahnhof eine Zeitung.",
-    "Es regnet, nicht wahr? Sie warten auf den Bus, und ich warte auch.",
-)
 UNUSUAL = (
     "Größe naïve café ÉCOLE — “quoted” … 北京 12,345.67 ☃ x\u200dy",
     "  two  spaces,\ttabs\nand lines  ",
@@ -72,39 +55,11 @@ def gpt(tmp_path_factory) -> Path:
     return folder
 
 
-def sentence_pieces(texts, kind, size) -> bytes:
-    written = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=written, model_type=kind, vocab_size=size, minloglevel=2,
-        hard_vocab_limit=False,
-    )  # fmt: skip
-    return written.getvalue()
-
-
-def pieces_in(content: bytes) -> list[str]:
-    model = SentencePieceProcessor()
-    model.LoadFromSerializedProto(content)
-    return [model.id_to_piece(number) for number in range(len(model))]
-
-
 @pytest.fixture(scope="module", params=["unigram", "bpe"])
 def marian(request, tmp_path_factory) -> Path:
     """A folder as Marian's conversions are published; two pieces of the source are missing from the list."""
     folder = tmp_path_factory.mktemp("marian")
-    source, target = sentence_pieces(GERMAN * 3, request.param, 120), sentence_pieces(ENGLISH * 3, request.param, 120)
-    (folder / "source.spm").write_bytes(source)
-    (folder / "target.spm").write_bytes(target)
-    missing = {pieces_in(source)[-1], pieces_in(source)[30]}
-    joint = [piece for piece in dict.fromkeys([*pieces_in(target), *pieces_in(source)]) if piece not in missing]
-    special = ["</s>", "<unk>"]
-    order = [*special, *(piece for piece in joint if piece not in (*special, "<s>")), ">>fra<<", "<pad>"]
-    (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(order)}))
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(
-            {"source_lang": "de", "target_lang": "en", "model_max_length": 512, "tokenizer_class": "MarianTokenizer"}
-        )
-    )
-    return folder
+    return marian_files(folder, request.param)
 
 
 @pytest.mark.parametrize("lower_case", [True, False])

@@ -315,7 +315,7 @@ def each_head(ask: "Predictor | TextPredictor", run: str, data: str | None, out:
         them = "pictures" if isinstance(reads, PicturePreprocessing) else "texts"
         raise UsageError(f"What each head does is measured on {them}: vitrail explain {run} --heads --data PATH.")
     dataset = part_to_judge(run, shown, ask.card.labels or None, print).dataset
-    chosen = few(material_for(shown, ask.card.task, reads, batch=16, workers=0), dataset, reads)
+    chosen = few(material_for(shown, ask.card.task, reads, batch=16, workers=0, source=run), dataset, reads)
     found = examine_heads(ask.model, ask.task, chosen.epoch(0), say)
     away = f"{found.ground.unit}s away"
     forms = {"layer": ".0f", "head": ".0f", "distance": ".1f", "entropy": ".3f", "diagonal": ".3f", "loss": "+.4f"}

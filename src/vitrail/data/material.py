@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from vitrail.data.dataset import Dataset, Splits, typical_side
 from vitrail.data.datasets.marked import without_masks
@@ -312,17 +312,36 @@ def going_on(preprocessing: TextPreprocessing) -> Generation:
 
 
 WRITE: dict[str, Callable[[TextPreprocessing], Generation]] = {"translate": translating, "causal-lm": going_on}
-USES: dict[str, tuple[Callable[..., Prepared], Callable[..., TextPreprocessing], str]] = {
-    "translate": (Translation, train_joint, "sentence pair"),
-    "translate-parallel": (Translation, train_joint, "sentence pair"),
-    "causal-lm": (Causal, train_byte_pairs, "passage"),
-    "masked-lm": (Masked, train_word_pieces, "passage"),
-    "classify": (Classification, train_word_pieces, "text"),
-    "tag": (Tagging, partial(train_word_pieces, lower_case=False), "sentence"),  # capitals tell names
-    "answer": (Questions, train_word_pieces, "question"),
+
+
+class Use(NamedTuple):
+    """What can be made of texts.
+
+    Attributes:
+        prepared: makes batches of them.
+        learn: learns pieces from them.
+        unit: what one sample is called.
+        data: what they must be for, as their reader says.
+    """
+
+    prepared: Callable[..., Prepared]
+    learn: Callable[..., TextPreprocessing]
+    unit: str
+    data: str
+
+
+cased_pieces = partial(train_word_pieces, lower_case=False)  # capitals tell names
+USES: dict[str, Use] = {
+    "translate": Use(Translation, train_joint, "sentence pair", "translate"),
+    "translate-parallel": Use(Translation, train_joint, "sentence pair", "translate"),
+    "causal-lm": Use(Causal, train_byte_pairs, "passage", "language"),
+    "masked-lm": Use(Masked, train_word_pieces, "passage", "language"),
+    "classify": Use(Classification, train_word_pieces, "text", "classify-text"),
+    "tag": Use(Tagging, cased_pieces, "sentence", "tag"),
+    "answer": Use(Questions, train_word_pieces, "question", "answer"),
 }
-RUNNING = tuple(name for name, (use, *_) in USES.items() if use in (Causal, Masked))
-TRANSLATING = tuple(name for name, (use, *_) in USES.items() if use is Translation)
+RUNNING = tuple(name for name, use in USES.items() if use.data == "language")
+TRANSLATING = tuple(name for name, use in USES.items() if use.data == "translate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,7 +391,7 @@ class Texts:
 
     @property
     def unit(self) -> str:
-        return USES[self.use][2]
+        return USES[self.use].unit
 
     @property
     def example(self) -> str:
@@ -395,11 +414,21 @@ class Texts:
         return f"up to {many(self.batch, 'row')} or {self.tokens:,} tokens"
 
     def fitted(self, splits: Splits, changes: Mapping[str, Any], say: Say) -> "Texts":
+        """The same.
+
+        Raises:
+            ConfigError: the data is for another use.
+        """
+        if splits.train.task != USES[self.use].data:
+            raise ConfigError(
+                f"data.use={self.use} learns from data for {USES[self.use].data!r}, and this is for "
+                f"{splits.train.task!r}. Give other data, or a recipe for this."
+            )
         return self
 
     def equipped(self, data: Dataset, config: Any) -> Equipment:
         """Pieces learned from the texts, and room in the model for as many as there are."""
-        learn = USES[self.use][1]
+        learn = USES[self.use].learn
         texts = [text for index in range(len(data)) for text in data[index].texts]
         if self.uncased:
             texts += [data[index].source.lower() for index in range(len(data))]
@@ -420,7 +449,7 @@ class Texts:
             more["shift"] = learning  # blocks begin elsewhere in each epoch
         if self.uncased and learning:
             more["uncased"] = self.uncased
-        return USES[self.use][0](data, preprocessing, **more)
+        return USES[self.use].prepared(data, preprocessing, **more)
 
     def learning(self, data: Dataset, preprocessing: Any, *, seed: int, rank: int, world: int) -> TextLoader:
         prepared = self.prepared(data, preprocessing, learning=True)

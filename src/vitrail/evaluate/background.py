@@ -96,6 +96,11 @@ def learned_from(source: str | Path) -> str:
     return told(Path(source) / "recipe.json").get("data", {}).get("path", "")
 
 
+def learned_length(source: str | Path) -> int | None:
+    """How many tokens a row of running text had that a run has learned from; `None` for all that the model reads."""
+    return told(Path(source) / "recipe.json").get("data", {}).get("length")
+
+
 def read_records(path: Path) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`; none where there is no such file, and without a last one that was cut off."""
     records = []

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitrail.data.dataset import Dataset
-from vitrail.data.material import Batches, MarkedPictures, Pictures, Texts
+from vitrail.data.material import RUNNING, Batches, MarkedPictures, Pictures, Texts
 from vitrail.data.open import name_of, open_dataset, parts
-from vitrail.errors import UsageError, span
-from vitrail.evaluate.background import learned_from
+from vitrail.errors import DataError, UsageError, span
+from vitrail.evaluate.background import learned_from, learned_length
 from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import say
@@ -79,14 +79,16 @@ def part_to_judge(source: str | Path, data: str, classes: tuple[str, ...] | None
 
 
 def material_for(
-    data: str, task: str, preprocessing: Any, batch: int, workers: int
+    data: str, task: str, preprocessing: Any, batch: int, workers: int, source: str | Path = ""
 ) -> Pictures | MarkedPictures | Texts:
-    """What makes batches of the data for a model that reads by `preprocessing`."""
+    """What makes batches of the data for a model that reads by `preprocessing`; of running text, in rows as long as
+    those that the run at `source` has learned from."""
     if isinstance(preprocessing, Preprocessing):
         return Pictures(path=data, batch=batch, workers=workers)
     if isinstance(preprocessing, Fitted):
         return MarkedPictures(path=data, batch=min(batch, preprocessing.at_once), workers=workers)
-    return Texts(path=data, use=task, batch=batch, tokens=max(4096, preprocessing.max_tokens))  # pyright: ignore
+    most, length = max(4096, preprocessing.max_tokens), learned_length(source) if task in RUNNING else None
+    return Texts(path=data, use=task, batch=batch, tokens=most, length=length)  # pyright: ignore[reportArgumentType]
 
 
 def judge(
@@ -122,8 +124,13 @@ def judge(
         raise UsageError(f"--nms is for models that find boxes, and this {ask.card.model} does not. Leave it out.")
     answer_with(ask, nms=nms)
     task, preprocessing = ask.task, ask.card.preprocessing
-    dataset, part = part_to_judge(source, str(data), getattr(task, "classes", None), announce)
-    material = material_for(str(data), ask.card.task, preprocessing, batch, workers)
+    dataset, part = part_to_judge(source, str(data), getattr(task, "classes", ask.card.labels or None), announce)
+    if dataset.multi_label and not getattr(task, "multi_label", True):
+        raise DataError(
+            f"{data} has several labels for each, and this {ask.card.model} tells one class of each. `vitrail train "
+            f"{ask.card.model} --data {data}` learns to tell them all."
+        )
+    material = material_for(str(data), ask.card.task, preprocessing, batch, workers, source)
     batches = material.judging(dataset, preprocessing)
     if batches.lost:
         announce(batches.lost)

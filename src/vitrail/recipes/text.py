@@ -25,6 +25,7 @@ UNDECIDED: Mapping[str, Any] = MappingProxyType({})
 PIECE = 20  # characters of running text that a piece of the vocabulary should have been seen in, at least
 LEAST_PIECES, MOST_PIECES = 512, 8000
 SEEN_FRESH, SEEN_TUNED = 100_000, 20_000  # labelled texts, counted each time they are read
+TUNED = 1e-4  # learning rate of weights that know a language; fresh ones take 3 to 10 times as much
 
 Say = Callable[[str], None]
 
@@ -82,16 +83,25 @@ def translation(
     check_model(model)
     dim = changes.get("dim", catalog.family_of_model(model).variants[model].dim)
     warmup = 600
-    return Recipe(
-        model=ModelChoice(
-            name=model, init=init, changes={"max_tokens": 256, "norm": "before", "dropout": 0.2, **changes}
-        ),
+    adam = AdamW(rate=0.6 * (dim * warmup) ** -0.5, decay=1e-4, betas=(0.9, 0.98), eps=1e-9)
+    changed: Mapping[str, Any] = {"max_tokens": 256, "norm": "before", "dropout": 0.2, **changes}
+    recipe = Recipe(
+        model=ModelChoice(name=model, init=init, changes=changed),
         task=Translate(),
         data=Texts(path=data, use="translate", batch=256, tokens=2048, vocabulary=8000, uncased=0.2),
-        optimiser=AdamW(rate=0.6 * (dim * warmup) ** -0.5, decay=1e-4, betas=(0.9, 0.98), eps=1e-9),
+        optimiser=adam,
         schedule=InverseSquareRoot(warmup_steps=warmup),
         epochs=20,
         ema=0.998,
+    )
+    if init is None:
+        return recipe
+    return replace(  # the weights say themselves how they are made
+        recipe,
+        model=ModelChoice(name=model, init=init, changes=changes),
+        optimiser=replace(adam, rate=TUNED),
+        schedule=Cosine(warmup=0.1),
+        epochs=5,
     )
 
 
@@ -113,7 +123,8 @@ def parallel_translation(
              of its validation part after 16 of the 40 epochs, in four steps, still rising by half a point an epoch
     """
     recipe = translation(data, splits, model=model, init=init, changes=changes, say=say)
-    return replace(recipe, task=TranslateParallel(), data=replace(recipe.data, use="translate-parallel"), epochs=40)
+    data_of_all = replace(recipe.data, use="translate-parallel")
+    return replace(recipe, task=TranslateParallel(), data=data_of_all, epochs=2 * recipe.epochs)
 
 
 def causal(
@@ -137,9 +148,9 @@ def causal(
         model=ModelChoice(name=model, init=init, changes={"dropout": 0.2, "embed_dropout": 0.2, **changes}),
         task=CausalLanguage(),
         data=Texts(path=data, use="causal-lm", batch=32, tokens=8192, vocabulary=pieces_for(splits)),
-        optimiser=AdamW(rate=1e-3, decay=0.1, betas=(0.9, 0.95)),
+        optimiser=AdamW(rate=TUNED if init else 1e-3, decay=0.1, betas=(0.9, 0.95)),
         schedule=Cosine(warmup=0.05, floor=0.1),
-        epochs=20,
+        epochs=5 if init else 20,
     )
 
 
@@ -162,9 +173,9 @@ def masked(
         model=ModelChoice(name=model, init=init, changes={"head": "masked-lm", "classes": 0, **changes}),
         task=MaskedLanguage(),
         data=Texts(path=data, use="masked-lm", batch=64, tokens=8192, length=128, vocabulary=pieces_for(splits)),
-        optimiser=AdamW(rate=1e-3, decay=0.01),
+        optimiser=AdamW(rate=TUNED if init else 1e-3, decay=0.01),
         schedule=Cosine(warmup=0.1),
-        epochs=40,
+        epochs=10 if init else 40,
     )
 
 
@@ -185,7 +196,7 @@ def supervised(
         model=ModelChoice(name=model, init=init, changes=changes),
         task=task,
         data=Texts(path=data, use=use, batch=batch, tokens=8192, vocabulary=pieces_for(splits)),
-        optimiser=AdamW(rate=1e-4 if init else 3e-4, decay=0.01),
+        optimiser=AdamW(rate=TUNED if init else 3e-4, decay=0.01),
         schedule=Cosine(warmup=0.1),
         epochs=epochs_for(splits.train, init),
     )

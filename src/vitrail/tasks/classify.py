@@ -82,7 +82,8 @@ class Classification:
             truth: the number of the class, or its share in every class.
         """
         if self.multi_label:
-            wrong = (self.scores >= THRESHOLD) != (truth.cpu() > THRESHOLD)
+            [shares] = class_shares(truth.cpu()[None], len(self.classes))
+            wrong = (self.scores >= THRESHOLD) != (shares > THRESHOLD)
             return float((self.scores - THRESHOLD).abs()[wrong].sum())
         place = truth if truth.ndim == 0 else truth.argmax()
         return float(self.scores.max() - self.scores[place])
@@ -118,7 +119,7 @@ def cross_entropy(
 
 def binary_cross_entropy(
     logits: Float[Tensor, "batch classes"],
-    target: Float[Tensor, "batch classes"],
+    target: Tensor,
     *,
     smoothing: float = 0.0,
     weights: Sequence[float] | None = None,
@@ -126,11 +127,11 @@ def binary_cross_entropy(
     """Each class by itself, yes or no; the mean over classes and samples.
 
     Args:
-        target: 1 where a label holds.
+        target: `(batch, classes)`, 1 where a label holds, or `(batch,)` class numbers where one holds.
         smoothing: moves every answer that much of the way to one half.
         weights: how much a label counts where it holds.
     """
-    target = target.float() * (1 - smoothing) + smoothing / 2
+    target = class_shares(target, logits.shape[1]) * (1 - smoothing) + smoothing / 2
     positive = None if weights is None else logits.new_tensor(weights, dtype=torch.float32)
     return F.binary_cross_entropy_with_logits(logits.float(), target, pos_weight=positive)
 
@@ -299,7 +300,7 @@ class MultiLabelMetrics:
 
     def update(self, results: Sequence[Classification], batch: Batch) -> None:
         self.scores.append(torch.stack([result.scores for result in results]))
-        self.truths.append(batch.target.cpu() > THRESHOLD)
+        self.truths.append(class_shares(batch.target.cpu(), len(self.classes)) > THRESHOLD)
 
     def gathered(self) -> tuple[Tensor, Tensor]:
         """All scores and all truths, one row for each picture."""

@@ -69,7 +69,7 @@ class TextPreprocessing:
         segments: whether the model wants to know which of two texts a token is of.
         pad_token, unknown_token, start_token, end_token, mask_token, class_token, separator_token: the special tokens
             that this tokenizer has, as it spells them; `None` for those that it has not. Without a `pad_token`,
-            places that are not `valid` hold the number 0.
+            places that are not `valid` hold the number 0. Marian's translations start with the `pad_token`.
 
     Raises:
         ConfigError: a field that makes no sense.

@@ -47,7 +47,7 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
         class_ids=getattr(data, "class_ids", ()),
         things=getattr(recipe.task, "things", ()),
         task=task,
-        multi_label=data.multi_label,
+        multi_label=getattr(recipe.task, "multi_label", data.multi_label),
         answering=answering,
         scores={},
     )

@@ -113,6 +113,20 @@ def recipe_for(model: str, task: str, data: str) -> str:
     return found
 
 
+def refuse_other_data(recipe: str, task: str, data: str) -> None:
+    """Compare what a recipe learns from with what there is.
+
+    Raises:
+        ConfigError: it is for other data; names a recipe that is for this.
+    """
+    known = catalog.RECIPES[recipe].data
+    if known and task not in known:
+        fitting = next((name for name, entry in catalog.RECIPES.items() if task in entry.data), None)
+        other = "" if fitting is None else f" `vitrail train {fitting} --data {data}` learns from it."
+        needed, given = (TASKS_IN_WORDS.get(one, one) for one in (known[0], task))
+        raise ConfigError(f"{recipe} needs data to {needed}, and {data} is data to {given}.{other}")
+
+
 def learned_by(family: Family, task: str) -> str | None:
     """The name of the recipe by which a family learns what data is for, if there is one."""
     if family.learns is not None:
@@ -145,6 +159,7 @@ def choose_recipe(
     if name in catalog.MODELS:
         recipe = catalog.load(catalog.RECIPES[recipe_for(name, splits.train.task, data)])
         return recipe(data, splits, model=name, init=init, changes=changes, say=say)
+    refuse_other_data(name, splits.train.task, data)
     return catalog.load(catalog.RECIPES[name])(data, splits, init=init, say=say)
 
 
@@ -174,6 +189,10 @@ def refuse_other_classes(recipe: Recipe, splits: Splits) -> None:
         raise ConfigError(
             f"model.classes={answers}, and {path} has {many(len(classes), 'class')}. "
             f"Type --set model.classes={len(classes)}, or leave it out."
+        )
+    if splits.train.multi_label and not getattr(recipe.task, "multi_label", True):
+        raise ConfigError(
+            f"task.multi_label=false, and {path} has several labels for one {recipe.data.unit}. Leave it out."
         )
     learned = getattr(recipe.task, "classes", classes)
     if learned != classes:

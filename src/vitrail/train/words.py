@@ -116,11 +116,13 @@ def running_text(data: str) -> list[str]:
 
     Raises:
         DataError: there are none.
-        ConfigError: they are in two languages.
+        ConfigError: they are in two languages, or are no texts.
     """
     texts = open_dataset(data, "train" if "train" in parts(data) else None)
     if texts.task == "translate":
         raise ConfigError(f"{data} is in two languages, and word2vec learns from one. Give running text (.txt).")
+    if texts.task not in catalog.RECIPES[NAME].data:
+        raise ConfigError(f"{data} holds pictures, and word2vec learns from texts. Give running text (.txt).")
     return [text for index in range(len(texts)) for text in texts[index].texts]
 
 

@@ -300,6 +300,13 @@ def read_config(family: Family, format: Format, config: Mapping[str, Any], shape
     return build(family.config, values, where)
 
 
+def begun_by(preprocessing: TextPreprocessing, start: int | None) -> TextPreprocessing:
+    """The same with what a translation begins with, where only the settings for writing say it, as Marian's do."""
+    if start is None or preprocessing.start_token is not None or not preprocessing.tokenizer:
+        return preprocessing
+    return replace(preprocessing, start_token=preprocessing.pieces.get(start))
+
+
 def foreign_card(
     folder: Path, config: Mapping[str, Any], library: Library, family: Family, ours: Any, given: Any
 ) -> tuple[Card, list[str]]:
@@ -312,6 +319,7 @@ def foreign_card(
     if "generation" in fresh and library.writing is not None:
         fresh["generation"], lost = library.writing(folder, config)
         notes += [f"{folder} sets {setting} for writing, which is not supported and left out." for setting in lost]
+        preprocessing = begun_by(preprocessing, fresh["generation"].start)
     told = {
         "model": variant_name(family, ours),
         "labels": label_list(config.get(library.labels), getattr(ours, "classes", 0)),

@@ -99,13 +99,25 @@ def parts(path: Path | str) -> tuple[str, ...]:
 
 
 def direction(
-    place: Path, languages: list[str], way: tuple[str, str] | None
+    place: Path, languages: list[str], way: tuple[str, str] | None, known: tuple[str, ...] | None = None
 ) -> tuple[tuple[str, str], tuple[str, ...]]:
     """Which language is read and which is written, and what is to be said about that.
 
+    Args:
+        place: where they stand.
+        languages: which there are.
+        way: as a person has typed it.
+        known: as another part, or a model, has it; where the languages are called otherwise it says nothing.
+
     Raises:
-        RowError: it cannot be told, or there is no such language.
+        RowError: it cannot be told, there is no such language, or it is the other way than the known one.
     """
+    if way is not None and known is not None and way == known[::-1]:
+        right = "-".join(known)
+        words = f"it is to be read from {way[0]} to {way[1]}, and {right} is wanted. Type {shown(place)}:{right}."
+        raise RowError("which-way", shown(place), words)
+    if way is None and known is not None and len(known) == 2 and set(known) <= set(languages):
+        way = (known[0], known[1])
     if way is not None:
         absent = next((language for language in way if language not in languages), None)
         if absent is not None:
@@ -181,22 +193,20 @@ def open_part(
         complain: told what is wrong with single lines and pairs, instead of stopping at the first.
 
     Raises:
-        DataError: no pairs, files of different lengths, or languages that cannot be told.
+        DataError: no pairs, files of different lengths, languages that cannot be told, or the other way round.
     """
     place, way = spelling(path)
-    if way is None and classes is not None and len(classes) == 2:
-        way = (classes[0], classes[1])
     all_files = language_files(place) if place.is_dir() else {}
     if all_files:
         files = all_files.get(part or "", {})
-        chosen, notes = direction(place, sorted(files), way)
+        chosen, notes = direction(place, sorted(files), way, classes)
         pairs = read_files(files[chosen[0]], files[chosen[1]], complain)
     else:
         tables = tables_in(place)
         table = tables.get(part) or tables.get(None)
         if table is None:
             raise DataError(f"{shown(place)} has no sentence pairs{f' for {part}' if part else ''}.")
-        chosen, notes = direction(place, table_languages(table), way)
+        chosen, notes = direction(place, table_languages(table), way, classes)
         whole = part is None or tables.get(part) is not None
         pairs = [pair for pair, said in read_table(table, chosen, complain) if whole or said == part]
     kept = [pair for pair in pairs if pair.source and pair.target]

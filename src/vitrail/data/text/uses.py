@@ -31,8 +31,6 @@ class Translation:
     Args:
         texts: sentence pairs.
         preprocessing: of both languages.
-        start: what a translation begins with, where it is not the preprocessing's `start_token`; Marian has the
-            padding there.
         uncased: the share of sources that lose their capitals, others in each epoch; it is by chance which do.
 
     Raises:
@@ -40,17 +38,14 @@ class Translation:
         DataError: they are no pairs, or all are too long.
     """
 
-    def __init__(
-        self, texts: Dataset, preprocessing: TextPreprocessing, start: str | None = None, uncased: float = 0.0
-    ) -> None:
+    def __init__(self, texts: Dataset, preprocessing: TextPreprocessing, uncased: float = 0.0) -> None:
         pairs: list[Pair] = of_kind(texts, Pair, "translation")
-        start = start or preprocessing.start_token
-        if start is None or preprocessing.end_token is None:
+        if preprocessing.start_token is None or preprocessing.end_token is None:
             raise ConfigError(
                 "Translations need a start_token and an end_token, and this tokenizer has not both. `train_joint` "
-                "makes one that has; Marian's translations begin with start='<pad>'."
+                "makes one that has; Marian's translations begin with the padding: start_token='<pad>'."
             )
-        first = [preprocessing.id_of(start)]
+        first = [preprocessing.id_of(preprocessing.start_token)]
         end = preprocessing.id_of(preprocessing.end_token)
         sources = preprocessing.encode_all([pair.source for pair in pairs])
         small = preprocessing.encode_all([pair.source.lower() for pair in pairs]) if uncased else sources
