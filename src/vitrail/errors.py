@@ -62,7 +62,7 @@ def many(count: int, thing: str) -> str:
     """So many things, in words."""
     if count == 1:
         return f"{count} {thing}"
-    return f"{count} {thing}es" if thing.endswith(("s", "x")) else f"{count} {thing}s"
+    return f"{count:,} {thing}es" if thing.endswith(("s", "x")) else f"{count:,} {thing}s"
 
 
 def percent(share: float) -> str:

@@ -198,10 +198,22 @@ class TextPredictor:
         Raises:
             ConfigError, DataError: a text that is empty or too long, a setting that there is not, a file without text.
         """
+        return self.answers(texts_of(texts), batch=batch, seed=seed, context=context, **settings)
+
+    def answers(
+        self,
+        texts: list[str],
+        *,
+        batch: int = 32,
+        seed: int | None = None,
+        context: str | Path | None = None,
+        **settings: Any,
+    ) -> list[Any]:
+        """The same for texts of which none is the name of a file."""
         if batch < 1:
             raise ConfigError(f"batch={batch} must be at least 1.")
         task = self.task_with(settings, seed)
-        found = self.within(task, texts_of(texts), context)
+        found = self.within(task, texts, context)
         device, results = next(self.model.parameters()).device, []
         with torch.inference_mode(), self.speed():
             for first in range(0, len(found), batch):

@@ -160,6 +160,9 @@ def test_an_unknown_flag_is_a_usage_error_that_names_the_right_one(capsys):
         ("explain R 'a b' --of memory", "--of takes cross, encoder or decoder, not 'memory'."),
         ("explain R x.png --at 5.5 3", "--at takes two whole numbers, x then y, such as 410 37, not '5.5 3'."),
         ("doctor --json=yes", "--json takes nothing after it. Type --json alone."),
+        ("predict R --analogy king man", "--analogy takes A B C: 3 words, not 2 words (king man)."),
+        ("predict R a b --top 1 --top 2", "--top stands there twice, and counts once. Type --top 2, for example."),
+        ("explain R x.png --layer 1 --layers 3 4", "Type --layers 1 3 4, for example."),
         ("doctor -x", "There is no option -x. `vitrail doctor --help` lists all there are."),
     ],
 )

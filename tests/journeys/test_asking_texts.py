@@ -216,3 +216,35 @@ def test_pairs_that_are_too_long_to_be_judged_are_said(translator, tmp_path, cap
 def test_a_context_is_for_questions(nameless, tmp_path, capsys):
     assert main(["explain", nameless, "a dog", "--context", "a bench", "--out", str(tmp_path / "a.png")]) == 1
     assert "A context is for a model that answers questions" in capsys.readouterr().err
+
+
+def test_a_prompt_may_stand_in_a_file(writer, tmp_path, capsys):
+    (tmp_path / "begin.txt").write_text("a dog\nruns")
+    order = ["--tokens", "4", "--seed", "0"]
+    assert main(["predict", writer, "--prompt", str(tmp_path / "begin.txt"), *order]) == 0
+    from_file = capsys.readouterr().out
+    assert from_file.startswith("a dog\nruns")
+    assert main(["predict", writer, "--prompt", "a dog\nruns", *order]) == 0
+    assert capsys.readouterr().out == from_file
+
+
+def test_a_line_of_a_file_is_a_text_whatever_it_is_called(guesser, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lines.txt").write_text("a [MASK] runs\n[MASK].txt\n")
+    assert main(["predict", guesser, "lines.txt", "--json"]) == 0
+    assert [json.loads(line)["input"] for line in capsys.readouterr().out.splitlines()] == [
+        "a [MASK] runs",
+        "[MASK].txt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["--top", "2"], "--top 2 is for models that guess, and this gpt-mini writes one text. Leave it out."),
+        (["--tokens", "33"], "this gpt-mini has room for 32 in one text. Type --tokens 32 or less."),
+    ],
+)
+def test_what_a_writer_cannot_do_is_said(writer, asked, words, capsys):
+    assert main(["predict", writer, "--prompt", "a dog", *asked]) == 2
+    assert words in capsys.readouterr().err

@@ -42,7 +42,7 @@ def test_a_published_model_is_judged_and_goes_the_wrong_way_to_nobody(folder, mo
     assert report["seen"] == 12
     assert main(["explain", "marian", "--heads", "--data", "pairs:de-en"]) == 0
     assert "loss without it" in capsys.readouterr().out
-    assert main(["benchmark", "wmt14-en-de", "--model", "marian", "--data", "pairs:en-de"]) == 0
+    assert main(["benchmark", "wmt14", "--model", "marian", "--data", "pairs:en-de"]) == 0
 
 
 def test_a_published_model_learns_further_as_it_is_made(folder, monkeypatch, capsys):

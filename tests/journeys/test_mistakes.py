@@ -44,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["models", "zzz"], 1, "No model matches 'zzz'."),
         (["predict", "run", "picture", "--top", "0"], 2, "Type --top 1 or more."),
         (["predict", "run", "picture", "--json", "--csv"], 2, "Type one of them."),
-        (["predict", "rose.jpg"], 2, "Type: vitrail predict RUN PICTURE ... Only rose.jpg was given."),
+        (["predict", "rose.jpg"], 2, "Type: vitrail predict RUN PICTURE|TEXT ... Only rose.jpg was given."),
     ],
 )
 def test_a_mistake_is_a_sentence(arguments, code, words, home, capsys):

@@ -99,7 +99,8 @@ def test_a_score_is_the_share_that_was_right_in_percent(imagenet):
     row = run_benchmark("imagenet", str(imagenet), constant(17), batch=250)
     assert row.score == pytest.approx(0.1)
     assert row.here
-    assert "1,000 pictures" in row.source
+    assert row.source.endswith("1,000 pictures of 1,000 classes, not 50,000 of 1,000")
+    assert not row.alike
 
 
 def test_answers_are_scored_in_percent_with_their_exact_match(tmp_path):
@@ -111,14 +112,15 @@ def test_answers_are_scored_in_percent_with_their_exact_match(tmp_path):
     shape = {"dim": 8, "depth": 1, "heads": 1, "mlp_dim": 8, "vocabulary": reads.size}
     model = create_model("bert-tiny", head="answer", **shape)
     model.card = replace(model.card, preprocessing=reads)
-    row = run_benchmark("squad1.1", str(tmp_path / "dev-v1.1.json"), TextPredictor(model))
+    row = run_benchmark("squad", str(tmp_path / "dev-v1.1.json"), TextPredictor(model))
     said = TextPredictor(model)("Where?", context=context)[0].text
     assert row.score == pytest.approx(100 * word_f1(said, "in Oslo"))
-    assert row.source == f"computed here on 1 texts, exact match {100 * exact_match(said, 'in Oslo'):.2f}"
+    exact = f"exact match {100 * exact_match(said, 'in Oslo'):.2f}"
+    assert row.source == f"computed here on 1 question, {exact}, which are not SQuAD 1.1's: 1 question, not 10,570"
     with pytest.raises(DataError, match="a model that reads texts is needed"):
-        run_benchmark("squad1.1", str(tmp_path / "dev-v1.1.json"), constant(0))
+        run_benchmark("squad", str(tmp_path / "dev-v1.1.json"), constant(0))
     with pytest.raises(DataError, match="has learned to answer"):
-        run_benchmark("wmt14-en-de", str(tmp_path / "dev-v1.1.json"), TextPredictor(model))
+        run_benchmark("wmt14", str(tmp_path / "dev-v1.1.json"), TextPredictor(model))
 
 
 def test_translations_are_scored_with_their_signature_and_only_in_the_benchmarks_direction(tmp_path):
@@ -128,14 +130,14 @@ def test_translations_are_scored_with_their_signature_and_only_in_the_benchmarks
     sizes = {f"{side}_vocabulary": reads.size for side in ("source", "target")}
     model = create_model("transformer-tiny", dim=8, encoder_heads=1, decoder_heads=1, max_tokens=16, **sizes)
     model.card = replace(model.card, preprocessing=reads, generation=translating(reads), labels=("en", "de"))
-    row = run_benchmark("wmt14-en-de", f"{tmp_path}:en-de", TextPredictor(model))
+    row = run_benchmark("wmt14", f"{tmp_path}:en-de", TextPredictor(model))
     assert 0 <= row.score <= 100
-    assert "on 3 texts, sacrebleu nrefs:1|case:mixed|eff:no|tok:13a" in row.source
+    assert "on 3 sentence pairs, sacrebleu nrefs:1|case:mixed|eff:no|tok:13a" in row.source
     with pytest.raises(DataError, match=r"goes from de to en. Type .*:en-de"):
-        run_benchmark("wmt14-en-de", f"{tmp_path}:de-en", TextPredictor(model))
+        run_benchmark("wmt14", f"{tmp_path}:de-en", TextPredictor(model))
     model.card = replace(model.card, labels=("de", "en"))
     with pytest.raises(DataError, match="goes from de to en, and not as"):
-        run_benchmark("wmt14-en-de", f"{tmp_path}:en-de", TextPredictor(model))
+        run_benchmark("wmt14", f"{tmp_path}:en-de", TextPredictor(model))
 
 
 @pytest.mark.parametrize("name", benchmarks())
@@ -191,9 +193,9 @@ def test_a_chart_tells_scores_apart_and_says_where_its_axis_and_its_sources_are(
     ("typed", "sentence"),
     [
         (["imagnet"], "no benchmark called 'imagnet'. Did you mean imagenet"),
-        (["imagenet", "--data", "x"], "Type both: vitrail benchmark imagenet --data PATH --model vit-base-16"),
+        (["imagenet", "--data", "x"], "Type both: vitrail benchmark imagenet --data imagenet/val --model vit-base-16"),
         (["librispeech", "--data", "x", "--model", "y"], "librispeech cannot be run here yet"),
-        (["detr", "--data", "x"], "Type both: vitrail benchmark detr --data PATH --model detr-resnet-50"),
+        (["detr", "--data", "x"], "Type both: vitrail benchmark detr --data coco/ --model detr-resnet-50"),
         (["coco", "--data", "few", "--model", "model"], "has learned to classify, and COCO 2017"),
         (["imagenet", "--data", "few", "--model", "model"], "has 1 classes, and ImageNet-1k"),
     ],
@@ -263,7 +265,7 @@ def test_a_detector_is_scored_by_the_twelve_numbers_and_what_is_not_coco_is_call
     assert row.source == (
         "computed here on 3 pictures, which are not COCO 2017's: 3 pictures of 2 classes, not 5,000 of 80"
     )
-    like = replace(find("coco"), pictures=3, classes=2)
+    like = replace(find("coco"), samples=3, classes=2)
     monkeypatch.setattr(module, "find_benchmark", lambda name: like)
     assert run_benchmark("coco", str(marked), ask).source == "computed here on 3 pictures"
     with pytest.raises(DataError, match="classes that are not among the 1 expected: dog"):

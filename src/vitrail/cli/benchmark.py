@@ -23,9 +23,10 @@ def cell(row: "Row", column: str) -> str:
     return "/".join(FORMS.get(name, "{:.1f}").format(row.numbers[name]) for name in names)
 
 
-def show(rows: list["Row"], about: "Benchmark") -> None:
+def show(name: str, rows: list["Row"], about: "Benchmark") -> None:
     """The table for people."""
     from vitrail.cli.screen import table
+    from vitrail.evaluate.benchmarks import typed
 
     columns = about.columns or (about.metric,)
     headings = ["/".join(HEADINGS.get(name, about.unit) for name in column.split("/")) for column in columns]
@@ -33,10 +34,17 @@ def show(rows: list["Row"], about: "Benchmark") -> None:
     for row in rows:
         score = "" if row.score is None else f"{row.score:.2f}"
         cells = [cell(row, column) for column in about.columns] or [score]
-        said.append((row.model, *cells, "here" if row.here else "published", row.source))
+        where = "published" if not row.here else "here" if row.alike else "here, on other data"
+        said.append((row.model, *cells, where, row.source))
     table((about.title, *headings, "", "source"), said)
     if about.costs and any(row.here and row.score is None for row in rows):
         print("Scores are published and were not computed here: --data PATH --model SOURCE does that.")
+    if about.note:
+        print(about.note)
+    if about.task is None:
+        print("It cannot be run here yet.")
+    elif not any(row.here for row in rows):
+        print(f"None of ours is verified yet. Type: {typed(name)}, where {about.layout}.")
 
 
 def benchmark(
@@ -56,10 +64,10 @@ def benchmark(
     compared by what they cost: products, parameters, and pictures a second on this machine.
 
     Args:
-        name: imagenet, coco, detr, wmt14-en-de or squad1.1; librispeech can be shown and not run yet.
+        name: imagenet, coco, detr, wmt14 or squad; librispeech can be shown and not run yet.
         data: the benchmark's data: for imagenet its val folder, with a folder for each class; for coco and detr the
-            folder of COCO, or any pictures with marked objects; for wmt14-en-de a folder with test.en and test.de, as
-            FOLDER:en-de; for squad1.1 its dev-v1.1.json.
+            folder of COCO, or any pictures with marked objects; for wmt14 a folder with test.en and test.de, as
+            FOLDER:en-de; for squad its dev-v1.1.json.
         model: a run, a folder, a name from `vitrail models` (its published weights) or a hub id.
         out: the folder of the chart and the table; benchmark-NAME without it, where a model is scored.
         batch: pictures at once.
@@ -77,7 +85,7 @@ def benchmark(
     if json:
         print_json_lines([as_json(name, rows)])
     else:
-        show(rows, about)
+        show(name, rows, about)
     if data is None and out is None:
         return
     path = save(name, rows, Path(f"benchmark-{name}") if out is None else out)

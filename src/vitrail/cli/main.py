@@ -8,10 +8,12 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 
 import tyro
 
 from vitrail.cli.flags import each_set
+from vitrail.cli.usage import mistake, refuse_repeats
 from vitrail.errors import UsageError, VitrailError, unknown
 
 VERBS = {
@@ -69,11 +71,11 @@ def understood(verb: str, typed: Sequence[str]) -> Callable[[], None]:
     function = find(verb)
     later = functools.wraps(function)(lambda *given, **named: functools.partial(function, *given, **named))
     read = functools.partial(tyro.cli, later, prog=f"vitrail {verb}", args=each_set(typed), config=EVERY_VERB)
+    refuse_repeats(function, typed)
     try:
-        return read(console_outputs=False)  # pyright: ignore[reportReturnType] - what `later` gives
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # tyro would draw a box first
+            return read()  # pyright: ignore[reportReturnType] - what `later` gives
     except SystemExit as stop:
-        from vitrail.cli.usage import mistake
-
         if stop.code and (sentence := mistake(verb, function, typed)):
             raise UsageError(sentence) from None
         return read()  # pyright: ignore[reportReturnType]

@@ -27,7 +27,7 @@ def predict(
     *,
     top: Annotated[int | None, shown("N"), whole("--top", "3")] = None,
     features: Switch = False,
-    prompt: Annotated[str | None, shown("TEXT")] = None,
+    prompt: Annotated[str | None, shown("FILE|TEXT")] = None,
     context: Annotated[str | None, shown("FILE|TEXT")] = None,
     analogy: Annotated[Analogy | None, shown("A B C")] = None,
     beam: Annotated[int | None, shown("N"), whole("--beam", "4")] = None,
@@ -56,7 +56,7 @@ def predict(
             texts in quotes, or .txt files, which mean their lines; for word vectors, words.
         top: how many guesses for each, 3 without it; where several labels can hold, those below 50% stand in brackets.
         features: give the numbers that the model's head reads instead of labels.
-        prompt: a text that the model goes on with; it is printed in front of what follows.
+        prompt: a text, or the file that holds it, that the model goes on with; it is printed in front of what follows.
         context: the text, or the file, in which a model that answers questions looks for the answers.
         analogy: of word vectors: which word is to C as A is to B; king man woman asks for queen.
         beam: sentences that are followed side by side, for a model that writes; 1 takes the likeliest word each time.
@@ -91,7 +91,7 @@ def predict(
     from vitrail.words.predictor import WordPredictor
 
     if not images and prompt is None and analogy is None:
-        raise UsageError(f"Which pictures? Type: vitrail predict RUN PICTURE ... Only {run} was given.")
+        raise UsageError(f"Which pictures or texts? Type: vitrail predict RUN PICTURE|TEXT ... Only {run} was given.")
     if top is not None and top < 1:
         raise UsageError(f"--top {top} would show nothing. Type --top 1 or more.")
     if json + csv + yolo > 1:
@@ -112,6 +112,7 @@ def predict(
             raise UsageError("--features are of pictures, and this model reads texts.")
         if prompt is not None and ask.card.task != "causal-lm":
             raise UsageError(f"--prompt is for a model that goes on with texts, and this {ask.card.model} does not.")
+        refuse_for_writers(ask, top=top, tokens=tokens)
         found = text_answers(ask, images, prompt, batch, unread, seed=seed, context=context, **settings)
     elif prompt is not None or context is not None or settings or seed is not None:
         raise UsageError(
@@ -153,6 +154,26 @@ def predict(
     if unread:
         rows = "1 row has no answer, and says" if len(unread) == 1 else f"{len(unread)} rows have no answer, and say"
         raise DataError(f"{rows} why.")
+
+
+def refuse_for_writers(ask: "TextPredictor", top: int | None, tokens: int | None) -> None:
+    """Refuse what a model that writes cannot do: guess several times, or write more than it reads.
+
+    Raises:
+        UsageError: it is asked to.
+    """
+    writes, most = (
+        ask.card.generation is not None or ask.card.task == "translate-parallel",
+        ask.card.preprocessing.max_tokens,
+    )
+    if writes and top is not None:
+        raise UsageError(
+            f"--top {top} is for models that guess, and this {ask.card.model} writes one text. Leave it out."
+        )
+    if tokens is not None and tokens > most:
+        raise UsageError(
+            f"--tokens {tokens}: this {ask.card.model} has room for {most:,} in one text. Type --tokens {most} or less."
+        )
 
 
 def share(flag: str, value: float | None) -> float | None:
@@ -200,11 +221,12 @@ def text_answers(
 
     Results that miss something are also added to `unread`.
     """
-    from vitrail.predict_texts import texts_of
+    from vitrail.predict_texts import content_of, texts_of
 
-    given = [*texts_of(texts), *([] if prompt is None else [prompt])]
-    for text, result in zip(given, ask(given, batch=batch, **settings), strict=True):
-        answer = Answer(text, result, text if text is prompt else "", of_text=True)
+    begun = None if prompt is None else content_of(prompt)
+    given = [*texts_of(texts), *([] if begun is None else [begun])]
+    for text, result in zip(given, ask.answers(given, batch=batch, **settings), strict=True):
+        answer = Answer(text, result, text if text is begun else "", of_text=True)
         if getattr(result, "missing", ""):
             unread.append(answer)
         yield answer

@@ -7,6 +7,11 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from tyro.conf import UseAppendAction
+
+from vitrail.errors import UsageError
+from vitrail.errors import many as so_many
+
 OPTION = re.compile(r"-[^\d.\s]")  # how an option begins, and a negative number does not
 
 
@@ -32,6 +37,7 @@ class Flag(NamedTuple):
         takes: what stands after it, such as `PATH`; nothing after a switch.
         needed: whether it must be there.
         many: whether all words that follow are its own.
+        again: whether it may be typed several times.
         choices: the only words that it takes, where they are few.
     """
 
@@ -39,7 +45,13 @@ class Flag(NamedTuple):
     takes: str
     needed: bool
     many: bool
+    again: bool
     choices: tuple[str, ...]
+
+    @property
+    def least(self) -> int:
+        """How many words it takes at least: `--analogy A B C` three."""
+        return len(self.takes.removesuffix(" ...").split())
 
 
 class Typed(NamedTuple):
@@ -70,8 +82,9 @@ def takes(verb: Callable[..., Any]) -> tuple[list[Place], dict[str, Flag]]:
             places.append(Place(metavar or name.upper(), needed, get_origin(kind) in (list, tuple)))
             continue
         after = "" if kind is bool else metavar or "|".join(choices) or "PATH"
-        many = get_origin(kind) is tuple and get_args(kind)[0] is not str  # one str each: --set a=1 --set b=2
-        flag = Flag(flag_of(called or name), after, needed, many, choices)
+        several = get_origin(kind) is tuple
+        many, again = several and UseAppendAction not in notes, several and UseAppendAction in notes
+        flag = Flag(flag_of(called or name), after, needed, many, again, choices)
         flags |= dict.fromkeys((flag.name, *(aliases or ())), flag)
     return places, flags
 
@@ -84,7 +97,7 @@ def take_apart(typed: Sequence[str], flags: dict[str, Flag]) -> Typed:
         flag = flags.get(flag_of(word.removeprefix("--"))) if word.startswith("--") else None
         if flag is not None:
             own = [value] if equals else list[str]()
-            while left and flag.takes and not OPTION.match(left[0]) and (flag.many or not own):
+            while left and flag.takes and not OPTION.match(left[0]) and (flag.many or len(own) < flag.least):
                 own.append(left.pop(0))
             found.options.append((flag, own))
         elif OPTION.match(word):
@@ -111,6 +124,9 @@ def mistakes(verb: str, typed: Typed, places: Sequence[Place], flags: dict[str, 
             yield f"{flag.name} stands alone. Type what it should be: {flag.name} {flag.takes}"
         if not flag.takes and own:
             yield f"{flag.name} takes nothing after it. Type {flag.name} alone."
+        if own and len(own) < flag.least:
+            given = f"{so_many(len(own), 'word')} ({shlex.join(own)})"
+            yield f"{flag.name} takes {flag.takes}: {flag.least} words, not {given}."
         if flag.choices and own[0] not in flag.choices:
             yield f"{flag.name} takes {', '.join(flag.choices[:-1])} or {flag.choices[-1]}, not {own[0]!r}."
 
@@ -135,6 +151,20 @@ def mistakes(verb: str, typed: Typed, places: Sequence[Place], flags: dict[str, 
         needs = "also needs" if typed.words or options else "needs"
         called = " and ".join(want.removesuffix(" ...") for want in wanted)
         yield f"`vitrail {verb}` {needs} {called}. Type: {whole}"
+
+
+def refuse_repeats(function: Callable[..., Any], typed: Sequence[str]) -> None:
+    """Refuse an option that was typed twice and counts once.
+
+    Raises:
+        UsageError: names it.
+    """
+    seen = dict[str, list[str]]()
+    for flag, own in take_apart(typed, takes(function)[1]).options:
+        if flag.name in seen and not flag.again:
+            whole = shlex.join([flag.name, *(seen[flag.name] if flag.many else []), *own])
+            raise UsageError(f"{flag.name} stands there twice, and counts once. Type {whole}, for example.")
+        seen[flag.name] = own
 
 
 def mistake(verb: str, function: Callable[..., Any], typed: Sequence[str]) -> str | None:

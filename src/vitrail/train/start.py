@@ -385,7 +385,7 @@ def train(
         VitrailError: whatever is wrong, in a sentence.
     """
     if (words := word_recipe(model, lasting(str(data)))) is not None:
-        refuse_for_words(init=init, batch=batch, workers=workers, device=device)
+        refuse_for_words(init=init, batch=batch, workers=workers, device=device, overfit=overfit)
         told = {name: value for name, value in {"epochs": epochs, "seed": seed}.items() if value is not None}
         folder = Path(out) if out is not None else free_folder(NAME, str(data), lambda sentence: None)
         return train_words(replace(words, **told).changed(set), folder, dry_run=dry_run, say=say)

@@ -53,6 +53,7 @@ class Row(NamedTuple):
         score: in the benchmark's unit; `None` where only what it costs was measured.
         source: who says so.
         here: whether it was computed here and now.
+        alike: whether on as many samples, of as many classes, as the benchmark has.
         numbers: of a benchmark with columns: all that is known of them, by name.
     """
 
@@ -60,6 +61,7 @@ class Row(NamedTuple):
     score: float | None
     source: str
     here: bool = False
+    alike: bool = True
     numbers: Mapping[str, float] = MappingProxyType({})
 
 
@@ -76,7 +78,10 @@ class Benchmark:
         classes: how many a model must tell apart; any number where it is 0.
         lower: whether a lower score is better.
         languages: of translations, from which to which.
-        pictures: how many it has, where a score on others is computed and called so.
+        samples: how many it has; a score on others is computed and called so.
+        data: what is typed after `--data`.
+        layout: what has to stand there.
+        note: what must be known to compare.
         columns: what `numbers` are, for a table of several; `/` puts two into one column.
         source: of all rows that name none.
         costs: whether what our models cost is measured beside what was published, and the rows stay as printed.
@@ -91,7 +96,10 @@ class Benchmark:
     classes: int = 0
     lower: bool = field(default=False)
     languages: tuple[str, ...] = ()
-    pictures: int = 0
+    samples: int = 0
+    data: str = "PATH"
+    layout: str = ""
+    note: str = ""
     columns: tuple[str, ...] = ()
     source: str = ""
     costs: bool = False
@@ -233,13 +241,17 @@ def run_on_texts(benchmark: Benchmark, data: str, ask: TextPredictor, batch: int
     """Score a model of texts; the source of the row says how it was counted."""
     preprocessing, task = ask.card.preprocessing, as_published(ask, benchmark)
     material = material_for(data, ask.card.task, preprocessing, batch, 0)
-    batches = material.judging(open_texts_for(data, benchmark), preprocessing)
+    dataset = open_texts_for(data, benchmark)
+    batches = material.judging(dataset, preprocessing)
     report = evaluate(ask.model, task, batches)
     signature = report.details.get("signatures", {}).get(benchmark.metric)
-    seen = report.details.get("questions", report.seen)
     how = f"sacrebleu {signature}" if signature else f"exact match {100 * report.scores['exact']:.2f}"
-    source = f"computed here on {seen:,} texts, {how}{'; ' * bool(batches.lost)}{batches.lost}"
-    return Row(ask.card.model, benchmark.shown(report.scores[benchmark.metric]), source, here=True)
+    other = unlike(dataset, benchmark, material.unit)
+    source = (
+        f"computed here on {many(len(dataset), material.unit)}, {how}{'; ' * bool(batches.lost)}{batches.lost}{other}"
+    )
+    score = benchmark.shown(report.scores[benchmark.metric])
+    return Row(ask.card.model, score, source, here=True, alike=not other)
 
 
 def open_marked(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
@@ -256,16 +268,17 @@ def open_marked(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
     return dataset
 
 
-def unlike(dataset: Dataset, benchmark: Benchmark) -> str:
-    """By what pictures are not those of a benchmark; empty where they are as many, and of as many classes."""
+def unlike(dataset: Dataset, benchmark: Benchmark, unit: str = "picture") -> str:
+    """By what data is not that of a benchmark; empty where there is as much of it, of as many classes."""
     numbers = getattr(dataset, "class_ids", ()) or dataset.classes
     classes = len(dataset.classes) - sum(number == -1 for number in numbers)  # -1: the model has it and the data not
-    if (len(dataset), classes) == (benchmark.pictures, benchmark.classes):
+    here, there = (len(dataset), classes), (benchmark.samples, benchmark.classes or classes)
+    if here == there:
         return ""
-    return (
-        f"which are not {benchmark.title.partition(',')[0]}'s: {many(len(dataset), 'picture')} of "
-        f"{many(classes, 'class')}, not {benchmark.pictures:,} of {benchmark.classes}"
-    )
+    said, wanted = many(len(dataset), unit), f"{benchmark.samples:,}"
+    if benchmark.classes:
+        said, wanted = f"{said} of {many(classes, 'class')}", f"{wanted} of {benchmark.classes:,}"
+    return f", which are not {benchmark.title.partition(',')[0]}'s: {said}, not {wanted}"
 
 
 def run_on_marked(benchmark: Benchmark, data: str, ask: Predictor, batch: int, workers: int) -> Row:
@@ -283,8 +296,9 @@ def run_on_marked(benchmark: Benchmark, data: str, ask: Predictor, batch: int, w
         if report.scores.get(name, UNDEFINED) != UNDEFINED
     }
     other = unlike(dataset, benchmark)
-    source = f"computed here on {report.seen:,} pictures{', ' * bool(other)}{other}"
-    return Row(ask.card.model, numbers.get(benchmark.metric), source, here=True, numbers=numbers)
+    source = f"computed here on {many(report.seen, 'picture')}{other}"
+    score = numbers.get(benchmark.metric)
+    return Row(ask.card.model, score, source, here=True, alike=not other, numbers=numbers)
 
 
 def run_benchmark(name: str, data: str, ask: Predictor | TextPredictor, batch: int = 32, workers: int = 1) -> Row:
@@ -308,14 +322,16 @@ def run_benchmark(name: str, data: str, ask: Predictor | TextPredictor, batch: i
         raise DataError(f"{benchmark.title}: a model that reads {reads} is needed, and {ask.card.model} reads others.")
     if isinstance(ask, TextPredictor):
         return run_on_texts(benchmark, data, ask, batch)
-    if benchmark.pictures:
+    if benchmark.task == "detect":
         return run_on_marked(benchmark, data, ask, batch, workers)
     dataset = open_labelled(data, ask, benchmark)
     report = evaluate(
         ask.model, ask.task, Loader(dataset, eval_transform(ask.card.preprocessing), batch, workers=workers)
     )
     score = benchmark.shown(report.scores[benchmark.metric])
-    return Row(ask.card.model, score, f"computed here on {report.seen:,} pictures", here=True)
+    other = unlike(dataset, benchmark)
+    source = f"computed here on {many(report.seen, 'picture')}{other}"
+    return Row(ask.card.model, score, source, here=True, alike=not other)
 
 
 def priced(row: Row, costs: Costs) -> Row:
@@ -323,6 +339,14 @@ def priced(row: Row, costs: Costs) -> Row:
     return row._replace(
         numbers={**costs.numbers, **row.numbers}, source="; ".join(filter(None, (row.source, costs.how)))
     )
+
+
+def typed(name: str) -> str:
+    """What somebody types to score a model."""
+    about = find_benchmark(name)
+    usual = "vit-base-16" if about.task in OF_PICTURES else "RUN"
+    example = about.variants[0] if about.costs else about.model or usual
+    return f"vitrail benchmark {name} --data {about.data} --model {example}"
 
 
 def rows_of(
@@ -359,8 +383,7 @@ def rows_of(
             rows.append(priced(Row(variant, None, "", here=True), costs(fresh, size)))
         return rows
     if (data is None and not about.costs) or (model is None and not about.model):
-        example = about.variants[0] if about.costs else about.model or "vit-base-16"
-        raise UsageError(f"Type both: vitrail benchmark {name} --data PATH --model {example}; or neither, to look.")
+        raise UsageError(f"Type both: {typed(name)}; or neither, to look.")
     check_runs(name)
     ask = predictor(model or about.model, device=device, announce=announce)
     row = Row(ask.card.model, None, "", here=True)
@@ -402,7 +425,8 @@ def chart(name: str, rows: list[Row]) -> "Figure":
     axes.spines["left"].set_visible(False)
     axes.set(xlim=(low, high), ylim=(len(rows) - 0.4, -0.6))
     for place, (row, score) in enumerate(zip(rows, scores, strict=True)):
-        said = f"{score:.2f}  {'computed here' if row.here else 'published'}"
+        where = "published" if not row.here else "computed here" if row.alike else "here, on other data"
+        said = f"{score:.2f}  {where}"
         colour = INK if row.here else QUIET
         axes.annotate(said, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour)
     notes = [f"{'Lower' if benchmark.lower else 'Higher'} is better. Sources are in {name}.json beside this chart."]
