@@ -22,9 +22,11 @@ from transformers.models.qwen3_5 import tokenization_qwen3_5 as qwen3_5
 from parity.marian_files import ENGLISH, GERMAN, marian_files
 from vitrail.data.text.answering import Questions
 from vitrail.data.text.dataset import Question, Texts
+from vitrail.errors import CheckpointError
 from vitrail.tokenizing import find_tokenizer, from_json, train_byte_pairs, train_joint, train_word_pieces
 from vitrail.tokenizing.bounds import CLIP, LLAMA3, MISTRAL, QWEN2, QWEN3_5
 
+SPECIAL = ("Ein Mann </s> auf der Bank", "a<pad>b <unk>", "</s>", ">>fra<< Ein  </s>  auf ", "</s", "< /s>")
 UNUSUAL = (
     "Größe naïve café ÉCOLE — “quoted” … 北京 12,345.67 ☃ x\u200dy",
     "  two  spaces,\ttabs\nand lines  ",
@@ -102,7 +104,7 @@ def test_marians_pieces_equal_those_of_transformers(marian):
         theirs = MarianTokenizer.from_pretrained(marian)
     ours = find_tokenizer(marian)
     assert ours is not None
-    for text in (*GERMAN, ">>fra<< " + GERMAN[0], "Ωμέγα ☃☃", "", *UNUSUAL[:2]):
+    for text in (*GERMAN, ">>fra<< " + GERMAN[0], "Ωμέγα ☃☃", "", *UNUSUAL[:2], *SPECIAL):
         assert ours.encode(text).ids == theirs(text)["input_ids"]
     for text in ENGLISH:
         ids = theirs(text_target=text)["input_ids"]
@@ -202,3 +204,41 @@ def test_the_patterns_that_are_known_are_those_that_transformers_writes():
     assert MISTRAL in source
     clip = json.loads(CLIPTokenizer().backend_tokenizer.to_str())["pre_tokenizer"]
     assert CLIP in json.dumps(clip, ensure_ascii=False).replace("\\\\", "\\")
+
+
+TOLD = {"content": "[PERSON]", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
+
+
+@pytest.mark.parametrize("told", ["added_tokens.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("kind", ["bert", "gpt"])
+def test_tokens_that_were_added_later_are_read(bert, gpt, tmp_path, kind, told):
+    folder = {"bert": bert, "gpt": gpt}[kind]
+    for name in ("vocab.txt", "vocab.json", "merges.txt"):
+        if (folder / name).exists():
+            (tmp_path / name).write_bytes((folder / name).read_bytes())
+    read = (
+        (lambda: BertTokenizer.from_pretrained(tmp_path))
+        if kind == "bert"
+        else (lambda: GPT2Tokenizer.from_pretrained(tmp_path))
+    )
+    size = len(read())
+    if told == "added_tokens.json":
+        (tmp_path / told).write_text(json.dumps({"[PERSON]": size, "newword": size + 1}))
+    else:
+        decoder = {str(size): TOLD | {"special": True}, str(size + 1): TOLD | {"content": "newword", "special": False}}
+        (tmp_path / told).write_text(json.dumps({"added_tokens_decoder": decoder}))
+    theirs, ours = read(), find_tokenizer(tmp_path)
+    assert ours is not None
+    assert ours.size == size + 2
+    for text in ("[PERSON] sleeps on a newword bench", "a[PERSON]b, newwords", ENGLISH[0]):
+        assert ours.encode(text).ids == theirs(text)["input_ids"]
+
+
+def test_an_added_token_with_a_number_of_its_own_is_refused(bert, tmp_path):
+    (tmp_path / "vocab.txt").write_bytes((bert / "vocab.txt").read_bytes())
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"[PERSON]": 100_000}))
+    with pytest.raises(CheckpointError, match="has the number 100000, and the pieces in"):
+        find_tokenizer(tmp_path)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"[PERSON]": "many"}))
+    with pytest.raises(CheckpointError, match="are not numbers with a content each"):
+        find_tokenizer(tmp_path)

@@ -6,6 +6,7 @@ Both are made from one text (the content of a file), so that a card can carry it
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,6 +19,7 @@ from vitrail.errors import CheckpointError, ConfigError
 from vitrail.tokenizing.bounds import bounded, check_growth, check_text, longest_normalised, parsed
 
 MARIAN = "marian"  # the kind of file that sentencepiece reads; what `tokenizers` writes names no kind
+SPECIAL = re.compile("(</s>|<unk>|<pad>)")  # Marian's, which stand for themselves in a text too
 CHUNK = 4096  # texts that are handed over at once
 
 
@@ -252,7 +254,9 @@ class MarianTokenizer:
             raise ConfigError("A translation model reads one sentence at a time, and was given a pair.")
         language = self.language(text)
         processor = self.target if target else self.source
-        pieces = [language] * bool(language) + processor.encode(text[len(language) :], out_type=str)
+        pieces = [language] * bool(language)
+        for part in filter(None, SPECIAL.split(text[len(language) :])):
+            pieces += [part] if part in self.ids and SPECIAL.fullmatch(part) else processor.encode(part, out_type=str)
         if most is not None:
             pieces = pieces[: max(0, most - 1)]
         ids: list[int] = [self.ids.get(piece, self.unknown) for piece in pieces]

@@ -29,6 +29,7 @@ FIELDS = {
     "cls_token": "class_token",
     "sep_token": "separator_token",
 }  # transformers' names, and ours
+ADDED = "added_tokens_decoder"  # in tokenizer_config.json
 MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
 
 
@@ -67,7 +68,47 @@ def read_settings(folder: Path) -> dict[str, Any]:
         path = folder / name
         if path.is_file():
             settings |= parsed(read_text(path), str(path))
+    if (path := folder / "added_tokens.json").is_file():  # as transformers wrote them until 2023
+        known = settings.get(ADDED)
+        before = {str(number): {"content": token} for token, number in parsed(read_text(path), str(path)).items()}
+        settings[ADDED] = before | (known if isinstance(known, Mapping) else {})
     return settings
+
+
+def further(settings: Mapping[str, Any], where: str) -> dict[int, AddedToken]:
+    """The pieces that were added to a list of pieces, by their numbers.
+
+    Raises:
+        CheckpointError: the settings do not say so in the way that transformers does.
+    """
+    told = settings.get(ADDED, {})
+    try:
+        return {
+            int(number): AddedToken(
+                token["content"],
+                **{name: bool(token.get(name, False)) for name in ("single_word", "lstrip", "rstrip", "special")},
+                normalized=bool(token.get("normalized", not token.get("special"))),
+            )
+            for number, token in told.items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"The added tokens beside {where} are not numbers with a content each.") from error
+
+
+def extend(tokenizer: Tokenizer, settings: Mapping[str, Any], where: str) -> None:
+    """Give a tokenizer the pieces that were added to its list.
+
+    Raises:
+        CheckpointError: their numbers do not follow those of the list.
+    """
+    for number, token in sorted(further(settings, where).items(), key=lambda one: one[0]):
+        if tokenizer.token_to_id(token.content) is None:
+            tokenizer.add_tokens([token])
+        if tokenizer.token_to_id(token.content) != number:
+            raise CheckpointError(
+                f"The added token {token.content!r} has the number {number}, and the pieces in {where} leave it "
+                f"{tokenizer.token_to_id(token.content)}. Fetch the folder anew."
+            )
 
 
 def spelled(value: Any) -> str | None:
@@ -202,6 +243,7 @@ def from_word_list(
             strip_accents=settings.get("strip_accents"),
             chinese=bool(settings.get("tokenize_chinese_chars", True)),
         )
+    extend(tokenizer, settings, where)
     return replace(bert_preprocessing(tokenizer, max_tokens or 512), **common(settings, max_tokens))
 
 
@@ -242,8 +284,9 @@ def from_merges(
         usual = dict.fromkeys(("unk_token", "bos_token", "eos_token"), END_OF_TEXT)
         named = special_tokens({**usual, **settings}, ids)
         tokenizer.add_special_tokens([AddedToken(token, special=True) for token in dict.fromkeys(named.values())])
-        content = tokenizer.to_str()
-    return TextPreprocessing(tokenizer=content, **common(settings, max_tokens), **named)
+    extend(tokenizer, settings, where)
+    named = special_tokens({**usual, **settings}, tokenizer.get_vocab(with_added_tokens=True))
+    return TextPreprocessing(tokenizer=tokenizer.to_str(), **common(settings, max_tokens), **named)
 
 
 def from_sentence_pieces(
