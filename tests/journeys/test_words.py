@@ -117,3 +117,36 @@ def test_a_binary_file_of_word2vec_is_asked_whatever_its_name(tmp_path, capsys):
     (tmp_path / "vectors.bin").write_bytes(b"3 2\n" + content)
     assert main(["predict", str(tmp_path / "vectors.bin"), "king"]) == 0
     assert "man 0.99" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["bert-mini", "gpt-mini"])
+def test_a_model_begins_with_word_vectors(model, corpus, capsys):
+    assert main(["train", "word2vec", "--data", "corpus.txt", *RUN, "--out", "vectors"]) == 0
+    network = ["dim=8", "depth=1", "heads=1", "mlp_dim=8", "max_tokens=32"]
+    order = ["--data", "corpus.txt", "--epochs", "1", *(f"--set=model.{one}" for one in network)]
+    assert main(["train", model, *order, "--set", "model.words=vectors", "--out", "begun"]) == 0
+    assert "8 of " in capsys.readouterr().out
+    assert json.loads((corpus.parent / "begun/recipe.json").read_text())["model"]["words"] == str(
+        corpus.parent / "vectors"
+    )
+    assert main(["train", model, *order, "--set", "model.words=nowhere"]) == 1
+    assert "There are no word vectors at nowhere." in capsys.readouterr().err
+    assert main(["train", model, *order, "--init", "begun", "--set", "model.words=vectors"]) == 1
+    assert "has a word embedding. Leave one out." in capsys.readouterr().err
+    assert main(["train", model, *order, "--set", "model.dim=16", "--set", "model.words=vectors"]) == 1
+    assert "Train vectors with dim=16." in capsys.readouterr().err
+
+
+def test_a_model_of_pictures_has_no_words_to_begin_with(corpus, capsys):
+    order = [
+        "--data",
+        "scenes:40,size=32x32",
+        "--set",
+        "model.image=32",
+        "--set",
+        "model.words=vectors.txt",
+        "--epochs",
+        "1",
+    ]
+    assert main(["train", "vit-tiny-16", *order]) == 1
+    assert "model.words" in capsys.readouterr().err

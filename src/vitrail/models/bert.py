@@ -167,6 +167,11 @@ class Bert(nn.Module):
         for table in (self.embed.words, self.embed.positions, self.embed.segments):
             nn.init.normal_(table.weight, std=0.02)
 
+    @property
+    def source_table(self) -> Float[Tensor, "vocabulary dim"]:
+        """A vector for each word piece."""
+        return self.embed.words.weight
+
     def encode(
         self,
         ids: Int[Tensor, "batch tokens"],
@@ -204,7 +209,7 @@ class Bert(nn.Module):
         """Logits of the word pieces that may stand where these tokens are; the training asks the hidden ones only."""
         if not isinstance(self.head, MaskedHead):
             raise ConfigError(f"This model has head={self.config.head!r}. For hidden words, use head='masked-lm'.")
-        return self.head(x, self.embed.words.weight)
+        return self.head(x, self.source_table)
 
     def forward(
         self,

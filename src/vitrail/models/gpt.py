@@ -131,6 +131,11 @@ class GPT(nn.Module):
             if name.endswith(("attention.out.weight", "mlp.contract.weight")):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.depth))
 
+    @property
+    def source_table(self) -> Float[Tensor, "vocabulary dim"]:
+        """A vector for each word piece."""
+        return self.words.weight
+
     def cache(self, batch: int, capacity: int) -> list[KeyValueCache]:
         """Room for so many word pieces of so many texts, padding included, to be handed to `forward` as `past`."""
         attentions = [part for part in self.blocks.modules() if isinstance(part, Attention)]

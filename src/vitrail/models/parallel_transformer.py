@@ -62,6 +62,11 @@ class ParallelTransformer(nn.Module):
         self.length_head = nn.Linear(config.dim, config.max_tokens)
         self.queries = nn.Parameter(torch.empty(config.max_tokens, config.dim).normal_())
 
+    @property
+    def source_table(self) -> Float[Tensor, "vocabulary dim"]:
+        """A vector for each word that is read."""
+        return self.transformer.source_table
+
     def encode(
         self, source: Int[Tensor, "batch source"], source_valid: Bool[Tensor, "batch source"] | None = None
     ) -> Understood:

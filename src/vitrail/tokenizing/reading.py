@@ -71,7 +71,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if (path := folder / "added_tokens.json").is_file():  # as transformers wrote them until 2023
         known = settings.get(ADDED)
         before = {str(number): {"content": token} for token, number in parsed(read_text(path), str(path)).items()}
-        settings[ADDED] = before | (known if isinstance(known, Mapping) else {})
+        settings[ADDED] = before | (known if isinstance(known, dict) else {})
     return settings
 
 

@@ -3,21 +3,24 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitrail import catalog
 from vitrail.core.stacks import Stack
 from vitrail.data.dataset import Dataset
-from vitrail.errors import ConfigError, unknown
+from vitrail.errors import CheckpointError, ConfigError, many, unknown
 from vitrail.loading import change_config, create_model, family_of, from_pretrained
 from vitrail.train.optim import freeze, freeze_all_but, train_mode
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.sameness import seed_of
 from vitrail.weights.card import Card
 from vitrail.weights.configs import build, differences, written
+from vitrail.words.embedding import initialise
+from vitrail.words.files import read_vectors
+from vitrail.words.predictor import vectors_at
 
 
 def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn.Module:
@@ -31,6 +34,8 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
         )
         model: Any = create_model(choice.name, **{**choice.changes, **equipment.changes})
         model.card = replace(model.card, **equipment.card)
+        if choice.words is not None:
+            begin_with_words(model, choice, say)
     else:
         source = choice.name if choice.init == "default" else choice.init
         bare = {"format": choice.format, "model": choice.name} if Path(source).is_file() else {}
@@ -52,6 +57,37 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
         scores={},
     )
     return model
+
+
+@runtime_checkable
+class ReadsWords(Protocol):
+    """A model with a vector for each word that it reads."""
+
+    card: Card
+
+    @property
+    def source_table(self) -> Tensor: ...
+
+
+def begin_with_words(model: Any, choice: ModelChoice, say: Callable[[str], None]) -> None:
+    """Put word vectors into the word embedding of fresh weights.
+
+    Raises:
+        ConfigError: the model reads pictures, or the vectors are of another width or language.
+        CheckpointError: there are no vectors.
+    """
+    source = choice.words or ""
+    if not isinstance(model, ReadsWords):
+        raise ConfigError(
+            f"model.words={source} is for models that read words, and {choice.name} does not. Leave it out."
+        )
+    path = vectors_at(source)
+    if path is None:
+        raise CheckpointError(
+            f"There are no word vectors at {source}. Give a run of word2vec, or a file of word2vec or GloVe."
+        )
+    filled = initialise(model.source_table, model.card.preprocessing.vocabulary, read_vectors(path))
+    say(f"{filled.rows:,} of {many(filled.pieces, 'piece')} that are whole words begin with the vectors in {source}.")
 
 
 def say_differences(model: Any, choice: ModelChoice, say: Callable[[str], None]) -> None:

@@ -24,6 +24,7 @@ class ModelChoice:
             draws fresh ones from the seed.
         format: whose names a bare file of weights has, where `init` is one.
         missing: names of tensors, with `*`, that `init` may lack and start fresh, or hold in vain.
+        words: word vectors that the word embedding of fresh weights begins with: a run of word2vec, or a file.
         changes: fields of the model's configuration that differ from the published ones.
     """
 
@@ -31,10 +32,15 @@ class ModelChoice:
     init: str | None = None
     format: str | None = None
     missing: tuple[str, ...] = ()
+    words: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.words is not None and self.init is not None:
+            raise ConfigError(
+                f"model.words={self.words} is for fresh weights, and {self.init} has a word embedding. Leave one out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

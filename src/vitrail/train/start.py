@@ -410,6 +410,8 @@ def train(
         recipe = by_heart(recipe, overfit)
     recipe = asked.put_into(recipe)
     recipe = replace(recipe, device=str(usable_device(recipe.device)), task=find_models(recipe.task))
+    if recipe.model.words is not None:
+        recipe = replace(recipe, model=replace(recipe.model, words=lasting(recipe.model.words)))
     refuse_other_classes(recipe, splits)
     recipe = replace(recipe, data=recipe.data.fitted(splits, recipe.model.changes, say))
     if recipe.overfit is not None:
