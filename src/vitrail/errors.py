@@ -78,15 +78,21 @@ def span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+MOST_LISTED = 40  # names in a sentence
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that leads nowhere, with what was probably meant."""
     known = list(known)
     longer = sorted((one for one in known if name and one.startswith(name)), key=len)
     parts = set(name.split("-"))
     fuller = sorted((one for one in known if parts < set(one.split("-"))), key=len)
-    near = list(dict.fromkeys([*longer, *fuller]))[:4] or difflib.get_close_matches(name, known, n=2)
+    spelled = {one.lower(): one for one in reversed(known)}
+    close = [spelled[one] for one in difflib.get_close_matches(name.lower(), spelled, n=2)]
+    near = list(dict.fromkeys([*longer, *fuller]))[:4] or close
     hint = f" Did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?" if near else ""
-    listing = (
-        " `vitrail models` lists all models." if kind.endswith("model") else f" There are: {', '.join(sorted(known))}."
-    )
+    more = f" and {len(known) - MOST_LISTED:,} more" if len(known) > MOST_LISTED else ""
+    in_order = sorted(known, key=lambda one: (int(one) if one.isdecimal() else -1, one))
+    there = f" There are: {', '.join(in_order[:MOST_LISTED])}{more}."
+    listing = " `vitrail models` lists all models." if kind.endswith("model") else there
     return f"There is no {kind} called {name!r}.{hint}{listing}"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vitrail import catalog
-from vitrail.errors import VitrailError
+from vitrail.errors import VitrailError, unknown
 from vitrail.loading import create_model, list_models
 from vitrail.models.family import Family
 
@@ -71,3 +71,12 @@ def test_what_a_family_learns_from_is_what_its_recipe_is_for():
 
 def test_every_recipe_says_what_data_it_is_for():
     assert all(entry.data for entry in catalog.RECIPES.values())
+
+
+def test_of_many_names_some_are_listed_and_near_ones_named_whatever_their_capitals():
+    many = unknown("class", "Taby", ["Tabby", "dog", *map(str, range(1000))])
+    assert many == (
+        "There is no class called 'Taby'. Did you mean Tabby? There are: Tabby, dog, "
+        + ", ".join(map(str, range(38)))
+        + " and 962 more."
+    )

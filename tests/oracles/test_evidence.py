@@ -431,3 +431,13 @@ def test_relevance_is_that_of_all_tokens_which_the_head_reads_and_not_of_their_b
     rows = torch.stack([(carried - whole)[:, list(part)].mean(dim=1) for part in parts]).mean(dim=0)
     torch.testing.assert_close(found, rows[:, prefix:].unflatten(1, (4, 6)))
     assert (found.amax(dim=(1, 2)) > 1.2 * found.mean(dim=(1, 2))).all(), "not drowned"
+
+
+@pytest.mark.parametrize(
+    "asked", [{"method": "relevance"}, {"method": "gradient"}, {"method": "rollout", "faithful": True}]
+)
+def test_features_are_no_answer_to_be_explained(asked):
+    picture = PictureArray(np.zeros((32, 48, 3), dtype=np.uint8))
+    with pytest.raises(ExplanationError, match="This model has no classes"):
+        evidence(tiny(classes=0), READ, picture, **asked)
+    assert evidence(tiny(classes=0), READ, picture, method="rollout").map.shape == (4, 6)

@@ -181,8 +181,8 @@ def evidence(
         found = trusted(found, ask.model, pixels, ask.card.labels, say)
     if faithful and (data := learned_from(run)).startswith("scenes:"):
         found = replace(found, pointed=ask.pointing(data, method).sentence(asks=METHODS[method].asks))
-    print(f"{found.save(out)}: {found.caption().title}.")
-    print("\n".join([*([f"{found.answer}."] if found.answer else []), *found.found]))
+    title = f"{found.save(out)}: {found.caption().title}."
+    print("\n".join([title, *([f"{found.answer}."] if found.answer else []), *found.found]))
 
 
 def looks(ask: "Predictor", image: str, at: tuple, layers: tuple, heads: Any, out: Path) -> None:

@@ -187,6 +187,8 @@ def evidence(
     if target is not None and not METHODS[method].asks:
         asking = ", ".join(name for name, one in METHODS.items() if one.asks)
         raise ExplanationError(f"{method} does not depend on a class: leave out the target, or use one of {asking}.")
+    if METHODS[method].asks or faithful:
+        refuse_no_classes(model)
     prepared = preprocessing(picture)
     images = prepared.pixels[None].to(next(model.parameters()))
     explained = answered(model, images) if target is None and METHODS[method].asks else target
@@ -219,6 +221,7 @@ def trusted(
         labels: names of the classes.
         say: is told how far it is, where it takes long.
     """
+    refuse_no_classes(model)
     target = answered(model, images) if found.target is None else found.target
     several = bool(getattr(getattr(model, "card", None), "multi_label", False))
     how_far = trust(model, images[0], found.method, target, several=several, say=say)
@@ -228,6 +231,19 @@ def trusted(
 def class_name(number: int, labels: Sequence[str]) -> str:
     """What a class is called; its number where it has no name."""
     return labels[number] if number < len(labels) else f"class {number}"
+
+
+def refuse_no_classes(model: nn.Module) -> None:
+    """Refuse to explain the answer of a model that gives features.
+
+    Raises:
+        ExplanationError: it does.
+    """
+    if getattr(getattr(model, "config", None), "classes", None) == 0:
+        raise ExplanationError(
+            "This model has no classes: it gives features, and no answer of it can be explained. Use --method rollout "
+            "or attention, without --faithful."
+        )
 
 
 @torch.inference_mode()
