@@ -202,7 +202,7 @@ def cost_of_attention(model: nn.Module, *inputs: Tensor) -> AttentionCost | None
 def without_numbers(source: str | Path, changes: dict[str, Any]) -> nn.Module:
     """The model of a source as shapes alone; a published size is never fetched."""
     if Path(source).exists() or str(source) not in catalog.MODELS:
-        return from_pretrained(source, announce=lambda sentence: None, **changes).to("meta")
+        return from_pretrained(source, announce=lambda sentence: None, **changes).float().to("meta")
     with torch.device("meta"), Undrawn():
         return create_model(str(source), **changes)
 

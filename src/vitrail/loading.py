@@ -508,6 +508,10 @@ def from_pretrained(
     Raises:
         CheckpointError, ConfigError: whatever is wrong, in a sentence.
     """
+    if not isinstance(source, str | Path):
+        raise ConfigError(
+            f"from_pretrained takes a folder, a file, a name from list_models or a hub id, not {source!r:.60}."
+        )
     missing = (missing,) if isinstance(missing, str) else tuple(missing)
     path, checkpoint = find(source, announce)
     given = None if isinstance(preprocessing, Mapping) else preprocessing
@@ -543,11 +547,13 @@ def save_pretrained(model: nn.Module, folder: str | Path, format: str = "vitrail
 
     Raises:
         ConfigError: that library has no such model; or the folder holds a model in another format.
+        CheckpointError: a weight is NaN or infinite, so that nobody could read the folder.
     """
     family, folder = family_of(model), Path(folder)
     config: Any = model.config
     card = getattr(model, "card", None) or fresh_card(family, variant_name(family, config), config)
     tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    check_finite(tensors, f"Nothing is written to {folder}")
     if (folder / "config.json").exists():
         there = folders.library_of(read_json(folder / "config.json"), folder)
         if there != format:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import vitrail
 from reliability.tiny import CLASSES, everything_random, sha256, tiny_recipe, write_pictures
@@ -231,7 +232,9 @@ def test_a_score_that_is_no_number_is_never_the_best(pictures, tmp_path):
 
 
 def test_patience_ends_a_run_that_does_not_get_better(pictures, tmp_path):
-    notes = trained(scripted(pictures, [0.5, 0.7, 0.6, 0.7, 0.9], patience=2), tmp_path / "run")
+    notes, said = Notes(), list[str]()
+    fit(scripted(pictures, [0.5, 0.7, 0.6, 0.7, 0.9], patience=2), tmp_path / "run", observers=[notes], say=said.append)
+    assert any("has not become better for 2 epochs" in sentence for sentence in said)
     assert len(notes.scores) == 4
     assert notes.best == 20  # as good as at 10, and it has learned longer
 
@@ -366,6 +369,22 @@ def test_other_classes_on_resume_are_refused(pictures, tmp_path):
     (other / "val" / "dark").rename(other / "val" / "grim")
     with pytest.raises(TrainingError, match="no longer those that this run learns: bright, dark"):
         trained(recipe, tmp_path / "run", resume=True, splits=open_splits(other))
+
+
+def test_other_pictures_on_resume_are_noticed(pictures, tmp_path):
+    recipe, said = tiny_recipe(pictures, epochs=2), list[str]()
+    trained(replace(recipe, steps=3), tmp_path / "run")
+    other = write_pictures(tmp_path / "other")
+    name = other / "train" / "dark" / "00.png"
+    Image.new("RGB", (16, 16)).save(name)
+    fit(replace(recipe, steps=4), tmp_path / "run", resume=True, splits=open_splits(other), say=said.append)
+    assert any("some pictures to learn from are others" in sentence for sentence in said)
+
+
+def test_balancing_twice_is_refused(pictures):
+    recipe = tiny_recipe(pictures)
+    with pytest.raises(ConfigError, match="count twice"):
+        replace(recipe, data=replace(recipe.data, balanced=True), task=replace(recipe.task, weights="balanced"))
 
 
 def test_a_model_with_another_number_of_classes_is_refused(pictures, tmp_path):

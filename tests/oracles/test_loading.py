@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -463,3 +464,12 @@ def test_a_card_is_the_same_after_a_file():
         licence="mit", origin="here", scores={"top1": 1.0, "knn": 2}, notes="!",
     )  # fmt: skip
     assert Card.from_json(json.loads(json.dumps(card.to_json()))) == card
+
+
+def test_weights_that_nobody_could_read_are_not_written(tmp_path):
+    model = tiny()
+    with torch.no_grad():
+        model.get_parameter("head.weight")[0, 0] = math.nan
+    with pytest.raises(CheckpointError, match=r"Nothing is written to .*: 1 of the 48 numbers in 'head.weight'"):
+        save_pretrained(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

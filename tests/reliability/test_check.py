@@ -234,6 +234,10 @@ MANIFESTS = [
     ("missing-file", "labels.jsonl:1", '{"path": 5, "label": "cat"}\n'),
     ("empty-label", "labels.jsonl:1", '{"path": "set/train/cat/0.png", "label": null}\n'),
     ("missing-column", "labels.jsonl:1", '{"label": "cat"}\n'),
+    ("class-case-clash", "labels.csv", GOOD + "set/train/cat/1.png,Cat,train\n"),
+    ("comma-in-label", "labels.csv", GOOD + 'set/train/cat/1.png,"cat,dog",train\n'),
+    ("wrong-columns", "labels.csv:1", "path,label,labels\nset/train/cat/0.png,cat,cat;dog\n"),
+    ("cannot-open", "labels.csv", "path,label\nset/train/cat/0.png,cat\nset/train/dog/0.png,dog\n"),
 ]
 
 

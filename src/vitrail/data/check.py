@@ -9,7 +9,6 @@ from pathlib import Path
 from vitrail.data.checks import folders, idxs, manifests, objects, texts
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.datasets import coco, folder, idx, manifest, panoptic, scenes, voc, yolo
-from vitrail.data.files import shown
 from vitrail.data.open import TEXTS, format_of, holds_texts, open_dataset, open_splits, parts
 from vitrail.errors import DataError, ImageError, many
 
@@ -35,16 +34,28 @@ def check(path: Path | str) -> list[Fault]:
     Raises:
         DataError: nothing is there, or nothing that is a data set.
     """
-    return sorted(find(path), key=lambda found: (ORDER.index(found.severity), found.code, found.path))
+    found = list(find(path))
+    if not any(one.severity == "error" for one in found):
+        found += unopened(path)
+    return sorted(found, key=lambda found: (ORDER.index(found.severity), found.code, found.path))
+
+
+def unopened(path: Path | str) -> list[Fault]:
+    """Why data in which nothing is wrong cannot be learned from all the same; nothing where it can."""
+    try:
+        open_splits(path)
+    except (DataError, ImageError) as error:
+        return [fault("cannot-open", path, str(error))]
+    return []
 
 
 def count_in_words(path: Path | str) -> list[str]:
-    """One line with the numbers of samples and classes, or why the data set cannot be opened."""
+    """One line with the numbers of samples and classes; none where the data set cannot be opened."""
     try:
         splits = open_splits(path)
         test = len(open_dataset(path, "test", splits.train.classes or None)) if "test" in parts(path) else 0
-    except (DataError, ImageError) as error:
-        return [f"{shown(path)} cannot be opened as it is: {error}"]
+    except (DataError, ImageError):
+        return []
     name, train, val = str(path).removesuffix(":"), len(splits.train), len(splits.val)
     and_judged = f", {val:,} to be judged by and {test:,} in its part test" if test else f" and {val:,} to be judged by"
     unit, classes = "texts" if holds_texts(path) else "pictures", splits.train.classes

@@ -40,7 +40,13 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
         source = choice.name if choice.init == "default" else choice.init
         bare = {"format": choice.format, "model": choice.name} if Path(source).is_file() else {}
         model = from_pretrained(
-            source, **bare, missing=choice.missing, announce=say, into=choice.name, **choice.changes
+            source,
+            **bare,
+            missing=choice.missing,
+            announce=say,
+            dtype=torch.float32,
+            into=choice.name,
+            **choice.changes,
         )
         say_differences(model, choice, say)
     task, labels = recipe.data.meaning(data), data.classes

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vitrail.data.dataset import Splits
+from vitrail.errors import many
 from vitrail.tasks.task import weight_of
 from vitrail.train.checkpoint import Checkpoints
 from vitrail.train.distributed import Team
@@ -128,4 +129,9 @@ def fit(
             taken = taken_step(run, batches, losses, norm, samples, whole)
             run.advance()
             watch.stepped(run, taken)  # observe
+        if run.hopeless and run.step < run.steps and team.leads:
+            say(
+                f"Stopped after epoch {run.epoch} of {run.epochs}: {task.best[0]} has not become better for "
+                f"{many(recipe.patience or 0, 'epoch')} (patience)."
+            )
     return RunResult(run.folder, run.step, run.kept_scores)

@@ -103,7 +103,7 @@ def refuse_nonfinite(run: Run, batches: Sequence[Batch], losses: Sequence[Loss],
     what = f"gradient has a length of {norm}" if math.isfinite(loss) else f"loss is {loss}"
     files = [run.splits.train[index].name for index in batch.index.tolist()]
     listing = run.folder / ("bad-batch.json" if run.team.leads else f"bad-batch-{run.team.rank}.json")
-    write_json(listing, {"step": run.step, "files": files})
+    write_json(listing, {"step": run.step + 1, "files": files})
     shown = ", ".join(os.path.basename(file) for file in files[:NAMED])
     more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
     exact = "" if run.recipe.precision == "float32" else " or with --set precision=float32"

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from vitrail.core.devices import to_device
 from vitrail.data.balance import class_weights
-from vitrail.data.dataset import Splits
+from vitrail.data.dataset import Splits, identity
 from vitrail.data.datasets import scenes
 from vitrail.data.material import Batches
 from vitrail.errors import TrainingError
@@ -294,8 +295,14 @@ class Run:
             "scores": self.scores,
             "seconds": self.seconds,
             "pictures": len(self.splits.train),
+            "data": self.data,
             "environment": environment(self.recipe),
         }
+
+    @cached_property
+    def data(self) -> str:
+        """What it learns from, in a word that tells it from other data."""
+        return identity(self.splits.train)
 
     def restore(self, saved: Checkpoint) -> None:
         """Stand where a checkpoint stood."""
@@ -329,9 +336,11 @@ class Run:
             )
         then, now = progress["environment"], environment(self.recipe)
         changes = [f"{name} was {then.get(name)} and is {now[name]}" for name in now if now[name] != then.get(name)]
-        if progress["pictures"] != len(self.splits.train):
-            were, are = progress["pictures"], len(self.splits.train)
-            changes.append(f"there were {were} {self.recipe.data.unit}s to learn from and are {are}")
+        were, are, unit = progress["pictures"], len(self.splits.train), self.recipe.data.unit
+        if were != are:
+            changes.append(f"there were {were} {unit}s to learn from and are {are}")
+        elif progress.get("data", self.data) != self.data:
+            changes.append(f"some {unit}s to learn from are others, stand in another order or have another label")
         if changes:
             self.say(f"Not as it was: {'; '.join(changes)}. The run goes on, but not to the same bytes.")
 

@@ -1,6 +1,7 @@
 """What happens when somebody types `vitrail train` or `vitrail resume`: guesses said, a run, and what to do next."""
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -287,7 +288,8 @@ def announce(recipe: Recipe, splits: Splits, folder: Path, say: Say) -> None:
     else:
         say(f"data     {path}: {many(judge, data.unit)}, each {learn // judge} times in an epoch; judged by the same")
     if classes:
-        say(f"{data.kinds:<8} {len(classes)}: {in_short(classes)}")
+        several = f"; any number of them in one {data.unit}" if splits.train.multi_label else ""
+        say(f"{data.kinds:<8} {len(classes)}: {in_short(classes)}{several}")
     say(f"model    {in_words(recipe.model)}")
     step = replace(data, batch=data.batch * batches).at_once
     length = many(recipe.epochs, "epoch") if recipe.steps is None else many(recipe.steps, "step")
@@ -322,11 +324,11 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
     if recipe.overfit is not None:
         say(learned_by_heart(folder, recipe, report))
         return
-    example = recipe.data.example
+    example, run = recipe.data.example, shlex.quote(str(folder))
     asked = f"--prompt {example}" if isinstance(recipe.task, GoesOn) else f"{example} ..."
-    say(f"Next: vitrail predict {folder} {asked}")
-    say(f"      vitrail explain {folder} {example}")
-    say(f"      vitrail evaluate {folder} --data {recipe.data.path}")
+    say(f"Next: vitrail predict {run} {asked}")
+    say(f"      vitrail explain {run} {example}")
+    say(f"      vitrail evaluate {run} --data {shlex.quote(recipe.data.path)}")
 
 
 def learned_by_heart(folder: Path, recipe: Recipe, report: Report) -> str:

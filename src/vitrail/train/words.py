@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
@@ -191,7 +192,7 @@ def train_words(recipe: WordRecipe, folder: Path, *, dry_run: bool = False, say:
     frequent = ", ".join(islice(vectors.words, SHOWN))
     say(f"{len(vectors):,} words have a vector; the most frequent are {frequent}.")
     one, *three = examples(vectors.words)
-    say(f"Next: vitrail predict {folder} {one}")
+    say(f"Next: vitrail predict {shlex.join([str(folder), one])}")
     if three:
-        say(f"      vitrail predict {folder} --analogy {' '.join(three)}")
+        say(f"      vitrail predict {shlex.join([str(folder), '--analogy', *three])}")
     return folder

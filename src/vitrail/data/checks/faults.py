@@ -9,6 +9,7 @@ Severity = Literal["error", "warning", "note"]
 
 ERRORS = {  # training would stop, or its scores would be wrong
     "no-data": "cannot be opened as a data set at all",
+    "cannot-open": "sound in its parts, and cannot be learned from as a whole",
     "no-pictures": "a part without a single picture",
     "one-class": "nothing to tell apart",
     "empty-class": "a class without a picture",
@@ -51,6 +52,7 @@ WARNINGS = {  # probably not what was meant
     "duplicate": "the same picture twice in a class",
     "duplicate-across-classes": "the same picture in two classes",
     "duplicate-row": "the same line twice",
+    "comma-in-label": "a name that may be several labels",
     "one-picture-class": "a class that cannot be both learned and judged",
     "class-only-in-train": "a class that is never judged",
     "file-case-clash": "two files whose names differ only in case",

@@ -178,6 +178,8 @@ def require_columns(names: Iterable[str], place: str) -> None:
         raise RowError(
             "missing-column", place, f"there is no column called label or labels, only {listing(names)}. {EXPECTED}"
         )
+    if named(names, "label") is not None and named(names, "labels") is not None:
+        raise RowError("wrong-columns", place, f"there are a column label and a column labels. Keep one. {EXPECTED}")
 
 
 def read_row(table: Path, line: int, record: dict) -> Row | RowError:
