@@ -108,13 +108,21 @@ def stages(model: nn.Module, *inputs: Any) -> tuple[Stage, ...]:
 def flow_of_text(model: Any, text: str) -> Flow:
     """What flows through a model of text; one that writes reads back what it has written itself.
 
+    Args:
+        model: with its card.
+        text: a sentence; or two with a tab between, such as a question and the text that answers it, for a model that
+            tells two texts apart.
+
     Raises:
-        ConfigError: its card has no tokenizer.
+        ConfigError: its card has no tokenizer, or there is nothing to read.
     """
     preprocessing, generation = model.card.preprocessing, model.card.generation
     if not isinstance(preprocessing, TextPreprocessing) or not preprocessing.tokenizer:
         raise ConfigError(f"This {model.card.model} reads no text: its card has no tokenizer.")
-    words = preprocessing([text])
+    if not text.strip():
+        raise ConfigError("The text is empty, so nothing flows. Write something.")
+    first, parted, second = text.partition("\t")
+    words = preprocessing([first], [second]) if parted and preprocessing.segments else preprocessing([text])
     read = tuple(preprocessing.tokens(words.ids[0]))
     if model.card.task == "translate-parallel":  # all places are hidden at first
         answer = mask_predict(model, words.ids, words.valid, steps=1, padding=preprocessing.pad_id)

@@ -248,3 +248,11 @@ def test_a_line_of_a_file_is_a_text_whatever_it_is_called(guesser, tmp_path, mon
 def test_what_a_writer_cannot_do_is_said(writer, asked, words, capsys):
     assert main(["predict", writer, "--prompt", "a dog", *asked]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_guesses_of_hidden_words_are_rows_of_a_table(guesser, capsys):
+    assert main(["predict", guesser, "a [MASK] runs", "a [MASK] sits", "--csv", "--top", "2"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    columns = [f"guesses.1.{number}.{name}" for number in (1, 2) for name in ("piece", "score")]
+    assert header == ",".join(["input", "text", *columns])
+    assert len(rows) == 2

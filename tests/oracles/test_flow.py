@@ -96,3 +96,13 @@ def test_info_prints_it(tmp_path, capsys):
     assert "blocks.0.attention" in said
     assert main(["info", str(folder), "--flow", "a dog", "--set", "dim=3"]) == 2
     assert "leave out --set" in capsys.readouterr().err
+
+
+def test_a_question_and_its_text_are_read_as_two():
+    preprocessing = train_word_pieces(TEXTS, size=60)
+    sizes = {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "max_tokens": 32}
+    model = with_card(create_model("bert-tiny", vocabulary=preprocessing.size, **sizes), preprocessing=preprocessing)
+    assert flow_of_text(model, "a dog\ta small dog").read.count("[SEP]") == 2
+    assert flow_of_text(model, "a dog").read.count("[SEP]") == 1
+    with pytest.raises(ConfigError, match="nothing flows"):
+        flow_of_text(model, "  ")

@@ -82,6 +82,8 @@ class TestAnswer:
         who, where = self.task.predict(model, asked)
         assert (who.text, where.text) == ("Anna Smith", "Paris")
         assert TEXT[where.start : where.end] == "Paris"
+        [moved, _] = self.task.predict(model, self.task.words(reads, [f"Where is it?\t  {TEXT}", far]))
+        assert (moved.text, moved.start) == ("Paris", where.start + 2), "counted in the text as it was given"
 
     def test_padding_is_never_the_answer(self):
         asked = self.task.words(PIECES, ["Where?\tOslo", f"Where?\t{FILLER}"])

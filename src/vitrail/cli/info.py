@@ -30,7 +30,7 @@ def info(
         source: a name from `vitrail models`, a folder, a run or a hub id.
         set: a field of its configuration that should be otherwise, such as image=384; several may follow.
         flow: a sentence, or a picture, whose way through the model is told instead: what goes into each part and what
-            comes out.
+            comes out; of a model that answers questions, a question and its text with a tab between.
         json: print one JSON object.
     """
     from vitrail.cli.screen import print_json_lines, table

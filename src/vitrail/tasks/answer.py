@@ -79,8 +79,8 @@ class AnswerQuestions:
         """
         windows, rows = Windows(preprocessing), []
         for number, text in enumerate(texts):
-            question, _, context = (part.strip() for part in text.partition(BETWEEN))
-            if not question or not context:
+            question, _, context = text.partition(BETWEEN)
+            if not question.strip() or not context.strip():
                 raise ConfigError(
                     f"{text[:40]!r} is not a question with the text that answers it. Type the text after --context, or "
                     f"after a tab."

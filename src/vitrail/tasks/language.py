@@ -62,7 +62,8 @@ class Filled(NamedTuple):
 
     def record(self, top: int = 5) -> dict[str, Any]:
         """Ready for JSON."""
-        return {"text": self.text, "guesses": [dict(guess.pieces[:top]) for guess in self.guesses]}
+        guesses = [[{"piece": piece, "score": share} for piece, share in guess.pieces[:top]] for guess in self.guesses]
+        return {"text": self.text, "guesses": guesses}
 
     @property
     def missing(self) -> str:
