@@ -480,14 +480,20 @@ class Plot(NamedTuple):
     orders: Float[Tensor, "orders steps"]
 
 
-def show_plot(axes: "Axes", plot: Plot) -> None:
-    """The curve of a map over those of random orders: their mean, and from the least to the most of them."""
+def show_plot(axes: "Axes", plot: Plot, highest: float) -> None:
+    """The curve of a map over those of random orders: their mean, and from the least to the most of them.
+
+    Args:
+        axes: where.
+        plot: what.
+        highest: value of all plots that are compared.
+    """
     shares, chosen, orders = (values.double().numpy() for values in (plot.shares, plot.chosen, plot.orders))
     low, high = orders.min(axis=0), orders.max(axis=0)
     axes.fill_between(shares, low, high, color=QUIET, alpha=0.18, linewidth=0)
     axes.plot(shares, orders.mean(axis=0), color=QUIET, linewidth=1.2, linestyle=(0, (3, 2)), label="random parts")
     axes.plot(shares, chosen, color=CURVE, linewidth=1.8, label="by the map")
-    axes.set(xlim=(0, 1), ylim=(0, max(float(chosen.max()), float(high.max()), 0.05) * 1.08))
+    axes.set(xlim=(0, 1), ylim=(0, max(highest, 0.05) * 1.08))
     axes.set_title(drawable(plot.title, 60), loc="left", fontsize=8, color=INK, pad=4, parse_math=False)
     axes.set_xlabel(plot.across, fontsize=7, color=QUIET, labelpad=2)
     for axis in (axes.xaxis, axes.yaxis):
@@ -515,12 +521,13 @@ def show_plots(figure: "Figure", plots: Sequence[Plot], bottom: float) -> None:
     columns = beside(plots, width)
     step = min((width - 2 * MARGIN) / columns, WIDEST_PLOT)
     top = bottom + high_plots(plots, width)
+    highest = max(float(values.max()) for plot in plots for values in (plot.chosen, plot.orders)) if plots else 0.0
     for number, plot in enumerate(plots):
         row, column = divmod(number, columns)
         left = MARGIN + BESIDE_PLOT + column * step
         low = top - (row + 1) * (BELOW_PLOT + HIGH_PLOT + ABOVE_PLOT) + BELOW_PLOT
         place = left / width, low / height, (step - BESIDE_PLOT - GAP) / width, HIGH_PLOT / height
-        show_plot(figure.add_axes(place), plot)
+        show_plot(figure.add_axes(place), plot, highest)
 
 
 def brightest(maps: Sequence[HeatMap]) -> float:
