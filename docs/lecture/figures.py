@@ -25,7 +25,7 @@ CLASSES_LOOK = (  # how points of several classes look, in their order
 SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", LIGHT, TEAL, "#06363f"])  # from nothing upwards
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8f2c06", ORANGE, "#ffffff", TEAL, "#06363f"])  # around zero
 BROKEN = "#f6d9cd"  # of a cell that holds no number
-FEW = 12  # most rows of a table whose cells are told apart by lines
+FEW, MANY = 12, 48  # most rows and most columns of a table whose cells are told apart by lines
 HUGE = 1e6  # a score of such a size is a mask and not a score
 DARK = 0.45  # luminance below which a cell carries white letters
 
@@ -64,6 +64,25 @@ def storeys(height: float, *plan: Sequence[float], heights: Sequence[float]) -> 
         floor.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
         for floor, widths in zip(floors, plan, strict=True)
     ]
+
+
+def spread(count: int, table: Sequence[int], cell: float, *, deep: int = 1) -> tuple[Sheet, Any]:
+    """A page for tables whose cells have room for letters, and their panels.
+
+    Args:
+        count: of the tables; at most four stand beside one another, and fewer if they are wide.
+        table: how many rows and columns each has.
+        cell: its side, inches.
+        deep: how many panels each has, one below the other; then the panels of a table are one row of what is given.
+    """
+    rows, columns = table
+    down = -(-count // max(1, min(count, 4, int(WIDTH / (columns * cell)))))
+    across = -(-count // down)
+    figure, axes = sheet(deep * down * (rows * cell + 0.5), deep * down, across, squeeze=False)
+    panels = axes.reshape(down, deep, across).swapaxes(1, 2).reshape(-1, deep)
+    for unused in panels[count:].flat:
+        unused.remove()
+    return figure, panels[:count] if deep > 1 else panels[:count, 0]
 
 
 def title(axes: Axes, text: str) -> None:
@@ -117,7 +136,7 @@ def heat(
                 red, green, blue, _ = image.to_rgba(shown[row][column])
                 colour = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < DARK else INK
                 axes.text(column, row, spoken(value, form), ha="center", va="center", fontsize=size, color=colour)
-    if form or len(rows) <= FEW:
+    if form or (len(rows) <= FEW and len(rows[0]) <= MANY):
         rule(axes, len(rows), len(rows[0]))
     return image
 
@@ -204,13 +223,14 @@ def dot(axes: Axes, row: float, column: float) -> None:
 
 
 def show_mixture(axes: Axes, weights: Tensor, colours: Tensor, mixture: Tensor, text: str) -> None:
-    """How much of each colour is taken, as bars, and in the corner the colour that comes of it."""
-    plain(axes, "")
+    """How much of each colour is taken, as bars, and in a free corner the colour that comes of it."""
+    plain(axes, "", "key")
     title(axes, text)
     axes.grid(visible=False, axis="x")
     axes.bar(range(len(weights)), weights.tolist(), color=colours.tolist(), width=0.72)
     axes.set(ylim=(0, 1), xticks=[], yticks=[0, 0.5, 1])
-    corner = axes.inset_axes((0.7, 0.62, 0.28, 0.36))
+    right = weights[-2:].max() <= weights[:2].max()
+    corner = axes.inset_axes((0.7 if right else 0.02, 0.62, 0.28, 0.36))
     corner.set(xticks=[], yticks=[], facecolor=mixture.tolist())
     for spine in corner.spines.values():
         spine.set_color(INK)
@@ -360,7 +380,7 @@ def show_words(axes: Axes, words: Mapping[str, Sequence[str]], places: Tensor, t
 
 def show_guesses(axes: Axes, words: Sequence[str], shares: Mapping[str, Tensor], text: str) -> None:
     """How likely each word is, by each of several judges, as bars beside one another."""
-    plain(axes, "")
+    plain(axes, "", "chance of the word")
     title(axes, text)
     axes.grid(visible=False, axis="y")
     thick = 0.8 / len(shares)

@@ -25,7 +25,7 @@ EXERCISES = {  # by page: what its last section asks for, as old and new text
     "masks": [
         ("light falls through glass", "late light falls through old green glass"),
         (".triu(1)  # -inf above the diagonal, 0 below it", ".triu(0)"),
-        ("last = 3", "last = 2"),
+        ("last = len(sentences) - 1", "last = 2"),
         ("* -1e9,\n", "* -1.0,\n"),
     ],
     "positions": [
@@ -74,7 +74,6 @@ EXERCISES = {  # by page: what its last section asks for, as old and new text
     ],
     "vit": [
         ("patch=8, dim=64", "patch=4, dim=64"),
-        ("widths, draws = (16, 32, 64), 20", "widths, draws = (32, 64), 20"),
         ("torch.randint(-3, 4, (2,)", "torch.randint(-1, 2, (2,)"),
         ("CLASSES[0::2], CLASSES[1::2]", "CLASSES[1::2], CLASSES[0::2]"),
         ("steps, seeds = 12,", "steps, seeds = 16,"),
@@ -103,6 +102,67 @@ QUICK = {  # by page: smaller numbers for its trainings, so that the ordinary te
         ("steps, seeds = 200, (0, 1)", "steps, seeds = 12, (0, 1)"),
     ],
 }
+SIZES = [  # page, its figures, and other sizes than its own, as old and new text
+    pytest.param(
+        "attention",
+        5,
+        [
+            ("factors = (0.5, 4.0, 40.0)", "factors = (0.5, 1.0, 2.0, 4.0, 40.0)"),
+            ("in range(13)]", "in range(2, 7)]"),
+            ("heads = 4\nseveral", "heads = 8\nseveral"),
+        ],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "attention",
+        5,
+        [("(0.5, 4.0, 40.0)", "(4.0,)"), ("heads = 4\nseveral", "heads = 6\nseveral")],
+        marks=pytest.mark.slow,
+    ),
+    ("masks", 6, [('sentences = ["light falls through glass", "the window shows a red bird", ', "sentences = [")]),
+    pytest.param(
+        "masks",
+        6,
+        [
+            ('"look at it", ', '"look at it", "what is it", "it", '),
+            ("without a frame", "is as old as the red glass of this window"),
+            ("queries, keys = 2, 5", "queries, keys = 7, 7"),
+        ],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "positions",
+        8,
+        [
+            ("length, dim = 100, 128", "length, dim = 5, 6"),
+            ("places, width = 8", "places, width = 5"),
+            ("side, heads = 3", "side, heads = 4"),
+        ],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "blocks",
+        8,
+        [
+            ("steps, seeds = 100, (0, 1)", "steps, seeds = 4, (0,)"),
+            ("draws=8", "draws=1"),
+            ("words, width = (6, 4, 3), 8", "words, width = (4, 2), 3"),
+            ("grid = (4, 5)", "grid = (2, 3)"),
+            ('["<start>", "a", "red", "bird", "sings"]', '["<start>", "birds"]'),
+        ],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "vit",
+        4,
+        [
+            *QUICK["vit"][:2],
+            ("steps, seeds = 200, (0, 1)", "steps, seeds = 4, (0, 1, 2)"),
+            ("patch=8, dim=64", "patch=4, dim=64"),
+        ],
+        marks=pytest.mark.slow,
+    ),
+]
 
 
 def cells(text: str) -> list[str]:
@@ -191,7 +251,7 @@ def test_positions_say_what_they_compute(capsys):
     page, figures = run(read("positions"))
     said = capsys.readouterr().out
     assert figures == 8
-    assert page["spread"] < 1e-12
+    assert page["unlike"] < 1e-12
     assert "the same numbers in another order: True" in said
     assert "product equal to look-up: True" in said
     assert "mat1 and mat2 shapes cannot be multiplied" in said
@@ -462,3 +522,8 @@ def test_a_small_detector_learns_and_its_queries_share_the_work(capsys):
 def test_numbers_of_a_page_can_be_changed(page):
     text = changed(read(page), QUICK.get(page, []))
     assert run(changed(text, EXERCISES[page]))[1] == run(text)[1]
+
+
+@pytest.mark.parametrize(("page", "figures", "sizes"), SIZES)
+def test_a_page_has_room_for_more_and_for_less(page, figures, sizes):
+    assert run(changed(read(page), sizes))[1] == figures
