@@ -17,13 +17,15 @@ from reliability.tiny import CLASSES, everything_random, sha256, tiny_recipe, wr
 from vitrail.data import transforms
 from vitrail.data.open import open_splits
 from vitrail.errors import ConfigError, TrainingError
-from vitrail.loading import from_pretrained
+from vitrail.loading import create_model, from_pretrained
 from vitrail.samples import Batch
 from vitrail.tasks.classify import Classify
 from vitrail.tasks.distill import Distil
 from vitrail.tasks.task import Loss
+from vitrail.train import memory
 from vitrail.train.fit import fit
 from vitrail.train.guards import memory_in_words
+from vitrail.train.memory import bytes_of_step
 from vitrail.train.observers import Log, Observer, Screen, Taken
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.signals import Interrupted
@@ -359,6 +361,20 @@ def test_a_real_lack_of_memory_is_caught(pictures, tmp_path):
 
     with pytest.raises(TrainingError, match="not enough memory"):
         fit(tiny_recipe(pictures), tmp_path / "run", observers=[Greedy()], say=lambda sentence: None)
+
+
+def test_a_step_that_is_too_large_is_refused_before_it_is_taken(pictures, tmp_path, monkeypatch):
+    recipe = tiny_recipe(pictures)
+    model = create_model("vit-tiny-16", **recipe.model.changes)
+    little = bytes_of_step(model, recipe)
+    more = bytes_of_step(model, replace(recipe, data=replace(recipe.data, batch=8)))
+    told = 16 * sum(parameter.numel() for parameter in model.parameters())
+    assert more - told == 2 * (little - told) > 0
+    assert bytes_of_step(model, replace(recipe, checkpointing=True)) == told
+    monkeypatch.setattr(memory, "physical_memory", lambda: little - 1)
+    with pytest.raises(TrainingError, match=r"There is not enough memory .* and this machine has .* --batch 2"):
+        trained(recipe, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
 def test_other_classes_on_resume_are_refused(pictures, tmp_path):

@@ -8,17 +8,24 @@ import ctypes
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # what malloc.h calls them
+LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container; "max" where there is none
 LARGEST_BLOCK = 2**25  # bytes; glibc takes no larger threshold
 
 
 def physical_memory() -> int | None:
-    """Bytes of memory of this machine, where the system says so (Linux, macOS)."""
+    """Bytes of memory of this machine, or of the container around us, where the system says so (Linux, macOS)."""
     names = getattr(os, "sysconf_names", {})
     if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
         return None
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = LIMIT.read_text(encoding="ascii").strip()
+    except OSError:
+        return whole
+    return min(whole, int(limit)) if limit.isdecimal() else whole
 
 
 @cache

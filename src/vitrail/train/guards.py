@@ -38,8 +38,9 @@ def memory_in_words(recipe: Recipe) -> Iterator[None]:
         if recipe.precision == "float32":
             advice.append("--set precision=bfloat16")
         advice.append("a smaller model or --set model.image=")
+        foretold = f" {error}" if isinstance(error, MemoryError) and str(error) else ""
         raise TrainingError(
-            f"There is not enough memory on {recipe.device} for batches of {batch} with {recipe.model.name}. "
+            f"There is not enough memory on {recipe.device} for batches of {batch} with {recipe.model.name}.{foretold} "
             f"Try, in this order: {'; '.join(advice)}."
         ) from error
 

@@ -29,6 +29,7 @@ from vitrail.train.building import build_model, card_of, prepare, rebuild_model,
 from vitrail.train.checkpoint import Checkpoint, below, prefixed, replace_text
 from vitrail.train.distributed import Team
 from vitrail.train.ema import averaging
+from vitrail.train.memory import refuse_too_little
 from vitrail.train.optim import build_optimiser, set_rate
 from vitrail.train.overfit import splits_of
 from vitrail.train.recipe import Recipe
@@ -99,6 +100,7 @@ class Run:
             self.model = rebuild_model(saved.progress["model"])
         self.model.to(team.device)
         prepare(self.model, recipe)
+        refuse_too_little(self.model, recipe, team.world)
         self.task = self.bind(recipe.task)
         if saved is None and isinstance(self.task, Remarks):
             for remark in self.task.remarks(self.model):
