@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from journeys.test_text import write_pairs
+from journeys.test_text import write_lines, write_pairs
 from parity.marian_files import marian_files
 from parity.references import disturbed
 from vitrail.cli.main import main
@@ -42,7 +42,16 @@ def test_a_published_model_is_judged_and_goes_the_wrong_way_to_nobody(folder, mo
     assert report["seen"] == 12
     assert main(["explain", "marian", "--heads", "--data", "pairs:de-en"]) == 0
     assert "loss without it" in capsys.readouterr().out
+    assert main(["evaluate", "marian", "--data", "pairs:en-de", "--out", "judged"]) == 1
+    assert "de-en is wanted" in capsys.readouterr().err
+    assert main(["benchmark", "wmt14", "--model", "marian", "--data", "pairs:en-de"]) == 1
+    assert "goes from de to en, and not as WMT 2014" in capsys.readouterr().err
+    (folder / "pairs/test.de").write_text("ein hund\n")
+    (folder / "pairs/test.en").write_text("a dog\n")
+    settings = folder / "marian/tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"source_lang": "eng", "target_lang": "deu"}))
     assert main(["benchmark", "wmt14", "--model", "marian", "--data", "pairs:en-de"]) == 0
+    assert "computed here on 1 sentence pair, sacrebleu" in capsys.readouterr().out
 
 
 def test_a_published_model_learns_further_as_it_is_made(folder, monkeypatch, capsys):
@@ -60,3 +69,14 @@ def test_a_published_model_learns_further_as_it_is_made(folder, monkeypatch, cap
     theirs, words = (kind.from_pretrained("out") for kind in (transformers.MarianMTModel, transformers.MarianTokenizer))
     ids = theirs.generate(**words(["ein hund"], return_tensors="pt"), num_beams=1)
     assert words.batch_decode(ids, skip_special_tokens=True) == [written]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [("parallel-transformer-tiny", "a transformer"), ("gpt-mini", "a transformer")]
+)
+def test_weights_of_another_family_are_refused(folder, monkeypatch, capsys, model, said):
+    monkeypatch.chdir(folder)
+    lines = write_lines(folder, random.Random(0))
+    data = lines if model == "gpt-mini" else "pairs:de-en"
+    assert main(["train", model, "--init", "marian", "--data", data]) == 1
+    assert f"marian holds {said}, which {model} cannot start from." in capsys.readouterr().err

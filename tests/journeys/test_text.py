@@ -280,3 +280,26 @@ def test_several_labels_are_asked_only_of_models_that_give_them(tmp_path, monkey
     assert "several labels for each" in capsys.readouterr().err
     assert main(["train", "bert-mini", "--data", "several.csv", *order, "--set", "task.multi_label=false"]) == 1
     assert "Leave it out." in capsys.readouterr().err
+
+
+def test_a_run_of_texts_that_diverges_names_the_passages(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = write_lines(tmp_path, random.Random(0))
+    order = [*BERT, "optimiser.rate=100", "clip=none", "schedule.warmup=0", "data.vocabulary=300", "steps=30"]
+    assert main(["train", "gpt-mini", "--data", data, *(word for one in order for word in ("--set", one))]) == 1
+    said = capsys.readouterr().err
+    assert "corpus.txt" in said
+    assert "The weights were not touched" in said
+
+
+@pytest.mark.parametrize(
+    ("label", "said"), [("good", "There is only one class, good"), ("", "has no label in any row")]
+)
+def test_check_refuses_what_training_refuses(label, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    column = "label" if label else "labels"
+    Path("one.csv").write_text(f"text,{column}\n" + "".join(f"text {number},{label}\n" for number in range(20)))
+    assert main(["train", "bert-mini", "--data", "one.csv", "--dry-run"]) == 1
+    assert said in capsys.readouterr().err
+    assert main(["check", "--data", "one.csv"]) == 1
+    assert "must be put right before training" in capsys.readouterr().err

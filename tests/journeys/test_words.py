@@ -149,4 +149,4 @@ def test_a_model_of_pictures_has_no_words_to_begin_with(corpus, capsys):
         "1",
     ]
     assert main(["train", "vit-tiny-16", *order]) == 1
-    assert "model.words" in capsys.readouterr().err
+    assert "is for models that read words" in capsys.readouterr().err

@@ -234,11 +234,20 @@ def test_tokens_that_were_added_later_are_read(bert, gpt, tmp_path, kind, told):
         assert ours.encode(text).ids == theirs(text)["input_ids"]
 
 
-def test_an_added_token_with_a_number_of_its_own_is_refused(bert, tmp_path):
+def test_pieces_of_the_list_that_are_never_cut_apart_are_found_whole(bert, tmp_path):
+    pieces = (bert / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "vocab.txt").write_text("\n".join([*pieces, "[unused1]", "NAME"]), encoding="utf-8")
+    decoder = {str(len(pieces)): TOLD | {"content": "[unused1]", "special": True}}
+    decoder[str(len(pieces) + 1)] = TOLD | {"content": "NAME", "special": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": decoder}))
+    theirs, ours = BertTokenizer.from_pretrained(tmp_path), find_tokenizer(tmp_path)
+    assert ours is not None
+    for text in ("a [unused1] dog", "NAME sleeps, name runs"):
+        assert ours.encode(text).ids == theirs(text)["input_ids"]
+
+
+def test_added_tokens_that_are_told_otherwise_are_refused(bert, tmp_path):
     (tmp_path / "vocab.txt").write_bytes((bert / "vocab.txt").read_bytes())
-    (tmp_path / "added_tokens.json").write_text(json.dumps({"[PERSON]": 100_000}))
-    with pytest.raises(CheckpointError, match="has the number 100000, and the pieces in"):
-        find_tokenizer(tmp_path)
     (tmp_path / "added_tokens.json").write_text(json.dumps({"[PERSON]": "many"}))
     with pytest.raises(CheckpointError, match="are not numbers with a content each"):
         find_tokenizer(tmp_path)

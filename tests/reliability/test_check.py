@@ -237,6 +237,7 @@ MANIFESTS = [
     ("class-case-clash", "labels.csv", GOOD + "set/train/cat/1.png,Cat,train\n"),
     ("comma-in-label", "labels.csv", GOOD + 'set/train/cat/1.png,"cat,dog",train\n'),
     ("wrong-columns", "labels.csv:1", "path,label,labels\nset/train/cat/0.png,cat,cat;dog\n"),
+    ("cannot-open", "labels.csv", "path,labels\nset/train/cat/0.png,\nset/train/dog/0.png,\nset/train/cat/1.png,\n"),
     ("cannot-open", "labels.csv", "path,label\nset/train/cat/0.png,cat\nset/train/dog/0.png,dog\n"),
 ]
 

@@ -170,7 +170,7 @@ def refuse_for_writers(ask: "TextPredictor", top: int | None, tokens: int | None
         raise UsageError(
             f"--top {top} is for models that guess, and this {ask.card.model} writes one text. Leave it out."
         )
-    if tokens is not None and tokens > most:
+    if writes and tokens is not None and tokens > most:
         raise UsageError(
             f"--tokens {tokens}: this {ask.card.model} has room for {most:,} in one text. Type --tokens {most} or less."
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vitrail.data.checks import folders, idxs, manifests, objects, texts
 from vitrail.data.checks.faults import Fault, fault
+from vitrail.data.dataset import refuse_one_class
 from vitrail.data.datasets import coco, folder, idx, manifest, panoptic, scenes, voc, yolo
 from vitrail.data.open import TEXTS, format_of, holds_texts, open_dataset, open_splits, parts
 from vitrail.errors import DataError, ImageError, many
@@ -43,7 +44,7 @@ def check(path: Path | str) -> list[Fault]:
 def unopened(path: Path | str) -> list[Fault]:
     """Why data in which nothing is wrong cannot be learned from all the same; nothing where it can."""
     try:
-        open_splits(path)
+        refuse_one_class(open_splits(path).train, str(path))
     except (DataError, ImageError) as error:
         return [fault("cannot-open", path, str(error))]
     return []

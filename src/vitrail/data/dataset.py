@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from vitrail.data.files import fingerprint
 from vitrail.data.images import ImageFile
+from vitrail.errors import DataError
 from vitrail.samples import Sample
 
 LOOKED_AT = 64  # pictures whose size is read before the model's is chosen
@@ -91,6 +92,11 @@ class PictureFiles:
     def fingerprint(self, index: int) -> bytes:
         return fingerprint(self.paths[index])
 
+    def known_by(self, index: int) -> str:
+        """The name of a file, and how large it is."""
+        path = self.paths[index]
+        return f"{os.path.basename(path)} {os.path.getsize(path) if os.path.isfile(path) else 0}"
+
 
 def class_ids_of(dataset: Dataset) -> tuple[int, ...]:
     """By what numbers a data set calls its classes; their places where it has none."""
@@ -151,21 +157,37 @@ class Subset:
     def fingerprint(self, index: int) -> bytes:
         return self.whole.fingerprint(self.indices[index])
 
+    def known_by(self, index: int) -> str:
+        """What tells a sample from others at once; empty where nothing does."""
+        known_by = getattr(self.whole, "known_by", None)
+        return "" if known_by is None else known_by(self.indices[index])
+
+
+def refuse_one_class(dataset: Dataset, where: str) -> None:
+    """Refuse data with labels in which there is nothing to tell apart.
+
+    Raises:
+        DataError: it has no class, or only one.
+    """
+    if dataset.task not in ("classify", "classify-text") or len(dataset.classes) > 1:
+        return
+    if not dataset.classes:
+        raise DataError(f"{where} has no label in any row. Write some.")
+    if not dataset.multi_label:
+        raise DataError(f"There is only one class, {dataset.classes[0]}: nothing to tell apart.")
+
 
 def identity(dataset: Dataset, most: int = 50_000) -> str:
     """A word that is another when samples are others, stand in another order or are labelled otherwise.
 
-    Of pictures names and sizes of files are looked at, and of `most` samples at most, so that it takes moments.
+    Of pictures in files the names and sizes are looked at, of texts everything, of anything else the labels; and of
+    `most` samples at most, so that it takes moments. Boxes and masks are not looked at.
     """
-    told = hashlib.blake2b(digest_size=8)
-    for index in range(min(len(dataset), most)):
-        sample = dataset[index]
-        if isinstance(sample, Sample):
-            path = sample.name
-            known = (os.path.basename(path), os.path.getsize(path) if os.path.isfile(path) else 0, sample.label)
-        else:
-            known = astuple(sample)[1:]  # all of a text but where it stands
-        told.update(repr(known).encode("utf-8", "surrogatepass"))
+    told = hashlib.blake2b(repr(dataset.labels()[:most]).encode(), digest_size=8)
+    known_by = getattr(dataset, "known_by", None)
+    if known_by is not None:
+        for index in range(min(len(dataset), most)):
+            told.update(known_by(index).encode("utf-8", "surrogatepass"))
     return told.hexdigest()
 
 

@@ -148,6 +148,10 @@ class Loader:
         self.read = Reader(dataset, transform, seed, mixing, assemble)
         self.idle: Workers | None = None  # processes that have finished an epoch and wait for the next
 
+    def describe(self, index: int) -> str:
+        """What to call a sample in front of a person."""
+        return self.dataset[index].picture.name
+
     def __len__(self) -> int:
         """Batches in an epoch."""
         together = self.batch * self.world

@@ -41,6 +41,10 @@ class Batches(Protocol):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
 
+    def describe(self, index: int) -> str:
+        """What to call a sample of a batch in front of a person."""
+        ...
+
 
 @runtime_checkable
 class Material(Protocol):

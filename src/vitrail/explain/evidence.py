@@ -187,7 +187,7 @@ def evidence(
     if target is not None and not METHODS[method].asks:
         asking = ", ".join(name for name, one in METHODS.items() if one.asks)
         raise ExplanationError(f"{method} does not depend on a class: leave out the target, or use one of {asking}.")
-    if METHODS[method].asks or faithful:
+    if METHODS[method].asks:
         refuse_no_classes(model)
     prepared = preprocessing(picture)
     images = prepared.pixels[None].to(next(model.parameters()))

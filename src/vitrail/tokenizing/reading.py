@@ -96,19 +96,19 @@ def further(settings: Mapping[str, Any], where: str) -> dict[int, AddedToken]:
 
 
 def extend(tokenizer: Tokenizer, settings: Mapping[str, Any], where: str) -> None:
-    """Give a tokenizer the pieces that were added to its list.
+    """Give a tokenizer the pieces that were added to its list, or that stand in it and are never to be cut apart.
+
+    As in transformers, a piece that is not in the list gets the next number.
 
     Raises:
-        CheckpointError: their numbers do not follow those of the list.
+        CheckpointError: the settings do not say so in the way that transformers does.
     """
-    for number, token in sorted(further(settings, where).items(), key=lambda one: one[0]):
-        if tokenizer.token_to_id(token.content) is None:
-            tokenizer.add_tokens([token])
-        if tokenizer.token_to_id(token.content) != number:
-            raise CheckpointError(
-                f"The added token {token.content!r} has the number {number}, and the pieces in {where} leave it "
-                f"{tokenizer.token_to_id(token.content)}. Fetch the folder anew."
-            )
+    added = further(settings, where)
+    more = settings.get("additional_special_tokens")
+    names = [spelled(token) for token in (more if isinstance(more, list) else [])]
+    with no_panics(f"The added tokens beside {where} are not those of a tokenizer"):
+        tokenizer.add_tokens([token for _, token in sorted(added.items(), key=lambda one: one[0])])
+        tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names if name is not None])
 
 
 def spelled(value: Any) -> str | None:

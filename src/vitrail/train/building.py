@@ -12,7 +12,8 @@ from vitrail import catalog
 from vitrail.core.stacks import Stack
 from vitrail.data.dataset import Dataset
 from vitrail.errors import CheckpointError, ConfigError, many, unknown
-from vitrail.loading import change_config, create_model, family_of, from_pretrained
+from vitrail.loading import change_config, create_model, family_of, from_pretrained, look_up
+from vitrail.tokenizing import TextPreprocessing
 from vitrail.train.optim import freeze, freeze_all_but, train_mode
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.sameness import seed_of
@@ -39,6 +40,8 @@ def build_model(recipe: Recipe, data: Dataset, say: Callable[[str], None]) -> nn
     else:
         source = choice.name if choice.init == "default" else choice.init
         bare = {"format": choice.format, "model": choice.name} if Path(source).is_file() else {}
+        if not bare:
+            refuse_other_texts(source, choice.name)
         model = from_pretrained(
             source,
             **bare,
@@ -112,6 +115,20 @@ def say_differences(model: Any, choice: ModelChoice, say: Callable[[str], None])
     ]
     if differing:
         say(f"{choice.init} is not {choice.name} as published: {', '.join(differing)}. It is taken as it is.")
+
+
+def refuse_other_texts(source: str, name: str) -> None:
+    """Refuse weights of another family for a model of texts, as each reads and answers otherwise.
+
+    Raises:
+        ConfigError: says what they are of.
+    """
+    wanted = catalog.family_of_model(name)
+    if wanted.reads is TextPreprocessing and (there := look_up(source).family.name) != wanted.name:
+        raise ConfigError(
+            f"{source} holds a {there}, which {name} cannot start from. Give --init the run or the weights of a "
+            f"{wanted.name} model, or leave it out."
+        )
 
 
 def refuse_other_inputs(model: Any, choice: ModelChoice) -> None:

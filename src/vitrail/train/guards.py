@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import TrainingError
 from vitrail.samples import Batch
-from vitrail.tasks.task import Loss
+from vitrail.tasks.task import Loss, Task
 from vitrail.train.recipe import Recipe
 from vitrail.train.run import Run
 from vitrail.weights.files import write_json
@@ -45,7 +45,7 @@ def memory_in_words(recipe: Recipe) -> Iterator[None]:
         ) from error
 
 
-def first_nonfinite_output(model: nn.Module, inputs: Tensor) -> str | None:
+def first_nonfinite_output(model: nn.Module, task: Task, batch: Batch) -> str | None:
     """The name of the first module, in the order of computing, that answers with a NaN or an infinity."""
     found: list[str] = []
 
@@ -60,20 +60,20 @@ def first_nonfinite_output(model: nn.Module, inputs: Tensor) -> str | None:
     hooks = [part.register_forward_hook(watch(name)) for name, part in leaves]
     try:
         with torch.no_grad():
-            model(inputs)
+            task.loss(model, batch)
     finally:
         for hook in hooks:
             hook.remove()
     return found[0] if found else None
 
 
-def where_it_began(model: nn.Module, batch: Batch) -> str:
+def where_it_began(model: nn.Module, task: Task, batch: Batch) -> str:
     """The place at which numbers stop being numbers, in words."""
     if isinstance(batch.inputs, Tensor) and not batch.inputs.isfinite().all():
         return "The pixels themselves are not finite"
     if isinstance(batch.target, Tensor) and not batch.target.isfinite().all():
         return "The target itself is not finite"
-    module = first_nonfinite_output(model, batch.inputs)
+    module = first_nonfinite_output(model, task, batch)
     if module is not None:
         return f"It begins in {module}"
     for name, parameter in reversed(list(model.named_parameters())):
@@ -102,14 +102,15 @@ def refuse_nonfinite(run: Run, batches: Sequence[Batch], losses: Sequence[Loss],
         raise TrainingError(f"At step {run.step + 1} another process met a number that is not finite.")
     batch, loss = batches[guilty], values[guilty]
     what = f"gradient has a length of {norm}" if math.isfinite(loss) else f"loss is {loss}"
-    files = [run.splits.train[index].name for index in batch.index.tolist()]
+    files = [run.loader.describe(index) for index in batch.index.tolist()]
     listing = run.folder / ("bad-batch.json" if run.team.leads else f"bad-batch-{run.team.rank}.json")
     write_json(listing, {"step": run.step + 1, "files": files})
     shown = ", ".join(os.path.basename(file) for file in files[:NAMED])
     more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
     exact = "" if run.recipe.precision == "float32" else " or with --set precision=float32"
+    where = where_it_began(run.model, run.task, batch)
     raise TrainingError(
-        f"At step {run.step + 1} the {what}. {where_it_began(run.model, batch)}. The batch: {shown}{more}; paths in "
+        f"At step {run.step + 1} the {what}. {where}. The batch: {shown}{more}; paths in "
         f"{listing}. The weights were not touched and the last checkpoint is kept. Look at these "
         f"{run.recipe.data.unit}s, or train again with a lower --set optimiser.rate={exact}."
     )

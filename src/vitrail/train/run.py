@@ -341,7 +341,7 @@ class Run:
         were, are, unit = progress["pictures"], len(self.splits.train), self.recipe.data.unit
         if were != are:
             changes.append(f"there were {were} {unit}s to learn from and are {are}")
-        elif progress.get("data", self.data) != self.data:
+        elif "data" in progress and progress["data"] != self.data:
             changes.append(f"some {unit}s to learn from are others, stand in another order or have another label")
         if changes:
             self.say(f"Not as it was: {'; '.join(changes)}. The run goes on, but not to the same bytes.")

@@ -13,7 +13,7 @@ import torch
 from vitrail import catalog
 from vitrail.core.devices import fastest_device, usable_device
 from vitrail.core.precision import fast_float32
-from vitrail.data.dataset import Splits
+from vitrail.data.dataset import Splits, refuse_one_class
 from vitrail.data.headers import unreadable
 from vitrail.data.open import name_of, open_splits
 from vitrail.data.text.pairs import spelling
@@ -148,6 +148,7 @@ def choose_recipe(
     """
     if name.endswith(".json"):
         recipe = recipe_from_json(read_json(Path(name)))
+        recipe_for(recipe.model.name, splits.train.task, data)  # which refuses data that the model cannot learn
         learned = getattr(recipe.task, "classes", splits.train.classes)
         if learned != splits.train.classes:
             raise ConfigError(
@@ -180,11 +181,8 @@ def refuse_other_classes(recipe: Recipe, splits: Splits) -> None:
 
     Raises:
         ConfigError: they differ.
-        DataError: there is only one.
     """
     classes, path = splits.train.classes, recipe.data.path
-    if splits.train.task == "classify" and len(classes) == 1 and not splits.train.multi_label:
-        raise DataError(f"There is only one class, {classes[0]}: nothing to tell apart.")
     answers = recipe.model.changes.get("classes", len(classes))
     if answers != len(classes):
         raise ConfigError(
@@ -402,6 +400,7 @@ def train(
     splits = open_splits(data)
     for note in splits.notes:
         say(note)
+    refuse_one_class(splits.train, str(data))
     refuse_unreadable(splits, str(data), say)
     init = None if init is None else lasting(init)
     with broken_pictures_in_words(str(data)):

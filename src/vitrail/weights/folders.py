@@ -307,6 +307,14 @@ def begun_by(preprocessing: TextPreprocessing, start: int | None) -> TextPreproc
     return replace(preprocessing, start_token=preprocessing.pieces.get(start))
 
 
+def read_languages(folder: Path) -> tuple[str, ...]:
+    """From which language to which a translator goes, where its tokenizer says it, as Marian's does."""
+    path = folder / "tokenizer_config.json"
+    told = read_json(path) if path.is_file() else {}
+    named = tuple(told.get(f"{side}_lang") for side in ("source", "target"))
+    return tuple(str(one) for one in named) if all(isinstance(one, str) and one for one in named) else ()
+
+
 def foreign_card(
     folder: Path, config: Mapping[str, Any], library: Library, family: Family, ours: Any, given: Any
 ) -> tuple[Card, list[str]]:
@@ -315,14 +323,15 @@ def foreign_card(
     if preprocessing is None:
         preprocessing, note = assumed(family, ours, {}, str(folder))
         notes.append(note)
-    published, fresh = config.get("pretrained_cfg"), family.card(ours)
+    published, fresh, languages = config.get("pretrained_cfg"), family.card(ours), ()
     if "generation" in fresh and library.writing is not None:
         fresh["generation"], lost = library.writing(folder, config)
         notes += [f"{folder} sets {setting} for writing, which is not supported and left out." for setting in lost]
         preprocessing = begun_by(preprocessing, fresh["generation"].start)
+        languages = read_languages(folder)
     told = {
         "model": variant_name(family, ours),
-        "labels": label_list(config.get(library.labels), getattr(ours, "classes", 0)),
+        "labels": languages or label_list(config.get(library.labels), getattr(ours, "classes", 0)),
         "multi_label": config.get("problem_type") == MULTI_LABEL,
         "preprocessing": preprocessing,
         "licence": str(published.get("license") or "") if isinstance(published, Mapping) else "",

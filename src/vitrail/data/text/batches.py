@@ -94,6 +94,10 @@ class TextLoader:
         if not self.runs:
             raise ConfigError(f"{len(self.lengths)} texts cannot be shared among {world} processes.")
 
+    def describe(self, index: int) -> str:
+        """What to call an item in front of a person."""
+        return self.prepared.describe(index)
+
     def __len__(self) -> int:
         """Batches in an epoch."""
         return len(self.runs)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from vitrail.data.dataset import Label, in_brief
 from vitrail.data.datasets.manifest import RowError
@@ -168,6 +168,10 @@ class Texts:
     def labels(self) -> list[Label]:
         """The label of every sample; the same for all where there are none."""
         return [sample.label if isinstance(sample, Labelled) else 0 for sample in self.samples]
+
+    def known_by(self, index: int) -> str:
+        """All of a sample but where it stands."""
+        return repr(astuple(self.samples[index])[1:])
 
     def fingerprint(self, index: int) -> bytes:
         """Sixteen bytes that are the same wherever the same is read."""

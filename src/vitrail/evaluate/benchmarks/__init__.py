@@ -230,7 +230,8 @@ def as_published(ask: TextPredictor, benchmark: Benchmark) -> Task:
     learned, title = ask.card.task, benchmark.title
     if learned.removesuffix("-parallel") != benchmark.task:
         raise DataError(f"This {ask.card.model} has learned to {learned}, and {title} is to {benchmark.task}.")
-    if benchmark.languages and ask.card.labels not in ((), benchmark.languages):
+    known = set(ask.card.labels) & set(benchmark.languages)  # a model may call them otherwise: deu
+    if known and ask.card.labels != benchmark.languages:
         raise DataError(f"This {ask.card.model} goes from {' to '.join(ask.card.labels)}, and not as {title}.")
     if isinstance(task := ask.task, Translate) and ask.card.generation is not None:
         return replace(task, beams=ask.card.generation.beams)
@@ -247,11 +248,10 @@ def run_on_texts(benchmark: Benchmark, data: str, ask: TextPredictor, batch: int
     signature = report.details.get("signatures", {}).get(benchmark.metric)
     how = f"sacrebleu {signature}" if signature else f"exact match {100 * report.scores['exact']:.2f}"
     other = unlike(dataset, benchmark, material.unit)
-    source = (
-        f"computed here on {many(len(dataset), material.unit)}, {how}{'; ' * bool(batches.lost)}{batches.lost}{other}"
-    )
+    seen = many(report.details.get("questions", report.seen), material.unit)
+    source = f"computed here on {seen}, {how}{other}{'; ' * bool(batches.lost)}{batches.lost}"
     score = benchmark.shown(report.scores[benchmark.metric])
-    return Row(ask.card.model, score, source, here=True, alike=not other)
+    return Row(ask.card.model, score, source, here=True, alike=not other and not batches.lost)
 
 
 def open_marked(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
@@ -382,9 +382,9 @@ def rows_of(
             fresh = Predictor(create_model(variant), device or fastest_device())
             rows.append(priced(Row(variant, None, "", here=True), costs(fresh, size)))
         return rows
+    check_runs(name)
     if (data is None and not about.costs) or (model is None and not about.model):
         raise UsageError(f"Type both: {typed(name)}; or neither, to look.")
-    check_runs(name)
     ask = predictor(model or about.model, device=device, announce=announce)
     row = Row(ask.card.model, None, "", here=True)
     if data is not None:
