@@ -68,9 +68,9 @@ def walk(data: str, judged: str, picture: str, assignments: list[str], capsys) -
     [
         ("L", 1, ["model.channels=1"]),
         ("RGBA", 4, ["model.channels=4"]),
-        ("RGBA", 3, []),
+        pytest.param("RGBA", 3, [], marks=pytest.mark.slow),
         ("RGB", 3, ["model.image=16,32", "model.patch=8,16"]),
-        ("RGB", 1, ["model.channels=1", "model.image=24,32", "model.patch=4"]),
+        pytest.param("RGB", 1, ["model.channels=1", "model.image=24,32", "model.patch=4"], marks=pytest.mark.slow),
     ],
 )
 def test_pictures_with_other_channels_and_sides_go_all_the_way(

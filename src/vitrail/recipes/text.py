@@ -166,7 +166,10 @@ def masked(
     """A BERT that guesses hidden words of running text; arguments and errors are those of `translation`.
 
     Run:     vitrail train bert-mini-mlm --data corpus.txt
-    Reached: not yet verified
+    Reached: perplexity 387, accuracy 15.1 % among 8,000 pieces after two epochs of 26 MB of IMDb reviews (2,034 steps,
+             40 min, bfloat16, seed 0, code of commit 1d94dcd, one thread of an Intel Xeon with AMX beside other work):
+             far too little. Tuned from it, labels and tags of other texts came out worse than from nothing (SST-2 74.8
+             for 80.0 %, CoNLL-2003 F1 59.5 for 75.9)
     """
     check_model(model)
     return Recipe(
@@ -214,7 +217,9 @@ def labels(
     """A BERT on labelled texts, fine-tuned where `init` gives weights; arguments and errors are those of `translation`.
 
     Run:     vitrail train bert-mini-classify --data reviews.csv [--init RUN]
-    Reached: not yet verified
+    Reached: from nothing, on the 6,920 sentences of SST-2 (seed 0, bfloat16, code of commit 1d94dcd, one thread of an
+             Intel Xeon with AMX beside other work): top-1 77.6 % on its 872 to choose by, best after 3 of 14 epochs (91
+             s), and 80.0 % on its 1,821 test sentences
     """
     head = {"head": "classify", "classes": len(splits.train.classes), **changes}
     return supervised(
@@ -241,7 +246,9 @@ def tagging(
     """A BERT on tagged words, fine-tuned where `init` gives weights; arguments and errors are those of `translation`.
 
     Run:     vitrail train bert-mini-tag --data names.conll [--init RUN]
-    Reached: not yet verified
+    Reached: from nothing, on the 14,041 sentences of CoNLL-2003 (seed 0, bfloat16, code of commit 1d94dcd, one thread
+             of an Intel Xeon with AMX beside other work, 7 min): F1 of names 75.9 on its part val, best after 6 of 7
+             epochs, and 67.9 on its part test
     """
     head = {"head": "tag", "classes": len(splits.train.classes), **changes}
     return supervised(Tag(classes=splits.train.classes), data, splits, model, init, head, use="tag", batch=32)
