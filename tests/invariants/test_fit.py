@@ -397,12 +397,6 @@ def test_other_pictures_on_resume_are_noticed(pictures, tmp_path):
     assert any("some pictures to learn from are others" in sentence for sentence in said)
 
 
-def test_balancing_twice_is_refused(pictures):
-    recipe = tiny_recipe(pictures)
-    with pytest.raises(ConfigError, match="count twice"):
-        replace(recipe, data=replace(recipe.data, balanced=True), task=replace(recipe.task, weights="balanced"))
-
-
 def test_a_model_with_another_number_of_classes_is_refused(pictures, tmp_path):
     recipe = tiny_recipe(pictures)
     choice = replace(recipe.model, changes=recipe.model.changes | {"classes": 3})

@@ -220,6 +220,7 @@ def test_weights_of_another_family_are_refused_in_a_sentence(place, tmp_path, ca
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_weights_from_generated_scenes_learn_photographs_as_fresh_ones_do(place, tmp_path, capsys):
     small = ["--set", "model.encoder_depth=1", "--set", "model.decoder_depth=1", "--set", "model.queries=9"]
     run, scenes = str(tmp_path / "scenes"), "scenes:8,size=48x64,objects=2"

@@ -40,6 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ([*TRAIN, "--set", "model.image=17"], 1, "The nearest sizes that do"),
         ([*TRAIN, "--set", "task=distill"], 1, "There is no task called 'distill'. Did you mean distil?"),
         ([*TRAIN, "--set", "task.weights=1,-1"], 1, "each number in weights must be at least 0"),
+        ([*TRAIN, "--set", "data.balanced=true", "task.weights=balanced"], 1, "make a rare class count twice"),
         ([*TRAIN, "--set", "task.smoothing=1"], 1, "smoothing=1 must be at least 0 and below 1"),
         (["models", "zzz"], 1, "No model matches 'zzz'."),
         (["predict", "run", "picture", "--top", "0"], 2, "Type --top 1 or more."),

@@ -67,7 +67,7 @@ def walk(data: str, judged: str, picture: str, assignments: list[str], capsys) -
     ("mode", "channels", "assignments"),
     [
         ("L", 1, ["model.channels=1"]),
-        ("RGBA", 4, ["model.channels=4"]),
+        pytest.param("RGBA", 4, ["model.channels=4"], marks=pytest.mark.slow),
         pytest.param("RGBA", 3, [], marks=pytest.mark.slow),
         ("RGB", 3, ["model.image=16,32", "model.patch=8,16"]),
         pytest.param("RGB", 1, ["model.channels=1", "model.image=24,32", "model.patch=4"], marks=pytest.mark.slow),

@@ -232,7 +232,10 @@ def test_whatever_stands_beside_a_sentence_its_translation_is_the_same():
             marks=pytest.mark.slow,
         ),
         {"beams": 3, "max_tokens": 40, "max_length": 20, "penalty": "gnmt", "end": ()},
-        {"beams": 2, "max_tokens": 40, "penalty": "gnmt", "early_stopping": "never", "no_repeat": 2},
+        pytest.param(
+            {"beams": 2, "max_tokens": 40, "penalty": "gnmt", "early_stopping": "never", "no_repeat": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_whatever_stands_beside_a_text_it_goes_on_the_same(said):
@@ -302,7 +305,7 @@ def test_what_cannot_be_written_is_refused():
         translate(model, source, Generation(end=(END,)))
     with pytest.raises(ConfigError, match="leaves no room for a word"):
         translate(model, source, Generation(start=PAD, max_tokens=None, max_length=1))
-    with pytest.raises(ConfigError, match="10000 word pieces, and the model reads at most 48"):
+    with pytest.raises(ConfigError, match="10,000 word pieces, and the model reads at most 48"):
         translate(model, source.expand(1, 3).repeat(1, 3334)[:, :10_000], Generation(start=PAD))
     with pytest.raises(ConfigError, match="sample=True"):
         Generation(sample=True, beams=2)

@@ -231,7 +231,7 @@ COCO = [  # what is done, and all faults: code, place and words of the reason
         ("class-not-in-train", "", "cat"), ("class-not-in-train", "", "dog")]),
     (in_both(all_cats), [("single-class", "", "only one class, cat")]),
     (in_both(lambda content: content["categories"].extend({"id": n, "name": f"c{n}"} for n in range(3, 1500))), [
-        ("class-without-objects", "", "1497 classes without an object: c3, c4, c5, c6, c7 and 1492 more"),
+        ("class-without-objects", "", "1,497 classes without an object: c3, c4, c5, c6, c7 and 1492 more"),
         ("many-classes", "", "1,499 classes")]),
     (in_both(rename_dog), [("class-case-clash", "", "classes Cat and cat")]),
     (change(lambda content: content["categories"].clear()), [

@@ -150,6 +150,7 @@ def test_a_signal_to_one_process_stops_both_and_one_goes_on_alone(pictures, tmp_
     agree(tmp_path / "whole", tmp_path / "parted")
 
 
+@pytest.mark.slow
 def test_when_one_process_is_killed_the_other_does_not_wait_for_ever(pictures, tmp_path):
     recipe = shared(tiny_recipe(pictures, epochs=10_000), batch=3, processes=2)
     ended = train_together(recipe, tmp_path / "run", DIE="1")  # has a time limit

@@ -304,7 +304,7 @@ def each_head(ask: "Predictor | TextPredictor", run: str, data: str | None, out:
 
     from vitrail.cli.screen import table
     from vitrail.evaluate.background import learned_from
-    from vitrail.evaluate.judge import material_for, part_to_judge
+    from vitrail.evaluate.judge import material_for, part_to_judge, refuse_several_labels
     from vitrail.explain.few import few
     from vitrail.explain.heads import examine_heads, written
     from vitrail.loading import say
@@ -315,6 +315,7 @@ def each_head(ask: "Predictor | TextPredictor", run: str, data: str | None, out:
         them = "pictures" if isinstance(reads, PicturePreprocessing) else "texts"
         raise UsageError(f"What each head does is measured on {them}: vitrail explain {run} --heads --data PATH.")
     dataset = part_to_judge(run, shown, ask.card.labels or None, print).dataset
+    refuse_several_labels(dataset, ask.task, shown)
     chosen = few(material_for(shown, ask.card.task, reads, batch=16, workers=0, source=run), dataset, reads)
     found = examine_heads(ask.model, ask.task, chosen.epoch(0), say)
     away = f"{found.ground.unit}s away"

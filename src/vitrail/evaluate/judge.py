@@ -1,11 +1,13 @@
 """From a model and a data set, as a person names them, to scores and a report."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vitrail.catalog import RECIPES
 from vitrail.data.dataset import Dataset
 from vitrail.data.material import RUNNING, Batches, MarkedPictures, Pictures, Texts
 from vitrail.data.open import name_of, open_dataset, parts
@@ -91,6 +93,20 @@ def material_for(
     return Texts(path=data, use=task, batch=batch, tokens=most, length=length)  # pyright: ignore[reportArgumentType]
 
 
+def refuse_several_labels(dataset: Dataset, task: Any, data: str) -> None:
+    """Refuse data with several labels for each where a model tells one class of each.
+
+    Raises:
+        DataError: names a recipe that learns to tell them all.
+    """
+    if dataset.multi_label and not getattr(task, "multi_label", True):
+        recipe = next(name for name, entry in RECIPES.items() if dataset.task in entry.data)
+        raise DataError(
+            f"{data} has several labels for each, and this model tells one class of each. `vitrail train {recipe} "
+            f"--data {shlex.quote(data)}` learns to tell them all."
+        )
+
+
 def judge(
     source: str | Path,
     data: str | Path,
@@ -125,11 +141,7 @@ def judge(
     answer_with(ask, nms=nms)
     task, preprocessing = ask.task, ask.card.preprocessing
     dataset, part = part_to_judge(source, str(data), getattr(task, "classes", ask.card.labels or None), announce)
-    if dataset.multi_label and not getattr(task, "multi_label", True):
-        raise DataError(
-            f"{data} has several labels for each, and this {ask.card.model} tells one class of each. `vitrail train "
-            f"{ask.card.model} --data {data}` learns to tell them all."
-        )
+    refuse_several_labels(dataset, task, str(data))
     material = material_for(str(data), ask.card.task, preprocessing, batch, workers, source)
     batches = material.judging(dataset, preprocessing)
     if batches.lost:

@@ -113,11 +113,6 @@ class Recipe:
             processes=Range(1),
             save_every=Range(0, usual="60, in seconds"),
         )
-        if getattr(self.data, "balanced", False) and getattr(self.task, "weights", None) is not None:
-            raise ConfigError(
-                "data.balanced=true and task.weights make a rare class count twice. Type --set data.balanced=false or "
-                "--set task.weights=none as well."
-            )
         if self.ema is not None and self.average_last is not None:
             raise ConfigError(
                 f"ema={self.ema} and average_last={self.average_last} are two ways to average weights. Type "

@@ -123,7 +123,7 @@ def refuse_other_data(recipe: str, task: str, data: str) -> None:
     known = catalog.RECIPES[recipe].data
     if known and task not in known:
         fitting = next((name for name, entry in catalog.RECIPES.items() if task in entry.data), None)
-        other = "" if fitting is None else f" `vitrail train {fitting} --data {data}` learns from it."
+        other = "" if fitting is None else f" `vitrail train {fitting} --data {shlex.quote(data)}` learns from it."
         needed, given = (TASKS_IN_WORDS.get(one, one) for one in (known[0], task))
         raise ConfigError(f"{recipe} needs data to {needed}, and {data} is data to {given}.{other}")
 
@@ -197,6 +197,19 @@ def refuse_other_classes(recipe: Recipe, splits: Splits) -> None:
     if learned != classes:
         raise ConfigError(
             f"task.classes is {in_short(learned)}, and {path} has {in_short(classes)}. Leave --set task.classes out."
+        )
+
+
+def refuse_weighing_twice(recipe: Recipe) -> None:
+    """Refuse to draw rare classes more often and to let them count more as well.
+
+    Raises:
+        ConfigError: both were asked for.
+    """
+    if getattr(recipe.data, "balanced", False) and getattr(recipe.task, "weights", None) is not None:
+        raise ConfigError(
+            "data.balanced=true and task.weights make a rare class count twice. Type --set data.balanced=false or "
+            "--set task.weights=none as well."
         )
 
 
@@ -286,7 +299,7 @@ def announce(recipe: Recipe, splits: Splits, folder: Path, say: Say) -> None:
     else:
         say(f"data     {path}: {many(judge, data.unit)}, each {learn // judge} times in an epoch; judged by the same")
     if classes:
-        several = f"; any number of them in one {data.unit}" if splits.train.multi_label else ""
+        several = f"; any number of them in one {data.unit}" if getattr(recipe.task, "multi_label", False) else ""
         say(f"{data.kinds:<8} {len(classes)}: {in_short(classes)}{several}")
     say(f"model    {in_words(recipe.model)}")
     step = replace(data, batch=data.batch * batches).at_once
@@ -414,6 +427,7 @@ def train(
     if recipe.model.words is not None:
         recipe = replace(recipe, model=replace(recipe.model, words=lasting(recipe.model.words)))
     refuse_other_classes(recipe, splits)
+    refuse_weighing_twice(recipe)
     recipe = replace(recipe, data=recipe.data.fitted(splits, recipe.model.changes, say))
     if recipe.overfit is not None:
         splits = only_few(splits, recipe)

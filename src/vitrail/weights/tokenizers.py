@@ -5,15 +5,15 @@ import json
 from typing import Any
 
 from vitrail.tokenizing import TextPreprocessing
-from vitrail.tokenizing.engines import MARIAN
+from vitrail.tokenizing.engines import MARIAN, MarianTokenizer
 from vitrail.tokenizing.reading import FIELDS
 
 
 def special_tokens(preprocessing: TextPreprocessing) -> dict[str, str]:
-    """The special tokens that a tokenizer has, by transformers' names; padding that also begins a translation, as in
-    Marian, has no second name there."""
+    """The special tokens that a tokenizer has, by transformers' names; the padding with which Marian's translations
+    begin has no second name there."""
     found = {theirs: getattr(preprocessing, ours) for theirs, ours in FIELDS.items()}
-    if preprocessing.start_token == preprocessing.pad_token != preprocessing.end_token:
+    if isinstance(preprocessing.engine, MarianTokenizer):
         found.pop("bos_token")
     return {name: token for name, token in found.items() if token is not None}
 
