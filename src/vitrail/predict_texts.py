@@ -19,12 +19,13 @@ from vitrail.errors import ConfigError, DataError, unknown
 from vitrail.explain.attention import Head
 from vitrail.explain.kinds import Of
 from vitrail.explain.recording import Layers
+from vitrail.explain.text_evidence import TextEvidence, evidence_in_text
 from vitrail.explain.texts import Alignment, Arcs, SelfAttention, look_at_text
 from vitrail.generation import Generation
 from vitrail.samples import Words
 from vitrail.tasks.task import Task
 from vitrail.tokenizing import TextPreprocessing
-from vitrail.weights.card import Card, classes_of
+from vitrail.weights.card import Card, classes_of, has_classes
 
 LINES = ".txt"  # a file of this kind means its lines
 LONGEST_NAME = 4096  # characters of a path
@@ -272,23 +273,69 @@ class TextPredictor:
             ExplanationError: there is no such layer, head or word.
             ConfigError: the text is too long to be read at once, or empty.
         """
-        if not text.strip():
-            raise ConfigError("The text is empty, so nothing in it looks at anything. Write something.")
-        [text] = self.within(self.task, [text], context)
-        asked = self.words(self.task, [text])
-        inputs = getattr(asked, "words", asked).to(next(self.model.parameters()).device)
-        if inputs.ids.shape[0] > 1:
-            raise ConfigError(
-                f"This text is read in {inputs.ids.shape[0]} windows, and one is explained at a time. Shorten it."
-            )
-        answer = self.answer(text)
+        text, asked = self.explained(text, context)
+        inputs, answer = getattr(asked, "words", asked), self.answer(text)
         return look_at_text(
             self.model, inputs, text, word=word, layers=layer, head=head, of=of, whole=whole, answer=answer
         )
 
+    def evidence(
+        self,
+        text: str,
+        method: str = "relevance",
+        target: str | None = None,
+        *,
+        word: str | None = None,
+        of: Of | None = None,
+        context: str | Path | None = None,
+    ) -> TextEvidence:
+        """Which words of a text an answer rests on.
+
+        Args:
+            text: one text.
+            method: `relevance`, or `rollout`, which does not depend on the answer.
+            target: the class, tag or word to explain; what the model answers unless given.
+            word: of a model that tags or translates, the word whose tag, or the word written, that is explained.
+            of: of a model that translates: `cross`, what it read (unless given), or `decoder`, what it had written.
+            context: the text that answers it, or its file, for a model that answers questions.
+
+        Returns:
+            Something with `.weights`, `.map`, `.figure()` and `.save(path)`.
+
+        Raises:
+            ExplanationError: there is no such method, word or target, or no answer.
+            ConfigError: the text is too long to be read at once, or empty.
+        """
+        text, asked = self.explained(text, context)
+        answer = self.answer(text)
+        return evidence_in_text(self.model, asked, text, method=method, target=target, word=word, of=of, answer=answer)
+
+    def explained(self, text: str, context: str | Path | None) -> tuple[str, Any]:
+        """A text that is to be explained, with what answers it, and the same as the task prepares it.
+
+        Raises:
+            ConfigError: it is empty, or too long to be read at once.
+        """
+        if not text.strip():
+            raise ConfigError("The text is empty, so there is nothing to explain. Write something.")
+        if self.only_features:
+            reads: Callable[[Sequence[str]], Words] = self.card.preprocessing
+            return text, reads([text]).to(next(self.model.parameters()).device)
+        [text] = self.within(self.task, [text], context)
+        asked = self.words(self.task, [text]).to(next(self.model.parameters()).device)
+        windows = getattr(asked, "words", asked).ids.shape[0]
+        if windows > 1:
+            raise ConfigError(f"This text is read in {windows} windows, and one is explained at a time. Shorten it.")
+        return text, asked
+
+    @property
+    def only_features(self) -> bool:
+        """Whether the model answers nothing: it was to tell classes apart, and has none."""
+        return self.card.task == "classify" and not has_classes(self.model)
+
     def answer(self, text: str) -> str:
         """What the model says of a text, where that is not a text that it writes."""
-        if self.card.generation is not None or self.card.task not in catalog.TASKS:
+        if self.only_features or self.card.generation is not None or self.card.task not in catalog.TASKS:
             return ""
         [result] = self([text])
         return f"The model's answer: {result.summary()}" if getattr(result, "guesses", True) else ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vitrail.predict_texts import TextPredictor
 
 OF_DETECTORS = ("--query", "--queries", "--top", "--threshold")
-OF_PICTURES = ("--at", "--method", "--target", "--faithful", *OF_DETECTORS)
+OF_PICTURES = ("--at", "--faithful", *OF_DETECTORS)
 BESIDE = {
     "--positions": (),
     "--heads": ("--heads", "--data"),
@@ -256,6 +256,21 @@ def each_query(
     print("\n".join([*found.sentences(), f"The drawing is in {found.save(out)}, its numbers beside it."]))
 
 
+def one_text(text: str | None) -> str:
+    """The text that was typed.
+
+    Raises:
+        UsageError: none, or a file.
+    """
+    from os.path import isfile
+
+    if text is None:
+        raise UsageError("--positions is for models of pictures. Type a text for this one.")
+    if isfile(text):  # which a long text may be asked too
+        raise UsageError(f"{text} is a file, and one text is explained. Type the text itself, in quotes.")
+    return text
+
+
 def look_in_text(
     ask: "TextPredictor",
     text: str | None,
@@ -266,21 +281,11 @@ def look_in_text(
     out: Path,
     context: str | None,
 ) -> None:
-    """Draw what the words of a text looked at.
-
-    Raises:
-        UsageError: no text, or a file.
-    """
-    from os.path import isfile
-
+    """Draw what the words of a text looked at."""
     from vitrail.explain.kinds import kinds
     from vitrail.explain.texts import Arcs
 
-    if text is None:
-        raise UsageError("--positions is for models of pictures. Type a text for this one.")
-    if isfile(text):  # which a long text may be asked too
-        raise UsageError(f"{text} is a file, and one text is explained. Type the text itself, in quotes.")
-    there = kinds(ask.model)
+    text, there = one_text(text), kinds(ask.model)
     if of is not None and of not in there:
         raise UsageError(
             f"--of is for models that translate, and this {type(ask.model).__name__} does not: leave it out."
@@ -290,6 +295,24 @@ def look_in_text(
     found = ask.explain(text, word, layer, head, of=of, context=context)
     print(f"{found.save(out)}: {found.caption().title}.")
     for line in (found.answer, found.note, found.most if isinstance(found, Arcs) else ""):
+        if line:
+            print(line)
+
+
+def evidence_in_text(
+    ask: "TextPredictor",
+    text: str | None,
+    method: str,
+    target: str | None,
+    word: str | None,
+    of: Any,
+    out: Path,
+    context: str | None,
+) -> None:
+    """Draw which words of a text an answer rests on."""
+    found = ask.evidence(one_text(text), method, target, word=word, of=of, context=context)
+    print(f"{found.save(out)}: {found.caption().title}.")
+    for line in (found.answer, found.note, found.most):
         if line:
             print(line)
 
@@ -410,8 +433,9 @@ def explain(
             --queries, which are about the model.
         method: attention (without it) for single tokens and layers; rollout follows attention through all layers;
             relevance weighs it by what it did for the answer; attribution hands the answer back part by part; gradient
-            goes by pixel and needs no attention. Of a detector, attention is that of its queries, and gradient explains
-            the class that one of them answers.
+            goes by pixel and needs no attention. Of a detector, attention is that of its queries, and rollout,
+            relevance and gradient explain the class that one of them answers. Of a text, rollout and relevance draw
+            which words an answer rests on.
         at: the pixel to ask about, x then y, in the picture as displayed, two whole numbers counted from 0; may be
             repeated. Without it the class token is asked. A pixel that the model does not see is replaced by the
             nearest that it does, and that is said. Of a detector the cell of its encoder is asked that holds the pixel.
@@ -423,11 +447,13 @@ def explain(
             what is drawn of a text without it unless it is aligned. Alone, without a picture or a text, it says what
             each head does: how far and how widely it looks, and the loss without it.
         word: the word of a text whose arcs are drawn to what it looks at; of one that stands there twice, the:2 is the
-            second. Without it matrices are drawn: an alignment of a translation, or which pieces look at which.
+            second. Without it matrices are drawn: an alignment of a translation, or which pieces look at which. With
+            --method, the word whose tag is explained, or the word written.
         of: of a model that translates, whose attention: cross (without it) from what is written to what is read,
             encoder among what is read (without it where --word is of the text), or decoder among what is written.
         context: the text, or the file, in which a model that answers questions looks for the answer.
-        target: the class that relevance, attribution and gradient explain; the model's answer without it.
+        target: the class that relevance, attribution and gradient explain, or of a text the class, tag or word; the
+            model's answer without it.
         faithful: say on the drawing how far it can be trusted: what hiding and showing its strongest parts does to the
             answer, whether it depends on what the model has learned, and, for generated scenes, whether it points at
             the object. That asks the model some 200 times: three minutes of processor time for vit-base-16.
@@ -496,6 +522,8 @@ def explain(
         each_query(ask, run, data, top, threshold, out)
     elif heads == "each":
         each_head(ask, run, data, out)
+    elif of_text and whole:
+        evidence_in_text(ask, image, method, target, word, of, out, context)
     elif of_text:
         look_in_text(ask, image, word, of, layers, heads, out, context)
     elif image is None:

@@ -25,7 +25,7 @@ from vitrail.core.attention import Attention
 from vitrail.core.blocks import MLP, Residual, Sublayer
 from vitrail.core.kernels import Kernel, attention_weights
 from vitrail.errors import ExplanationError
-from vitrail.explain.relevance import Maps, Traced, traced, way_back
+from vitrail.explain.relevance import Traced, traceable, traced, way_back
 from vitrail.explain.seam import Around, attentions, with_kernels
 
 LEAST = 1e-9  # added to what is divided by
@@ -115,17 +115,17 @@ class AttributedResidual(Residual):
 class AttributedKernel(Around):
     """Shares between weights and values, and what reaches the weights between queries and keys."""
 
-    def __init__(self, kernel: Kernel, maps: Maps) -> None:
+    def __init__(self, kernel: Kernel, name: str, kept: list[tuple[str, Tensor]]) -> None:
         super().__init__(kernel)
-        self.maps = maps
+        self.name, self.kept = name, kept
 
     def after(
         self, answer: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
     ) -> Float[Tensor, "batch heads query value_width"]:
-        made = weighted(halved(query)) @ weighted(halved(key)).transpose(-2, -1)
+        made = weighted(halved(traceable(query))) @ weighted(halved(key)).transpose(-2, -1)
         scores = shared(made, made)
         weights = passed(scores, attention_weights(query.detach(), key.detach(), mask, scale=scale))
-        self.maps.append(weights)
+        self.kept.append((self.name, weights))
         return shared(answer, weighted(halved(weights)) @ weighted(halved(value)))
 
 
@@ -177,13 +177,15 @@ def attributed(
         The answers; what reached the attention of each layer; and the gradients that `traced` gives.
 
     Raises:
-        ExplanationError: nothing here attends, not all of it over the same tokens, or a part has no rule.
+        ExplanationError: nothing here attends, or a part has no rule.
     """
     check_ruled(model)
     gradients = traced(model, images, answer).gradients
-    maps = Maps()
-    twin = with_kernels(model, lambda _, attention: AttributedKernel(attention.kernel, maps), attentions(model))
+    kept: list[tuple[str, Tensor]] = []
+    twin = with_kernels(
+        model, lambda name, attention: AttributedKernel(attention.kernel, name, kept), attentions(model)
+    )
     for part in twin.modules():
         part.__class__ = RULES.get(type(part), type(part))
-    value, reached = way_back(twin, images, answer, maps)
-    return Traced(value, reached, gradients)
+    [(value, reached)] = way_back(twin, images, lambda outputs: [answer(outputs)], kept)
+    return Traced(value, [name for name, _ in kept], reached, gradients)

@@ -15,8 +15,9 @@ from vitrail.errors import ExplanationError
 from vitrail.explain.attention import encode, first_token
 from vitrail.explain.attribution import attributed
 from vitrail.explain.recording import recording
-from vitrail.explain.relevance import Traced, check_one_stream, relevance, traced
-from vitrail.explain.rollout import rollout
+from vitrail.explain.relevance import relevance_of, traced
+from vitrail.explain.rollout import rollout_of
+from vitrail.explain.streams import Flow, identity
 
 Images = Float[Tensor, "batch channels height width"]
 Targets = Int[Tensor, " batch"]
@@ -61,11 +62,10 @@ class SaysWhatItReads(Protocol):
     def read_tokens(self, tokens: Tokens) -> Sequence[slice]: ...
 
 
-def parts_read(model: nn.Module, tokens: Tokens) -> list[list[int]]:
-    """The tokens that the head reads, in the order of the tokens."""
+def parts_read(model: nn.Module, tokens: Tokens, count: int) -> list[list[int]]:
+    """The tokens that the head reads, in the order of the tokens, of which there are so many."""
     if isinstance(model, SaysWhatItReads):
-        places = list(range(tokens.x.shape[1]))
-        return [places[part] for part in model.read_tokens(tokens)]
+        return [list(range(count))[part] for part in model.read_tokens(tokens)]
     return [first_token(model, tokens).rows]
 
 
@@ -78,28 +78,27 @@ def over_patches(
 
 
 def all_over_patches(
-    rows: Float[Tensor, "batch tokens tokens"], model: nn.Module, tokens: Tokens
+    rows: Float[Tensor, "batch query key"], model: nn.Module, tokens: Tokens
 ) -> Float[Tensor, "batch rows columns"]:
     """The same from the rows of all tokens."""
-    parts = parts_read(model, tokens)
+    parts = parts_read(model, tokens, rows.shape[1])
     return over_patches(rows[:, [place for part in parts for place in part]], parts, tokens)
 
 
-def spoken(seen: Traced) -> Float[Tensor, "batch tokens tokens"]:
+def spoken(flow: Flow) -> Float[Tensor, "batch query key"]:
     """What spoke for the answer, beside what each token is by itself.
 
-    Relevance begins with the identity. In the row of a class token no patch sees it; in the mean of the rows of all
-    patches it is the same everywhere, and drowns the rest.
+    Relevance in one stack begins with the identity. In the row of a class token no patch sees it; in the mean of the
+    rows of all patches it is the same everywhere, and drowns the rest.
     """
-    found = relevance(seen.maps, seen.gradients)
-    return found - torch.eye(found.shape[-1], dtype=found.dtype, device=found.device)
+    return flow.own - identity(flow.own) if flow.read is None else flow.read
 
 
 @torch.inference_mode()
 def attention_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
     """Attention of the last layer, the mean of its heads."""
     tokens = encode(model, images)
-    parts = parts_read(model, tokens)
+    parts = parts_read(model, tokens, tokens.x.shape[1])
     twin, records = recording(model, -1, [place for part in parts for place in part])
     encode(twin.eval(), images)
     [record] = records.values()
@@ -110,17 +109,18 @@ def attention_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
 def rollout_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
     """Attention through all layers (`explain.rollout`)."""
     twin, records = recording(model)
-    tokens = encode(twin.eval(), images)
-    maps = [record.maps[-1] for record in records.values()]
-    check_one_stream(maps)
-    return all_over_patches(rollout(maps), model, tokens)
+    tokens = encode(model, images)
+    twin.eval()(images)
+    flow = rollout_of(model, list(records), [record.maps[-1] for record in records.values()])
+    return all_over_patches(flow.reached, model, tokens)
 
 
 def relevance_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
     """Attention weighed by its gradient, through all layers (`explain.relevance`)."""
     with torch.inference_mode():
         tokens = encode(model, images)
-    return all_over_patches(spoken(traced(model, images, lambda outputs: logits_of(outputs, targets))), model, tokens)
+    seen = traced(model, images, lambda outputs: logits_of(outputs, targets))
+    return all_over_patches(spoken(relevance_of(model, seen)), model, tokens)
 
 
 def attribution_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
@@ -128,7 +128,7 @@ def attribution_maps(model: nn.Module, images: Images, targets: Targets) -> Maps
     with torch.inference_mode():
         tokens = encode(model, images)
     seen = attributed(model, images, lambda outputs: logits_of(outputs, targets))
-    return all_over_patches(spoken(seen), model, tokens)
+    return all_over_patches(spoken(relevance_of(model, seen)), model, tokens)
 
 
 def gradient_maps(model: nn.Module, images: Images, targets: Targets) -> Maps:
@@ -162,7 +162,7 @@ METHODS = {
         "Relevance for {}",
         "What speaks for {}",
         True,
-        ("Attention weighed by what it did for this class, through all layers (Chefer et al., ICCV 2021).",),
+        ("Attention weighed by what it did for this answer, through all layers (Chefer et al., ICCV 2021).",),
     ),
     "attribution": Method(
         attribution_maps,

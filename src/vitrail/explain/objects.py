@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitrail.core.tokens import Tokens
 from vitrail.errors import ExplanationError, many, percent
 from vitrail.explain.attention import (
     Asked,
@@ -31,6 +32,7 @@ from vitrail.explain.drawing import Caption, Panel, Question
 from vitrail.explain.evidence import Evidence, evidence
 from vitrail.explain.explanation import visible_channels
 from vitrail.explain.kinds import kinds
+from vitrail.explain.methods import METHODS
 from vitrail.explain.recording import Layers, chosen_among, recording
 from vitrail.geometry.placement import Placement
 from vitrail.preprocessing import Fitted
@@ -329,6 +331,10 @@ class OneQuery(nn.Module):
         super().__init__()
         self.model, self.query = model, query
 
+    def read_tokens(self, tokens: Tokens) -> list[slice]:
+        """The query alone."""
+        return [slice(self.query, self.query + 1)]
+
     def forward(self, pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         return self.model(pixels).logits[:, self.query]
 
@@ -345,12 +351,11 @@ def check_method(method: str, *, faithful: bool) -> None:
             "finds many objects: leave out --faithful."
         )
     if method == "attention":
-        raise ExplanationError("attention does not depend on a class: leave out the target, or use gradient.")
-    if method != "gradient":
+        raise ExplanationError("attention does not depend on a class: leave out the target, or use relevance.")
+    if method == "attribution":
         raise ExplanationError(
-            f"{method} follows one stream of tokens to one row of classes, and a detector has queries that look at a "
-            f"picture. Ask --query N for where a box looked, --at X Y for what a cell of the encoder looks at, or "
-            f"--method gradient --query N for what its class would change with."
+            "attribution was published for one stack of blocks, and a detector has queries that look at a picture. Use "
+            "--method relevance, which was published for both."
         )
 
 
@@ -360,21 +365,20 @@ def evidence_of_query(
     preprocessing: Fitted,
     picture: Picture | Tensor,
     *,
-    method: str = "gradient",
+    method: str = "relevance",
     target: int | None = None,
     query: int | None = None,
     faithful: bool = False,
 ) -> Evidence:
-    """Explain the class that one query answers, by `gradient`; arguments are those of `evidence`.
+    """Explain the class that one query answers; arguments are those of `evidence`.
 
-    The map has a number for each pixel, and is drawn by the cells that the encoder reads: a convolution with a stride
-    reads some pixels more often than others, and its gradient shows that as a lattice (Herdt et al., "Smooth Deep
-    Saliency", 2024).
+    The map of `gradient` has a number for each pixel, and is drawn by the cells that the encoder reads: a convolution
+    with a stride reads some pixels more often than others, and its gradient shows that as a lattice (Herdt et al.,
+    "Smooth Deep Saliency", 2024). Other maps have a number for each cell.
 
     Raises:
-        ExplanationError: another method, or whether it can be trusted, was asked for; or there is no such query.
+        ExplanationError: `attribution`, or whether it can be trusted, was asked for; or there is no such query.
     """
-    cell = detector(model).stride
     check_method(method, faithful=faithful)
     task = task if query is None else every_query(task)
     prepared, like = preprocessing(picture), next(model.parameters())
@@ -384,6 +388,12 @@ def evidence_of_query(
     [place] = [0] if query is None else places_of(answer, [query])
     one, classes = answer.found()[place], [*getattr(task, "classes", ())]
     labels = [f"{label} by query {one.query}" for label in classes]
-    target = classes.index(one.label) if target is None else target
+    if METHODS[method].asks:
+        target = classes.index(one.label) if target is None else target
     found = evidence(OneQuery(model, one.query), preprocessing, picture, method=method, target=target, labels=labels)
-    return replace(found, mark=Question(None, corners_of(one.box_xyxy)), cell=cell)
+    found = replace(found, mark=Question(None, corners_of(one.box_xyxy)))
+    if method == "gradient":
+        return replace(found, cell=detector(model).stride)
+    with torch.inference_mode():
+        placement, _ = on_cells(model, prepared.placement, detector(model).encode(*inputs).tokens)
+    return replace(found, placement=placement)

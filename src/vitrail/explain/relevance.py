@@ -4,22 +4,30 @@ Attention says what was mixed, and the gradient of an answer says what of that m
 for the answer, is carried through the layers as rollout carries attention.
 
 Source: Chefer, Gur and Wolf, "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
-Transformers", ICCV 2021, equations 5 and 6, for one stream of tokens. Compared with numbers of their code in
-tests/parity/test_explain.py.
+Transformers", ICCV 2021: equations 5 and 6 for one stream of tokens, and 7 to 10 where a decoder looks at what an
+encoder has read. The first are compared with numbers of their code in tests/parity/test_explain.py, the others with the
+equations written out in tests/oracles/test_streams.py.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.core.kernels import Kernel, attention_weights
-from vitrail.errors import ExplanationError
 from vitrail.explain.seam import Around, attentions, with_kernels
+from vitrail.explain.streams import Flow, Step, identity, parted
 
-Maps = list[Float[Tensor, "batch heads tokens tokens"]]
+Maps = list[Float[Tensor, "batch heads query key"]]
+
+
+def spoke(
+    attention: Float[Tensor, "batch heads query key"], gradient: Float[Tensor, "batch heads query key"]
+) -> Float[Tensor, "batch query key"]:
+    """What of some attention spoke for the answer (equation 5)."""
+    return (attention * gradient).clamp(min=0).mean(dim=1)
 
 
 def relevance(
@@ -32,25 +40,60 @@ def relevance(
         maps: the attention of each layer, from the first to the last.
         gradients: of the answer, with respect to each of them.
     """
-    whole = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=maps[0].device)
-    found = whole.expand(maps[0].shape[0], -1, -1)
-    for attention, gradient in zip(maps, gradients, strict=True):
-        found = found + (attention * gradient).clamp(min=0).mean(dim=1) @ found
+    return followed([spoke(attention, gradient) for attention, gradient in zip(maps, gradients, strict=True)])
+
+
+def followed(spoken: Sequence[Float[Tensor, "batch tokens tokens"]]) -> Float[Tensor, "batch tokens tokens"]:
+    """What spoke for an answer in each layer, carried through all of them (equation 6)."""
+    found = identity(spoken[0])
+    for one in spoken:
+        found = found + one @ found
     return found
+
+
+def evened(found: Float[Tensor, "batch tokens tokens"]) -> Float[Tensor, "batch tokens tokens"]:
+    """Relevance whose rows sum to one beside the identity (equations 8 and 9); where there is none, the identity."""
+    whole = identity(found)
+    beside = found - whole
+    sums = beside.sum(dim=-1, keepdim=True)
+    return torch.where(sums > 0, beside / sums, 0.0) + whole
+
+
+def relevance_across(encoder: Float[Tensor, "batch source source"], decoder: Sequence[Step]) -> Flow:
+    """The same through a decoder that looks at what an encoder has read (equations 6, 7 and 10).
+
+    Args:
+        encoder: relevance in the encoder; the tokens that the decoder looks at are its last ones.
+        decoder: what spoke for the answer in each attention of the decoder, from the first to the last.
+    """
+    own = identity(decoder[0].mixed)
+    read = own.new_zeros(*own.shape[:2], encoder.shape[-1])
+    for across, spoken in decoder:
+        if across:
+            read = read + evened(own).mT @ spoken @ evened(encoder)[:, -spoken.shape[-1] :]
+        else:
+            own, read = own + spoken @ own, read + spoken @ read
+    return Flow(own, read)
+
+
+def traceable(x: Tensor) -> Tensor:
+    """The same numbers, to which gradients find back even where nothing before them learns."""
+    return x if x.requires_grad else x.detach().requires_grad_()
 
 
 class TracedKernel(Around):
     """Answers with the kernel it is given, to the last bit, and lets gradients reach the weights beside it."""
 
-    def __init__(self, kernel: Kernel, maps: Maps) -> None:
+    def __init__(self, kernel: Kernel, name: str, kept: list[tuple[str, Tensor]]) -> None:
         super().__init__(kernel)
-        self.maps = maps
+        self.name, self.kept = name, kept
 
     def after(
         self, answer: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
     ) -> Float[Tensor, "batch heads query value_width"]:
-        self.maps.append(attention_weights(query, key, mask, scale=scale))
-        mixed = self.maps[-1] @ value
+        weights = attention_weights(traceable(query), key, mask, scale=scale)
+        self.kept.append((self.name, weights))
+        mixed = weights @ value
         return answer.detach() + (mixed - mixed.detach())  # adds zero, and the way back
 
 
@@ -58,60 +101,89 @@ class Traced(NamedTuple):
     """What one pass through a model gives.
 
     Attributes:
-        answer: what the model answered, one number for each picture.
+        answer: what the model answered, one number for each sample.
+        names: of the layers, in the order in which they were asked.
         maps: the attention of each layer.
         gradients: of the sum of the answers with respect to them.
     """
 
     answer: Float[Tensor, " batch"]
+    names: list[str]
     maps: Maps
     gradients: Maps
 
 
 def traced(
-    model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
-    answer: Callable[[Tensor], Float[Tensor, " batch"]],
+    model: nn.Module, inputs: Tensor | Sequence[Tensor | None], answer: Callable[[Any], Float[Tensor, " batch"]]
 ) -> Traced:
     """Run a twin of a model, and take the gradient of an answer with respect to all attention in it.
 
     Args:
         model: is not touched; no gradient is left in its parameters.
-        images: prepared for it.
-        answer: one number for each picture, out of what the model returns.
+        inputs: what the model is called with, prepared for it.
+        answer: one number for each sample, out of what the model returns.
 
     Raises:
-        ExplanationError: nothing here attends, or not all of it over the same tokens.
+        ExplanationError: nothing here attends.
     """
-    maps = Maps()
-    twin = with_kernels(model, lambda _, attention: TracedKernel(attention.kernel, maps), attentions(model))
-    value, gradients = way_back(twin, images, answer, maps)
-    check_one_stream(maps)
-    return Traced(value, [one.detach() for one in maps], gradients)
+    [found] = traced_each(model, inputs, lambda outputs: [answer(outputs)])
+    return found
+
+
+def traced_each(
+    model: nn.Module,
+    inputs: Tensor | Sequence[Tensor | None],
+    answers: Callable[[Any], Sequence[Float[Tensor, " batch"]]],
+) -> list[Traced]:
+    """The same for several answers of one pass.
+
+    Args:
+        model: is not touched; no gradient is left in its parameters.
+        inputs: what the model is called with, prepared for it.
+        answers: each one number for each sample, out of what the model returns.
+
+    Raises:
+        ExplanationError: nothing here attends.
+    """
+    kept: list[tuple[str, Tensor]] = []
+    twin = with_kernels(model, lambda name, attention: TracedKernel(attention.kernel, name, kept), attentions(model))
+    found = way_back(twin, inputs, answers, kept)
+    names, maps = [name for name, _ in kept], [one.detach() for _, one in kept]
+    return [Traced(value, names, maps, gradients) for value, gradients in found]
 
 
 def way_back(
     twin: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
-    answer: Callable[[Tensor], Float[Tensor, " batch"]],
-    kept: Maps,
-) -> tuple[Float[Tensor, " batch"], Maps]:
-    """The answers of a twin, and the gradient of their sum with respect to what its kernels have kept on the way."""
+    inputs: Tensor | Sequence[Tensor | None],
+    answers: Callable[[Any], Sequence[Float[Tensor, " batch"]]],
+    kept: Sequence[tuple[str, Tensor]],
+) -> list[tuple[Float[Tensor, " batch"], Maps]]:
+    """The answers of a twin, and the gradients of their sums with respect to what its kernels have kept on the way.
+
+    A layer that an answer does not depend on has a gradient of zero.
+    """
     with torch.inference_mode(False), torch.enable_grad():
-        images = images.clone().requires_grad_()  # so that there is a way back even where no parameter learns
-        value = answer(twin.eval()(images))
-        return value.detach(), Maps(torch.autograd.grad(value.sum(), kept))
+        given = [inputs] if isinstance(inputs, Tensor) else inputs
+        values = answers(twin.eval()(*(None if one is None else one.clone() for one in given)))
+        maps = [one for _, one in kept]
+        found = []
+        for left, value in zip(reversed(range(len(values))), values, strict=True):
+            gradients = torch.autograd.grad(value.sum(), maps, retain_graph=left > 0, materialize_grads=True)
+            found.append((value.detach(), Maps(gradients)))
+        return found
 
 
-def check_one_stream(maps: Maps) -> None:
-    """Refuse attention that cannot be multiplied from layer to layer.
+def relevance_of(model: nn.Module, seen: Traced) -> Flow:
+    """Relevance through a model, whether or not it has a decoder.
+
+    Args:
+        model: whose attention it is.
+        seen: by `traced`, or by `attributed`.
 
     Raises:
-        ExplanationError: windows, or tokens that attend to others.
+        ExplanationError: the layers of one stack attend over different tokens.
     """
-    shapes = sorted({tuple(one.shape[-2:]) for one in maps})
-    if len(shapes) > 1 or shapes[0][0] != shapes[0][1]:
-        raise ExplanationError(
-            f"The layers of this model attend over different tokens ({', '.join(map(str, shapes))}), so they cannot be "
-            f"followed through each other. Look at one layer with --method attention, or use --method gradient."
-        )
+    spoken = [spoke(attention, gradient) for attention, gradient in zip(seen.maps, seen.gradients, strict=True)]
+    encoder, decoder = parted(model, seen.names, spoken)
+    within = followed(encoder)
+    return relevance_across(within, decoder) if decoder else Flow(within)

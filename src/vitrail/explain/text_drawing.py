@@ -49,6 +49,7 @@ NEARLY = 1.2  # times what few cells pass, up to which the colours reach the lar
 LINES = 80  # rows, and columns, of a matrix that are drawn
 STEP, FAN = 0.165, 0.8  # inches from one word to the next by an arc, and across which arcs run
 ROWS = 45  # words by an arc that are drawn
+TINT, TINTED = 10.0, 0.28  # points of a word on its colour, and inches from one line of them to the next
 LINE_WIDTH = (0.4, 3.6)  # points of the faintest and the strongest arc
 FAINT = 0.01  # of the strongest: what is less is not drawn as an arc
 
@@ -261,6 +262,73 @@ def draw_matrices(
         figure.text(left / width, title, panel.title, fontsize=8, color=INK, linespacing=1.2, va="baseline")
     said.write(figure, caption.title)
     show_bar(figure, top, caption.scale, exceeded=any(float(panel.values.max()) > top for panel in panels))
+    return figure
+
+
+def measured(words: Sequence[str], size: float) -> list[float]:
+    """Inches that each word takes as it is drawn; size in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties()
+    return [TextPath((0, 0), word, size=size, prop=font, usetex=False).get_extents().width / 72 for word in words]
+
+
+def flowing(widths: Sequence[float], room: float) -> list[tuple[int, float]]:
+    """The line and the left edge of each word of a text that flows; inches.
+
+    Args:
+        widths: of the words with their colour.
+        room: the width of a line.
+    """
+    found, line, left = [], 0, 0.0
+    for width in widths:
+        if left and left + width > room:
+            line, left = line + 1, 0.0
+        found.append((line, left))
+        left += width
+    return found
+
+
+def ink_on(share: float) -> str:
+    """The colour of letters on a colour for a share of the darkest."""
+    return "white" if share > 0.55 else INK
+
+
+def draw_tinted(words: Sequence[str], shares: Float[Tensor, " words"], caption: Caption, even: float) -> "Figure":
+    """A text whose words stand on the colour of their shares.
+
+    Args:
+        words: of the text, in its order.
+        shares: of each of them.
+        caption: what is written on it.
+        even: the most that a word would have if all pieces counted alike.
+    """
+    from matplotlib.patches import Rectangle
+
+    drawn, width = [drawable(word, LONG * 2) for word in words], WIDEST
+    widths = [wide + 0.12 for wide in measured(drawn, TINT)]
+    places = flowing(widths, width - 2 * MARGIN)
+    notes = (*caption.notes, *lacking([caption.question, caption.answer, *words]))
+    said = Words.of(caption._replace(notes=notes), width)
+    (head, foot), down = said.room(), (places[-1][0] + 1) * TINTED
+    height = head + 0.2 + down + GAP + foot + 0.1
+    figure, colours = new_figure(width, height), shades()
+    panel = TextPanel("", shares[None])
+    top = darkest([panel], even)
+    low = height - head - 0.2 - down
+    axes = figure.add_axes((MARGIN / width, low / height, 1 - 2 * MARGIN / width, down / height))
+    axes.set(xlim=(0, width - 2 * MARGIN), ylim=(down, 0))
+    axes.axis("off")
+    for word, wide, (line, left), value in zip(drawn, widths, places, shares.tolist(), strict=True):
+        share = min(value / top, 1.0)
+        corner = (left + 0.01, line * TINTED + 0.02)
+        axes.add_patch(Rectangle(corner, wide - 0.02, TINTED - 0.04, facecolor=colours(share), linewidth=0))
+        middle = (line + 0.5) * TINTED
+        style = {"fontsize": TINT, "color": ink_on(share), "parse_math": False}
+        axes.text(left + wide / 2, middle, word, ha="center", va="center_baseline", **style)
+    said.write(figure, caption.title)
+    show_bar(figure, top, caption.scale, exceeded=float(shares.max()) > top)
     return figure
 
 

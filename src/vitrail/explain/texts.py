@@ -326,6 +326,7 @@ class Read(NamedTuple):
         answer: the translation; empty without one.
         encoded: what its encoder is handed, where that is more than the pieces.
         note: how the translation came about, where that must be said.
+        ids: of the pieces that it writes.
     """
 
     arguments: tuple[Tensor, ...]
@@ -335,6 +336,7 @@ class Read(NamedTuple):
     answer: str = ""
     encoded: tuple[Piece, ...] = ()
     note: str = ""
+    ids: tuple[int, ...] = ()
 
     def sides(self, of: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
         """Who looks and who is looked at."""
@@ -382,6 +384,7 @@ def read_in_order(model: Any, inputs: Words, source: tuple[Piece, ...]) -> Read:
         pieces_written(preprocessing, before.tolist()),
         pieces_written(preprocessing, written.tolist()),
         preprocessing.decode(written),
+        ids=tuple(written.tolist()),
     )
 
 
@@ -409,6 +412,7 @@ def read_at_once(model: Any, inputs: Words, source: tuple[Piece, ...]) -> Read:
         preprocessing.decode(written),
         (first, *(piece._replace(word=piece.word + 1) for piece in source)),
         refined(pieces, question.hidden[0].tolist(), time, task.steps),
+        tuple(written.tolist()),
     )
 
 

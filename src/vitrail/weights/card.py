@@ -96,6 +96,12 @@ class Card:
         return build(cls, known, where)
 
 
+def has_classes(model: Any) -> bool:
+    """Whether a model tells classes apart, whatever they are called."""
+    card = getattr(model, "card", None)
+    return bool((card is not None and card.labels) or getattr(getattr(model, "config", None), "classes", 0))
+
+
 def classes_of(model: Any) -> tuple[str, ...]:
     """The classes of a model by name; by number where its card does not know them.
 
