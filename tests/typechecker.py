@@ -1,7 +1,7 @@
 """How types are checked while tests run: beartype, for which a whole number is also a number (PEP 484).
 
-A function within a function is made anew at each call of the outer one, and making its check takes a millisecond: in the
-blocks of a model, a third of the time that tests took. What is handed to it has been checked outside.
+A function within a function is made anew at each call of the outer one, and making its check takes a millisecond: in
+the blocks of a model, a third of the time that tests took. What is handed to it has been checked outside.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vitrail.catalog import FAMILIES, MODELS, load
 from vitrail.core.init import Undrawn
 from vitrail.core.memory import physical_memory
-from vitrail.errors import CheckpointError, ConfigError, unknown
+from vitrail.errors import CheckpointError, ConfigError, many, unknown
 from vitrail.models.family import Family
 from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.tokenizing import TextPreprocessing
@@ -423,6 +423,20 @@ def adapt_card(family: Family, card: Card, old: Any, new: Any, preprocessing: An
     return replace(card, preprocessing=adapted)
 
 
+def changed_channels(before: Any, after: Any) -> list[str]:
+    """What has become of mean and deviation where another number of channels is read, in a sentence."""
+    if not (isinstance(before, PicturePreprocessing) and isinstance(after, PicturePreprocessing)):
+        return []
+    if len(set(before.mean)) == len(set(before.std)) == 1 or after.channels == before.channels:
+        return []
+    if after.mean != before.for_channels(after.channels).mean:
+        return []  # somebody has said which
+    return [
+        f"Each of the {many(after.channels, 'channel')} is read with the averages of those there were: mean "
+        f"{after.mean[0]:.3f}, deviation {after.std[0]:.3f}."
+    ]
+
+
 def check_reads(family: Family, preprocessing: Any) -> None:
     """Refuse the preprocessing of pictures for a model that reads text, and the other way round.
 
@@ -530,7 +544,10 @@ def from_pretrained(
     target = change_config(loaded.family, loaded.config, changes)
     made = assemble(replace(loaded, tensors=tensors), target, missing, announce)
     card = loaded.card if checkpoint is None else published_card(loaded.card, str(source), checkpoint)
-    return with_card(made.eval(), adapt_card(loaded.family, card, loaded.config, target, preprocessing))
+    adapted = adapt_card(loaded.family, card, loaded.config, target, preprocessing)
+    for note in changed_channels(card.preprocessing, adapted.preprocessing):
+        announce(note)
+    return with_card(made.eval(), adapted)
 
 
 def save_pretrained(model: nn.Module, folder: str | Path, format: str = "vitrail", announce: Announce = say) -> Path:

@@ -99,6 +99,16 @@ def test_wrappers_of_training_scripts_are_taken_off(tmp_path, prefix, wrapper, s
     agree(ours(images), theirs(images), precise=False)
 
 
+@pytest.mark.parametrize(("plain", "averaged"), [("state_dict", "state_dict_ema"), ("model", "model_ema")])
+def test_averaged_weights_are_taken_before_the_others_as_timm_takes_them(tmp_path, plain, averaged):
+    theirs = disturbed(TorchvisionViT())
+    others = {name: tensor + 1 for name, tensor in theirs.state_dict().items()}
+    torch.save({plain: others, averaged: theirs.state_dict()}, tmp_path / "vit.pth")
+    ours = load(tmp_path / "vit.pth", format="torchvision", model="vit-tiny-16", heads=HEADS)
+    images = torch.rand(1, 3, 16, 16)
+    agree(ours(images), theirs(images), precise=False)
+
+
 def test_the_old_names_of_torchvisions_mlp_are_read(tmp_path):
     theirs = disturbed(TorchvisionViT())
     old = {

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import random
 import struct
 import subprocess
 import sys
@@ -191,6 +192,17 @@ def test_one_pixel_and_threads_are_pictures_too(tmp_path, kind, shape):
     path.write_bytes(encoded(Image.new("RGB", (columns, rows), (10, 200, 30)), kind))
     assert outcome(path) == "ok"
     assert read_image(path).shape == (3, rows, columns)
+
+
+def test_what_libtiff_thinks_of_a_broken_file_stays_off_the_terminal(tmp_path, capfd):
+    whole = encoded(Image.effect_noise((40, 40), 60).convert("RGB"), "TIFF", compression="tiff_lzw")
+    rng = random.Random(0)
+    for number in range(40):
+        broken = bytearray(whole)
+        for _ in range(30):
+            broken[rng.randrange(8, len(broken))] = rng.randrange(256)
+        outcome(put(tmp_path, f"{number}.tif", bytes(broken)))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])

@@ -4,6 +4,7 @@ Whatever is wrong with a file comes out as one `ImageError`; Pillow's warnings s
 seconds or gigabytes is refused from its header.
 """
 
+import ctypes
 import errno
 import logging
 import math
@@ -14,10 +15,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import PIL
 from PIL import (
     ExifTags,
     Image,
@@ -106,6 +109,19 @@ def explain(error: Exception) -> tuple[str, str]:
     return "damaged", f"It is damaged, or of a kind that is not read here ({words}). Save it anew or leave it out."
 
 
+@cache
+def hush_libtiff() -> None:
+    """Keep the library that decodes TIFF for Pillow from writing what it finds wrong onto the terminal, past Python.
+
+    Pillow hears of it all the same. Where the library is not the one that comes with Pillow, it goes on writing.
+    """
+    for library in Path(PIL.__file__).parents[1].glob("pillow.libs/libtiff*"):
+        with suppress(OSError, AttributeError):
+            tiff = ctypes.CDLL(str(library))
+            tiff.TIFFSetErrorHandler(None)
+            tiff.TIFFSetWarningHandler(None)
+
+
 @contextmanager
 def guarded(name: str | Path) -> Iterator[None]:
     """Whatever Pillow finds wrong inside is an `ImageError` about that picture, and no warning leaves.
@@ -190,6 +206,8 @@ def opened(path: Path) -> Iterator[tuple[ImageFile.ImageFile, BinaryIO]]:
             with guarded(path):
                 image = Image.open(file, formats=FORMATS)
                 check_size(image, path)
+                if image.format == "TIFF":
+                    hush_libtiff()
                 yield image, file
         except UnidentifiedImageError as error:
             file.seek(0)

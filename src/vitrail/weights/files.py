@@ -31,7 +31,10 @@ DEEPEST = 8  # dictionaries around the tensors; a file can hold one that holds i
 TENSOR_LIMIT = 10_000  # ViT-g has 720
 EXPANSION_LIMIT = 100  # how much a compressed archive may grow
 
-WRAPPERS = ("model", "state_dict", "model_state_dict", "module")  # under which training scripts put the tensors
+WRAPPERS = (  # under which training scripts put the tensors; averaged ones first, as timm takes them
+    *("state_dict_ema", "model_ema"),
+    *("model", "state_dict", "model_state_dict", "module"),
+)
 FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")  # what a pickle wanted to make, in the words of torch
 PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile put in front of every name
 
