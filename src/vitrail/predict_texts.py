@@ -288,6 +288,8 @@ class TextPredictor:
         word: str | None = None,
         of: Of | None = None,
         context: str | Path | None = None,
+        faithful: bool = False,
+        told: Callable[[str], None] | None = None,
     ) -> TextEvidence:
         """Which words of a text an answer rests on.
 
@@ -297,6 +299,8 @@ class TextPredictor:
             target: the class, tag or word to explain; what the model answers unless given.
             word: of a model that tags or translates, the word whose tag, or the word written, that is explained.
             of: of a model that translates: `cross`, what it read (unless given), or `decoder`, what it had written.
+            faithful: find out how far the shares can be trusted, as `.found` then says.
+            told: is told how far it is, where that takes long.
             context: the text that answers it, or its file, for a model that answers questions.
 
         Returns:
@@ -308,7 +312,18 @@ class TextPredictor:
         """
         text, asked = self.explained(text, context)
         answer = self.answer(text)
-        return evidence_in_text(self.model, asked, text, method=method, target=target, word=word, of=of, answer=answer)
+        return evidence_in_text(
+            self.model,
+            asked,
+            text,
+            method=method,
+            target=target,
+            word=word,
+            of=of,
+            answer=answer,
+            faithful=faithful,
+            say=told,
+        )
 
     def explained(self, text: str, context: str | Path | None) -> tuple[str, Any]:
         """A text that is to be explained, with what answers it, and the same as the task prepares it.

@@ -12,8 +12,10 @@ from oracles.planted import CORPUS, SENTENCE, of_texts, planted, planted_at_once
 from parity.references import agree, disturbed, load, saved
 from vitrail.cli.main import main
 from vitrail.errors import ConfigError, ExplanationError
+from vitrail.explain import text_evidence
 from vitrail.explain.relevance import evened, relevance, relevance_across, relevance_of, spoke, traced
 from vitrail.explain.rollout import rollout, rollout_across
+from vitrail.explain.said import Said
 from vitrail.explain.streams import Step
 from vitrail.loading import save_pretrained
 from vitrail.models.bert import Bert, BertConfig
@@ -245,6 +247,68 @@ def test_what_cannot_be_explained_of_a_translation_is_said(how, said):
         predictor(planted()).evidence(SENTENCE, **how)
 
 
+def test_a_word_that_is_left_out_stands_as_if_it_had_never_been_there():
+    model = reading("classify", "good", "bad")
+    words, read = model.card.preprocessing, model.card.preprocessing([TEXT])
+    found = text_evidence.read(model, read, TEXT)
+    hides = torch.zeros(2, read.ids.shape[1], dtype=torch.bool)
+    hides[1, [2, 5]] = True
+    asked = text_evidence.probabilities(model, found, [Said(0, "bad", 0, (1,))], hides)
+    for left_out, probability in zip(hides, asked, strict=True):
+        shorter = read.ids[:, ~left_out]
+        expected = model(shorter).softmax(dim=1)[0, 1]
+        torch.testing.assert_close(probability, expected.detach(), rtol=1e-5, atol=0)
+    assert words.size > 0
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["word by word", "all at once"])
+def test_what_is_true_of_a_translation_can_be_trusted(at_once):
+    model = planted_at_once() if at_once else planted()
+    found = predictor(model).evidence(SENTENCE, "rollout", word="dog", faithful=True)
+    trust = found.trust
+    assert trust.cells == 4
+    assert trust.deletion.area < trust.deletion.random_area - 0.1
+    assert trust.insertion.area > trust.insertion.random_area + 0.1
+    assert found.found[0].startswith("Hiding its strongest parts first leaves the score of dog at ")
+    assert "over 4 words" in found.found[2]
+    assert {"deletion", "insertion_random", "unlearned"} <= set(found.arrays())
+    assert len(found.figure().axes) == 4  # the words, two curves, and the bar
+
+
+def test_of_several_labels_each_is_asked_by_itself():
+    model = reading("classify", "good", "bad")
+    model.card = replace(model.card, multi_label=True)
+    found = predictor(model).evidence(TEXT, target="bad", faithful=True)
+    whole = model(model.card.preprocessing([TEXT]).ids).sigmoid()[0, 1]
+    assert float(found.trust.deletion.chosen[0]) == pytest.approx(float(whole.detach()), rel=1e-5)
+
+
+def test_the_words_that_an_answer_is_read_from_stay():
+    answered = predictor(reading("answer")).evidence(QUESTION, faithful=True)
+    assert answered.trust.cells < len(answered.seen) - 3
+    tagged = predictor(reading("tag", "O", "X")).evidence(TEXT, word="did", faithful=True)
+    assert tagged.trust.cells == len(TEXT.split()) - 1
+    assert predictor(of_texts("gpt")).evidence("the animal did", faithful=True).trust.cells == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "how", "said"),
+    [
+        (("tag", "O", "X"), TEXT, {}, "one answer at a time: add --word"),
+        (("none",), TEXT, {"method": "rollout"}, "gives features and no answer"),
+        (("classify", "good", "bad"), "animal", {}, "fewer than two. Give a longer text"),
+    ],
+)
+def test_trust_that_cannot_be_asked_is_a_sentence(model, text, how, said):
+    with pytest.raises(ExplanationError, match=said):
+        predictor(reading(*model)).evidence(text, faithful=True, **how)
+
+
+def test_trust_is_not_asked_of_what_was_written():
+    with pytest.raises(ExplanationError, match="leave out --of decoder"):
+        predictor(planted()).evidence(SENTENCE, "rollout", word="dog", of="decoder", faithful=True)
+
+
 def test_an_empty_text_has_nothing_to_explain():
     with pytest.raises(ConfigError, match="there is nothing to explain"):
         predictor(planted()).evidence(" ")
@@ -268,8 +332,10 @@ def test_what_is_typed_is_drawn_with_its_numbers(tmp_path, capsys):
     assert "hund" in capsys.readouterr().out.split("Most: ")[1].split(",")[0]
     assert typed("reviews", TEXT, "--method", "attribution") == 1
     assert "does not follow words" in capsys.readouterr().err
-    assert typed("reviews", TEXT, "--method", "relevance", "--faithful") == 2
-    assert "--faithful is for pictures" in capsys.readouterr().err
+    assert typed("reviews", TEXT, "--method", "relevance", "--faithful") == 0
+    assert "Showing them first brings it to" in capsys.readouterr().out
+    assert typed("reviews", TEXT, "--faithful") == 1
+    assert "Use --method relevance or rollout" in capsys.readouterr().err
     assert typed("reviews", TEXT, "--method", "relevance", "--layers", "1") == 2
     assert "--at, --layers and --heads ask single tokens" in capsys.readouterr().err
 

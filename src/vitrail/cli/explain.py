@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vitrail.predict_texts import TextPredictor
 
 OF_DETECTORS = ("--query", "--queries", "--top", "--threshold")
-OF_PICTURES = ("--at", "--faithful", *OF_DETECTORS)
+OF_PICTURES = ("--at", *OF_DETECTORS)
 BESIDE = {
     "--positions": (),
     "--heads": ("--heads", "--data"),
@@ -160,8 +160,11 @@ def evidence_of_queries(
     """Draw what the answer of one query of a detector rests on."""
     if len(queries) > 1:
         raise UsageError("--method explains one query at a time: type one --query.")
-    found = ask.evidence(image, method, target, faithful=faithful, query=queries[0] if queries else None)
-    print(f"{found.save(out)}: {found.caption().title}.\n{found.answer}.")
+    from vitrail.loading import say
+
+    query = queries[0] if queries else None
+    found = ask.evidence(image, method, target, faithful=faithful, query=query, told=say)
+    print("\n".join([f"{found.save(out)}: {found.caption().title}.", f"{found.answer}.", *found.found]))
 
 
 def evidence(
@@ -306,13 +309,16 @@ def evidence_in_text(
     target: str | None,
     word: str | None,
     of: Any,
+    faithful: bool,
     out: Path,
     context: str | None,
 ) -> None:
     """Draw which words of a text an answer rests on."""
-    found = ask.evidence(one_text(text), method, target, word=word, of=of, context=context)
+    from vitrail.loading import say
+
+    found = ask.evidence(one_text(text), method, target, word=word, of=of, context=context, faithful=faithful, told=say)
     print(f"{found.save(out)}: {found.caption().title}.")
-    for line in (found.answer, found.note, found.most):
+    for line in (found.answer, found.note, found.most, *found.found):
         if line:
             print(line)
 
@@ -523,7 +529,7 @@ def explain(
     elif heads == "each":
         each_head(ask, run, data, out)
     elif of_text and whole:
-        evidence_in_text(ask, image, method, target, word, of, out, context)
+        evidence_in_text(ask, image, method, target, word, of, faithful, out, context)
     elif of_text:
         look_in_text(ask, image, word, of, layers, heads, out, context)
     elif image is None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.errors import ExplanationError, unknown
+from vitrail.explain.attention import plural
 from vitrail.explain.drawing import Caption, HeatMap, Panel, Plot, Question, lacking
 from vitrail.explain.explanation import Explanation, visible_channels
 from vitrail.explain.faithfulness import Say, Trust, trust
@@ -34,6 +35,7 @@ class Evidence(Explanation):
         pointed: whether it points at objects, in a sentence, where that was asked; empty otherwise.
         mark: what was asked about, to be outlined, where that is a part of the picture.
         cell: rows and columns of the map that are drawn as one, by their sum.
+        unit: what has one number in a map that is coarser than pixels.
     """
 
     method: str
@@ -44,6 +46,7 @@ class Evidence(Explanation):
     pointed: str = ""
     mark: Question | None = None
     cell: tuple[int, int] = (1, 1)
+    unit: str = "patch"
 
     @property
     def written(self) -> str:
@@ -87,14 +90,7 @@ class Evidence(Explanation):
 
     def plots(self) -> list[Plot]:
         """Deletion and insertion, beside random orders, where that was asked."""
-        if self.trust is None:
-            return []
-        told = f"probability of {self.written}"
-        deletion, insertion = self.trust.deletion, self.trust.insertion
-        return [
-            Plot(f"Deletion: {told}", "hidden, strongest parts first", *deletion),
-            Plot(f"Insertion: {told}", "shown, strongest parts first", *insertion),
-        ]
+        return [] if self.trust is None else plots_of(self.trust, self.written)
 
     @property
     def fineness(self) -> str:
@@ -106,7 +102,7 @@ class Evidence(Explanation):
                 f"since its strides lay a lattice over single pixels, which are in the .npz."
             )
         down, across = self.placement.size[0] // rows, self.placement.size[1] // columns
-        cells = "pixels" if down == across == 1 else f"patches of {down} by {across} pixels"
+        cells = "pixels" if down == across == 1 else f"{plural(self.unit)} of {down} by {across} pixels"
         return f"{rows} by {columns} {cells} of the model's input; nothing is smoothed."
 
     def caption(self) -> Caption:
@@ -126,12 +122,29 @@ class Evidence(Explanation):
         That are the two curves, those of each random order, and the correlation with each model of shuffled weights.
         """
         arrays = {"map": self.map.numpy(), "target": np.array(-1 if self.target is None else self.target)}
-        if self.trust is None:
-            return arrays
-        curves = {"deletion": self.trust.deletion, "insertion": self.trust.insertion}
-        for name, one in curves.items():
-            arrays |= {name: one.chosen.numpy(), f"{name}_random": one.orders.numpy(), "shares": one.shares.numpy()}
-        return arrays | {"unlearned": np.array(self.trust.correlations)}
+        return arrays if self.trust is None else arrays | numbers_of(self.trust)
+
+
+def plots_of(trust: Trust, name: str, hidden: str = "hidden", shown: str = "shown") -> list[Plot]:
+    """Deletion and insertion, beside random orders.
+
+    Args:
+        trust: in a map.
+        name: of the answer, as it is written on a drawing.
+        hidden, shown: what was done to the strongest parts first.
+    """
+    return [
+        Plot(f"Deletion: probability of {name}", f"{hidden}, strongest parts first", *trust.deletion),
+        Plot(f"Insertion: probability of {name}", f"{shown}, strongest parts first", *trust.insertion),
+    ]
+
+
+def numbers_of(trust: Trust) -> dict[str, np.ndarray]:
+    """The curves, those of each random order, and the correlation with each model of shuffled weights."""
+    arrays = {"unlearned": np.array(trust.correlations)}
+    for name, one in (("deletion", trust.deletion), ("insertion", trust.insertion)):
+        arrays |= {name: one.chosen.numpy(), f"{name}_random": one.orders.numpy(), "shares": one.shares.numpy()}
+    return arrays
 
 
 def find_class(wanted: str | int, labels: Sequence[str]) -> int:

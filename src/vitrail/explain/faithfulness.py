@@ -127,11 +127,12 @@ class Trust(NamedTuple):
         """
         return 1 / math.sqrt(max(self.cells - 1, 1))
 
-    def sentences(self, name: str) -> tuple[str, ...]:
+    def sentences(self, name: str, cells: str = "cells") -> tuple[str, ...]:
         """What stands on a drawing.
 
         Args:
-            name: of the class whose score was asked.
+            name: of the answer whose score was asked.
+            cells: how the parts are called that are ranked.
         """
         low, high = min(self.correlations), max(self.correlations)
         return (
@@ -139,8 +140,8 @@ class Trust(NamedTuple):
             f"lower is better).",
             f"Showing them first brings it to {self.insertion.sentence()}; higher is better).",
             f"Rank correlation with the maps of {len(self.correlations)} models of shuffled weights, over {self.cells} "
-            f"cells: {self.unlearned:+.2f}, from {low:+.2f} to {high:+.2f} (0 is right; chance alone strays from it by "
-            f"{self.chance:.2f} or more).",
+            f"{cells}: {self.unlearned:+.2f}, from {low:+.2f} to {high:+.2f} (0 is right; chance alone strays from it "
+            f"by {self.chance:.2f} or more).",
         )
 
 
@@ -152,7 +153,7 @@ def hidden(
     return F.interpolate(small, pixels.shape[1:], mode="bilinear", align_corners=False)[0]
 
 
-def ordered(map: Float[Tensor, "rows columns"]) -> Int[Tensor, "rows columns"]:
+def ordered(map: Float[Tensor, "*cells"]) -> Int[Tensor, "*cells"]:
     """The rank of each cell, 0 for the strongest."""
     return map.flatten().argsort(descending=True, stable=True).argsort().reshape(map.shape)
 
@@ -204,19 +205,33 @@ def curves(
     several: bool = False,
     say: Say | None = None,
 ) -> tuple[Curve, Curve]:
-    """The probability of a class while a picture is hidden, and while it is shown, by a map and in random orders.
+    """The probability of a class while a picture is hidden, and while it is shown, by a map and in random orders."""
+    return curves_of(lambda hides: scores(model, (shown, hidden), hides, target, several=several, say=say), map, seed)
 
-    To show a picture in a random order is to hide it in the reverse one, seen from the end: so the model is asked once
+
+def curves_of(
+    ask: Callable[[Bool[Tensor, "changed *cells"]], Float[Tensor, " changed"]],
+    map: Float[Tensor, "*cells"],
+    seed: int = 0,
+) -> tuple[Curve, Curve]:
+    """The probability of an answer while parts are hidden, and while they are shown, by a map and in random orders.
+
+    To show parts in a random order is to hide them in the reverse one, seen from the end: so the model is asked once
     for both.
+
+    Args:
+        ask: tells the probabilities where some parts are hidden.
+        map: says which matter more.
+        seed: of the random orders.
     """
     chance = torch.Generator().manual_seed(seed)
     places = stops(map.numel())
-    inner = places[1:-1, None, None].to(map.device)
+    inner = places[1:-1].reshape(-1, *[1] * map.ndim).to(map.device)
     ranks = ordered(map)
     orders = [ordered(torch.rand(map.shape, generator=chance)).to(map.device) for _ in range(ORDERS)]
     none = torch.zeros(1, *map.shape, dtype=torch.bool, device=map.device)
     hides = torch.cat([none, ~none, ranks < inner, ranks >= inner, *(order < inner for order in orders)])
-    found = scores(model, (shown, hidden), hides, target, several=several, say=say)
+    found = ask(hides)
     whole, gone, between = found[:1], found[1:2], found[2:].unflatten(0, (2 + ORDERS, -1))
     ends = whole.expand(ORDERS, 1), gone.expand(ORDERS, 1)
     shares, random = places / map.numel(), torch.cat([ends[0], between[2:], ends[1]], dim=1)
@@ -237,7 +252,7 @@ def shuffled(model: nn.Module, seed: int) -> nn.Module:
     return other
 
 
-def rank_correlation(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> float:
+def rank_correlation(one: Float[Tensor, "*cells"], other: Float[Tensor, "*cells"]) -> float:
     """Spearman's: 1 where two maps order their cells alike, 0 where one tells nothing of the other.
 
     Cells that are equal share their ranks; a map whose cells are all equal orders nothing.

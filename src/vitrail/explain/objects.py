@@ -29,8 +29,9 @@ from vitrail.explain.attention import (
     on_cells,
 )
 from vitrail.explain.drawing import Caption, Panel, Question
-from vitrail.explain.evidence import Evidence, evidence
+from vitrail.explain.evidence import Evidence, evidence, trusted
 from vitrail.explain.explanation import visible_channels
+from vitrail.explain.faithfulness import Say
 from vitrail.explain.kinds import kinds
 from vitrail.explain.methods import METHODS
 from vitrail.explain.recording import Layers, chosen_among, recording
@@ -339,17 +340,12 @@ class OneQuery(nn.Module):
         return self.model(pixels).logits[:, self.query]
 
 
-def check_method(method: str, *, faithful: bool) -> None:
+def check_method(method: str) -> None:
     """Refuse what is not known of detectors.
 
     Raises:
         ExplanationError: says what to ask instead.
     """
-    if faithful:
-        raise ExplanationError(
-            "How far a map can be trusted is asked by the probability of the one class of a picture, and a detector "
-            "finds many objects: leave out --faithful."
-        )
     if method == "attention":
         raise ExplanationError("attention does not depend on a class: leave out the target, or use relevance.")
     if method == "attribution":
@@ -369,6 +365,7 @@ def evidence_of_query(
     target: int | None = None,
     query: int | None = None,
     faithful: bool = False,
+    say: Say | None = None,
 ) -> Evidence:
     """Explain the class that one query answers; arguments are those of `evidence`.
 
@@ -377,9 +374,9 @@ def evidence_of_query(
     "Smooth Deep Saliency", 2024). Other maps have a number for each cell.
 
     Raises:
-        ExplanationError: `attribution`, or whether it can be trusted, was asked for; or there is no such query.
+        ExplanationError: `attribution` was asked for, or there is no such query.
     """
-    check_method(method, faithful=faithful)
+    check_method(method)
     task = task if query is None else every_query(task)
     prepared, like = preprocessing(picture), next(model.parameters())
     inputs = preprocessing.together([prepared.pixels]).to(like.device, like.dtype)
@@ -390,10 +387,13 @@ def evidence_of_query(
     labels = [f"{label} by query {one.query}" for label in classes]
     if METHODS[method].asks:
         target = classes.index(one.label) if target is None else target
-    found = evidence(OneQuery(model, one.query), preprocessing, picture, method=method, target=target, labels=labels)
+    asked = OneQuery(model, one.query)
+    found = evidence(asked, preprocessing, picture, method=method, target=target, labels=labels)
+    if faithful:
+        found = trusted(found, asked, inputs.pixels, labels, say)
     found = replace(found, mark=Question(None, corners_of(one.box_xyxy)))
     if method == "gradient":
         return replace(found, cell=detector(model).stride)
     with torch.inference_mode():
         placement, _ = on_cells(model, prepared.placement, detector(model).encode(*inputs).tokens)
-    return replace(found, placement=placement)
+    return replace(found, placement=placement, unit="cell")

@@ -25,11 +25,14 @@ from vitrail.explain.drawing import (
     SCALE,
     WIDEST,
     Caption,
+    Plot,
     Words,
     drawable,
+    high_plots,
     lacking,
     new_figure,
     on_pixels,
+    show_plots,
 )
 
 if TYPE_CHECKING:
@@ -295,7 +298,13 @@ def ink_on(share: float) -> str:
     return "white" if share > 0.55 else INK
 
 
-def draw_tinted(words: Sequence[str], shares: Float[Tensor, " words"], caption: Caption, even: float) -> "Figure":
+def draw_tinted(
+    words: Sequence[str],
+    shares: Float[Tensor, " words"],
+    caption: Caption,
+    even: float,
+    plots: Sequence[Plot] = (),
+) -> "Figure":
     """A text whose words stand on the colour of their shares.
 
     Args:
@@ -303,6 +312,7 @@ def draw_tinted(words: Sequence[str], shares: Float[Tensor, " words"], caption: 
         shares: of each of them.
         caption: what is written on it.
         even: the most that a word would have if all pieces counted alike.
+        plots: what is drawn below.
     """
     from matplotlib.patches import Rectangle
 
@@ -312,7 +322,8 @@ def draw_tinted(words: Sequence[str], shares: Float[Tensor, " words"], caption: 
     notes = (*caption.notes, *lacking([caption.question, caption.answer, *words]))
     said = Words.of(caption._replace(notes=notes), width)
     (head, foot), down = said.room(), (places[-1][0] + 1) * TINTED
-    height = head + 0.2 + down + GAP + foot + 0.1
+    below = high_plots(plots, width)
+    height = head + 0.2 + down + GAP + below + foot + 0.1
     figure, colours = new_figure(width, height), shades()
     panel = TextPanel("", shares[None])
     top = darkest([panel], even)
@@ -327,6 +338,8 @@ def draw_tinted(words: Sequence[str], shares: Float[Tensor, " words"], caption: 
         middle = (line + 0.5) * TINTED
         style = {"fontsize": TINT, "color": ink_on(share), "parse_math": False}
         axes.text(left + wide / 2, middle, word, ha="center", va="center_baseline", **style)
+    if plots:
+        show_plots(figure, plots, foot)
     said.write(figure, caption.title)
     show_bar(figure, top, caption.scale, exceeded=float(shares.max()) > top)
     return figure

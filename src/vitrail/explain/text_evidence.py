@@ -4,219 +4,37 @@ Relevance and rollout are those of pictures (`explain.relevance`, `explain.rollo
 colour of their share. What a model answers, and from which of its tokens that is read, depends on its task.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitrail.errors import ExplanationError, unknown
 from vitrail.explain.drawing import Caption
-from vitrail.explain.evidence import find_class
+from vitrail.explain.evidence import numbers_of, plots_of
 from vitrail.explain.explanation import Drawn
+from vitrail.explain.faithfulness import TWINS, Pace, Say, Trust, curves_of, rank_correlation, shuffled
 from vitrail.explain.kinds import Of
 from vitrail.explain.methods import METHODS, spoken
 from vitrail.explain.pieces import Piece, find_word, merged, words
 from vitrail.explain.recording import recording
 from vitrail.explain.relevance import Traced, relevance_of, traced_each
 from vitrail.explain.rollout import rollout_of
+from vitrail.explain.said import ANSWERS, Said, Subject, what_is_said
 from vitrail.explain.streams import Flow
 from vitrail.explain.text_drawing import TextPanel, draw_matrices, draw_tinted
 from vitrail.explain.texts import MOST, Read, largest, quoted, read
 from vitrail.samples import Words
-from vitrail.tasks.answers import best_span
-from vitrail.tokenizing import TextPreprocessing
-from vitrail.weights.card import classes_of, has_classes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLLOWED = ("relevance", "rollout")  # the methods that follow words through the layers
-
-
-class Said(NamedTuple):
-    """One of the numbers that an answer was made of.
-
-    Attributes:
-        about: which of the answers it belongs to; numbers of the same are explained together.
-        name: how that answer is called.
-        row: the token that it is read from, among those of the stack that answers.
-        place: where it stands among what the model says of the text.
-    """
-
-    about: int
-    name: str
-    row: int
-    place: tuple[int, ...]
-
-
-class Subject(NamedTuple):
-    """A text, what was asked about it, and what a model says.
-
-    Attributes:
-        model: with its card.
-        asked: the text as its task prepares it.
-        inputs: the text as it reads it.
-        found: its pieces, and those that the model wrote.
-        logits: what the model says of the text.
-        target: the class, tag or word that is wanted in place of the model's own answer.
-        word: the number of the word that is meant among those that may ask; all are where it is none.
-    """
-
-    model: Any
-    asked: Any
-    inputs: Words
-    found: Read
-    logits: Float[Tensor, "*rest"]
-    target: str | None
-    word: int | None
-
-    @property
-    def preprocessing(self) -> TextPreprocessing:
-        """How texts become what the model reads."""
-        return self.model.card.preprocessing
-
-    @property
-    def first(self) -> int:
-        """The first token of the text."""
-        return int(self.inputs.valid[0].int().argmax())
-
-    def refuse_target(self, why: str) -> None:
-        """Refuse a target where there is nothing to choose.
-
-        Raises:
-            ExplanationError: one was given.
-        """
-        if self.target is not None:
-            raise ExplanationError(f"{why}: leave out --target.")
-
-    def refuse_word(self, why: str) -> None:
-        """Refuse a word where the answer is not about one.
-
-        Raises:
-            ExplanationError: one was given.
-        """
-        if self.word is not None:
-            raise ExplanationError(f"{why}: leave out --word.")
-
-
-def of_class(subject: Subject) -> list[Said]:
-    """The class of a text, read from its first token."""
-    subject.refuse_word("This model answers with a class of the whole text")
-    labels = classes_of(subject.model)
-    number = int(subject.logits.argmax()) if subject.target is None else find_class(subject.target, labels)
-    return [Said(0, labels[number] if number < len(labels) else f"class {number}", subject.first, (number,))]
-
-
-def of_tags(subject: Subject) -> list[Said]:
-    """The tag of each word, read from its first piece; or of the one that is meant."""
-    tags, names = classes_of(subject.model), words(subject.found.source)
-    if subject.target is not None and subject.word is None:
-        raise ExplanationError("Which word has that tag? Add --word WORD, or leave out --target.")
-    firsts: dict[int, int] = {}
-    for row, piece in enumerate(subject.found.source):
-        if not piece.special and subject.word in (None, piece.word):
-            firsts.setdefault(piece.word, row)
-    found = []
-    for word, row in firsts.items():
-        tag = int(subject.logits[row].argmax()) if subject.target is None else find_class(subject.target, tags)
-        found.append(Said(word, f"{names[word]}/{tags[tag]}", row, (row, tag)))
-    return found
-
-
-def of_answer(subject: Subject) -> list[Said]:
-    """Where an answer begins and where it ends, read from these two tokens."""
-    subject.refuse_target("This model answers with a part of the text")
-    subject.refuse_word("This model answers with a part of the text")
-    [window] = subject.asked.windows
-    first = subject.first + window.offset
-    start, end = subject.logits[first : first + len(window.spans)].unbind(dim=1)
-    if (span := best_span(start, end, window.central)) is None:
-        raise ExplanationError("The model finds no answer in this text, so there is none to explain.")
-    left, right = int(window.spans[span.first][0]), int(window.spans[span.last][1])
-    name = f"the answer \u201c{window.context[left:right]}\u201d"
-    return [Said(0, name, first + place, (first + place, side)) for side, place in enumerate((span.first, span.last))]
-
-
-def piece_number(subject: Subject, likeliest: int) -> int:
-    """The piece that is explained: the one that is wanted, or what the model says.
-
-    Raises:
-        ExplanationError: a word that is wanted has several pieces, or the tokenizer does not know it.
-    """
-    if subject.target is None:
-        return likeliest
-    reads = subject.preprocessing
-    spelled = reads.encode_all([f" {subject.target}", subject.target], around=False)
-    known = [ids[0] for ids in spelled if len(ids) == 1 and ids[0] not in reads.special_ids]
-    if not known:
-        raise ExplanationError(
-            f"--target {subject.target} is {len(spelled[1])} pieces to this model, and it guesses one at a time. Give "
-            f"a word of one piece."
-        )
-    return known[0]
-
-
-def of_hidden(subject: Subject) -> list[Said]:
-    """The word behind each mask, read from that mask."""
-    subject.refuse_word("This model answers with the hidden words")
-    mask = subject.preprocessing.mask_token
-    hidden = [] if mask is None else (subject.inputs.ids[0] == subject.preprocessing.id_of(mask)).nonzero().flatten()
-    if not len(hidden):
-        raise ExplanationError(f"No word is hidden: write {mask} where one should be guessed.")
-    found = []
-    for row in map(int, hidden):
-        number = piece_number(subject, int(subject.logits[row].argmax()))
-        where = "" if len(hidden) == 1 else f" at mask {len(found) + 1}"
-        name = f"\u201c{subject.preprocessing.tokens([number])[0]}\u201d{where}"
-        found.append(Said(len(found), name, row, (row, number)))
-    return found
-
-
-def of_next(subject: Subject) -> list[Said]:
-    """The piece that comes next, read from the last one."""
-    subject.refuse_word("This model answers with the next word")
-    row = subject.logits.shape[0] - 1
-    number = piece_number(subject, int(subject.logits[row].argmax()))
-    text = subject.preprocessing.decode([number], special=True)
-    return [Said(0, f"\u201c{text.strip() or repr(text)}\u201d as what comes next", row, (row, number))]
-
-
-def of_translation(subject: Subject) -> list[Said]:
-    """Each piece that was written, read where the decoder wrote it."""
-    subject.refuse_target("What this model has written is explained word by word")
-    ids, names = subject.found.ids, words(subject.found.written)
-    return [
-        Said(piece.word, names[piece.word], row, (row, ids[row]))
-        for row, piece in enumerate(subject.found.written)
-        if subject.word in (None, piece.word)
-    ]
-
-
-class Answers(NamedTuple):
-    """What a task says of a text.
-
-    Attributes:
-        said: the numbers that its answers are made of.
-        each: how several answers are called.
-    """
-
-    said: Callable[[Subject], list[Said]]
-    each: str = ""
-
-
-ANSWERS = {
-    "classify": Answers(of_class),
-    "tag": Answers(of_tags, "each tag"),
-    "answer": Answers(of_answer),
-    "masked-lm": Answers(of_hidden, "each hidden word"),
-    "causal-lm": Answers(of_next),
-    "translate": Answers(of_translation, "each word that was written"),
-    "translate-parallel": Answers(of_translation, "each word that was written"),
-}
+TOGETHER = 32  # shortened texts that a model is asked about at once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,6 +51,7 @@ class TextEvidence(Drawn):
         even: the most that a word would get if all pieces counted alike.
         weights: the share of each word. A row sums to one, or to zero where nothing spoke for it.
         note: how the translation came about, where that must be said.
+        trust: how far it is true of the model, where that was asked.
     """
 
     text: str
@@ -245,6 +64,12 @@ class TextEvidence(Drawn):
     even: float
     weights: Float[Tensor, "rows words"]
     note: str = ""
+    trust: Trust | None = None
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """Sentences about how far it can be trusted; none where nobody asked."""
+        return () if self.trust is None else self.trust.sentences(self.names[0], "words")
 
     @property
     def map(self) -> Float[Tensor, "words"]:
@@ -278,6 +103,7 @@ class TextEvidence(Drawn):
                 "Words have the sum of their pieces.",
                 *([own] if method.asks and self.of != "cross" else []),
                 *([self.note] if self.note else []),
+                *self.found,
             ),
             scale="share of all words",
             answer=self.answer,
@@ -286,36 +112,18 @@ class TextEvidence(Drawn):
     def figure(self) -> "Figure":
         """The drawing, as a matplotlib figure that belongs to no window."""
         if len(self.names) == 1:
-            return draw_tinted(self.seen, self.weights[0], self.caption(), self.even)
+            plots = [] if self.trust is None else plots_of(self.trust, self.names[0], "left out", "left in")
+            return draw_tinted(self.seen, self.weights[0], self.caption(), self.even, plots)
         return draw_matrices([TextPanel("", self.weights)], self.names, self.seen, self.caption(), self.even)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The weights (rows x words), what each row explains, and the words."""
-        return {
+        """The weights (rows x words), what each row explains, the words, and what trust rests on."""
+        arrays = {
             "weights": self.weights.float().numpy(),
             "names": np.array(self.names, dtype=str),
             "seen": np.array(self.seen, dtype=str),
         }
-
-
-def what_is_said(subject: Subject, *, asks: bool) -> list[Said]:
-    """The numbers that the answer of a model was made of.
-
-    Args:
-        subject: the model and its text.
-        asks: whether the method explains an answer; else it is enough to know from which token that would be read.
-
-    Raises:
-        ExplanationError: it has no answer.
-    """
-    task = subject.model.card.task
-    if task == "classify" and not has_classes(subject.model):
-        if asks:
-            raise ExplanationError("This model has no classes: it gives features, and no answer. Use --method rollout.")
-        return [Said(0, "", subject.first, ())]
-    if task not in ANSWERS:
-        raise ExplanationError(unknown("task whose answers about texts can be explained", task, ANSWERS))
-    return ANSWERS[task].said(subject)
+        return arrays if self.trust is None else arrays | numbers_of(self.trust)
 
 
 def read_from(of: Of | None, found: Read) -> Of:
@@ -394,6 +202,8 @@ def evidence_in_text(
     word: str | None = None,
     of: Of | None = None,
     answer: str = "",
+    faithful: bool = False,
+    say: Say | None = None,
 ) -> TextEvidence:
     """Explain what a model says of one text.
 
@@ -407,9 +217,11 @@ def evidence_in_text(
             unless given. See `pieces.find_word`.
         of: of a model that translates, where it looked: in the text (`cross`), or in what was written (`decoder`).
         answer: what the model says of the text, to be written on the drawing.
+        faithful: find out how far the shares can be trusted.
+        say: is told how far it is, where that takes long.
 
     Raises:
-        ExplanationError: no such method, word or target; or the model has no answer.
+        ExplanationError: no such method, word or target; or the model has no answer, or several that are to be trusted.
     """
     check_followed(method, target)
     model = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that it compiles
@@ -429,22 +241,110 @@ def evidence_in_text(
     )
     numbers = what_is_said(subject, asks=METHODS[method].asks)
     of = read_from(of, found)
-    seen = found.before if of == "decoder" else found.encoded or found.source
-    names = {said.about: said.name for said in numbers}
-    every = list(names)
-    whole = merged(
-        rows_of(model, method, found, numbers, of), [Piece("", every.index(one.about)) for one in numbers], seen
-    )
-    sums = whole.sum(dim=1, keepdim=True)
-    return TextEvidence(
+    names, shares = {said.about: said.name for said in numbers}, shares_of(model, method, found, numbers, of)
+    evident = TextEvidence(
         text=text,
         answer=f"The model's answer: {found.answer}" if found.answer else answer,
         method=method,
         of=of,
         names=tuple(names.values()),
         each=ANSWERS[model.card.task].each,
-        seen=tuple(words(seen)),
-        even=largest(seen, whole=True),
-        weights=torch.where(sums > 0, whole / sums, 0.0),
+        seen=tuple(words(looked_at(found, of))),
+        even=largest(looked_at(found, of), whole=True),
+        weights=shares,
         note=found.note,
     )
+    return replace(evident, trust=trust_in_words(model, method, found, numbers, of, say)) if faithful else evident
+
+
+def looked_at(found: Read, of: Of) -> tuple[Piece, ...]:
+    """The pieces that an answer may rest on."""
+    return found.before if of == "decoder" else found.encoded or found.source
+
+
+def shares_of(model: Any, method: str, found: Read, numbers: Sequence[Said], of: Of) -> Float[Tensor, "rows words"]:
+    """The share that each word has in each answer."""
+    every = list(dict.fromkeys(said.about for said in numbers))
+    asks = [Piece("", every.index(said.about)) for said in numbers]
+    whole = merged(rows_of(model, method, found, numbers, of), asks, looked_at(found, of))
+    sums = whole.sum(dim=1, keepdim=True)
+    return torch.where(sums > 0, whole / sums, 0.0)
+
+
+def may_be_left_out(found: Read, numbers: Sequence[Said], of: Of) -> list[int]:
+    """The words without which an answer can still be read: not those that it is read from, and no special tokens.
+
+    Raises:
+        ExplanationError: there are fewer than two.
+    """
+    seen = looked_at(found, of)
+    stay = {piece.word for piece in seen if piece.special}
+    if not found.written:
+        stay |= {seen[said.row].word for said in numbers}
+    free = [word for word in dict.fromkeys(piece.word for piece in seen) if word not in stay]
+    if len(free) < 2:
+        raise ExplanationError("Trust is asked by leaving words out, and there are fewer than two. Give a longer text.")
+    return free
+
+
+def trust_in_words(
+    model: Any, method: str, found: Read, numbers: Sequence[Said], of: Of, say: Say | None = None
+) -> Trust:
+    """Ask whether it is true of a model that an answer rests on some words: by leaving them out, and by unlearning.
+
+    Args:
+        model: with its card.
+        method: `relevance` or `rollout`.
+        found: the text as it was read, and what was written.
+        numbers: that the answer is made of, read anew each time.
+        of: whose words are looked at.
+        say: is told how far it is, where it takes long.
+
+    Raises:
+        ExplanationError: several answers, an answer that rests on what was written, or a text of few words.
+    """
+    if len({said.about for said in numbers}) > 1:
+        raise ExplanationError("How far shares can be trusted is asked of one answer at a time: add --word WORD.")
+    if not numbers[0].place:
+        raise ExplanationError("This model gives features and no answer, so nothing says what words are worth to it.")
+    if of == "decoder":
+        raise ExplanationError("Trust is asked by leaving out words of the text: leave out --of decoder.")
+    free, seen = may_be_left_out(found, numbers, of), looked_at(found, of)
+    pieces = seen[len(seen) - len(found.source) :]  # those that the model is handed
+    places = torch.tensor([[piece.word == word for piece in pieces] for word in free])
+
+    def ask(hides: Bool[Tensor, "changed words"]) -> Float[Tensor, " changed"]:
+        return probabilities(model, found, numbers, (hides.float() @ places.float()) > 0)
+
+    share = shares_of(model, method, found, numbers, of)[0, free]
+    deletion, insertion = curves_of(ask, share)
+    others, pace = list[Tensor](), Pace(say)
+    for twin in range(TWINS):
+        others.append(shares_of(shuffled(model, twin), method, found, numbers, of)[0, free])
+        pace.tell(twin + 1, TWINS, "models of shuffled weights asked")
+    return Trust(deletion, insertion, tuple(rank_correlation(share, other) for other in others), len(free))
+
+
+@torch.inference_mode()
+def probabilities(
+    model: Any, found: Read, numbers: Sequence[Said], left_out: Bool[Tensor, "changed tokens"]
+) -> Float[Tensor, " changed"]:
+    """How likely an answer is without some pieces of the text, which then stands as if they had never been there.
+
+    Args:
+        model: with its card.
+        found: the text as it was read, and what was written.
+        numbers: that the answer is made of.
+        left_out: the pieces, for each time that the model is asked.
+    """
+    total, answers = [], ANSWERS[model.card.task]
+    for some in left_out.split(TOGETHER):
+        given = [one.expand(len(some), *one.shape[1:]) for one in found.arguments]
+        given[found.valid_at] = given[found.valid_at] & ~some.to(given[0].device)
+        outputs = model(*given)
+        logits = (outputs[0] if isinstance(outputs, tuple) else outputs).float()
+        if answers.of_tokens:
+            logits = logits.masked_fill(~given[found.valid_at][..., None], -torch.inf)
+        likely = logits.sigmoid() if model.card.multi_label else logits.softmax(dim=1 if answers.of_tokens else -1)
+        total.append(torch.stack([likely[(slice(None), *said.place)] for said in numbers]).prod(dim=0).cpu())
+    return torch.cat(total)

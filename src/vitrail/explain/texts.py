@@ -327,6 +327,7 @@ class Read(NamedTuple):
         encoded: what its encoder is handed, where that is more than the pieces.
         note: how the translation came about, where that must be said.
         ids: of the pieces that it writes.
+        valid_at: which of the arguments says what is of the text.
     """
 
     arguments: tuple[Tensor, ...]
@@ -337,6 +338,7 @@ class Read(NamedTuple):
     encoded: tuple[Piece, ...] = ()
     note: str = ""
     ids: tuple[int, ...] = ()
+    valid_at: int = 1
 
     def sides(self, of: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
         """Who looks and who is looked at."""
@@ -385,6 +387,7 @@ def read_in_order(model: Any, inputs: Words, source: tuple[Piece, ...]) -> Read:
         pieces_written(preprocessing, written.tolist()),
         preprocessing.decode(written),
         ids=tuple(written.tolist()),
+        valid_at=2,
     )
 
 
@@ -413,6 +416,7 @@ def read_at_once(model: Any, inputs: Words, source: tuple[Piece, ...]) -> Read:
         (first, *(piece._replace(word=piece.word + 1) for piece in source)),
         refined(pieces, question.hidden[0].tolist(), time, task.steps),
         tuple(written.tolist()),
+        valid_at=3,
     )
 
 
