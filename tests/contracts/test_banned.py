@@ -27,6 +27,7 @@ CALLS = {
 }
 EXCEPTIONS = {
     "core/memory.py": {"ctypes"},  # tells the C library already loaded to keep freed memory; opens no other
+    "data/decoding.py": {"ctypes"},  # tells the libtiff that Pillow has loaded to be silent; opens nothing else
     "evaluate/background.py": {"urllib.parse"},  # quotes the address of a file beside a page; opens none
 }
 LATE_IMPORTS = {"catalog.py", "__init__.py", "cli/main.py"}  # import a module by a name from their own tables

@@ -308,7 +308,7 @@ def test_the_verb_draws_a_text_and_refuses_what_is_for_pictures(tmp_path, capsys
     assert out.is_file()
     for typed, sentence in {
         "--at 1 2": "--at is for pictures, and this model reads texts: leave it out.",
-        "--query 2 --threshold 0.5": "--query and --threshold are for pictures, and this model reads texts: leave them out.",
+        "--query 2 --threshold 0.5": "--query and --threshold are for pictures",
         "--of decoder": "--of is for models that translate, and this Bert does not: leave it out.",
         "--layers 4": "--layers 4: this model has layers 1 to 3",
     }.items():
