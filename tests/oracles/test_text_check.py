@@ -175,3 +175,18 @@ def test_the_command_says_what_there_is(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "3 texts, 2 to learn from and 1 to be judged by." in said
     assert "ready to train on" in said
+
+
+def test_labels_that_a_person_takes_for_the_same_or_for_several_are_found(tmp_path):
+    rows = [
+        ("one", "good"),
+        ("two", "bad"),
+        ("three", "Good"),
+        ("four", "good"),
+        ("five", "bad"),
+        ("six", '"good, bad"'),
+    ]
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    found = {one.code: one.reason for one in check(tmp_path / "reviews.csv")}
+    assert "There are the classes good and Good. Write both alike." in found["class-case-clash"]
+    assert "'good, bad' is taken for one label. Put ; between several." in found["comma-in-label"]

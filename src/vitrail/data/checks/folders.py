@@ -1,12 +1,12 @@
 """Faults of a folder of class folders."""
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from vitrail.data.checks.faults import Fault, fault
-from vitrail.data.checks.pictures import Entry, class_faults, picture_faults
+from vitrail.data.checks.pictures import Entry, clashes, class_faults, picture_faults
 from vitrail.data.datasets.folder import find_parts, without_classes
 from vitrail.data.files import folders_in, hidden, is_picture_name, pictures_below, shown
 
@@ -80,12 +80,3 @@ def file_faults(folder: Path, root: Path) -> Iterator[Fault]:
         folders[:] = [name for name in folders if not hidden(name)]
         for name, twin in clashes(files):
             yield fault("file-case-clash", Path(place, name), f"There is also {twin}; on many systems one hides it.")
-
-
-def clashes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names that differ from an earlier one only in case, with that one."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
-        alike[name.casefold()].append(name)
-    for first, *others in alike.values():
-        yield from ((other, first) for other in others)

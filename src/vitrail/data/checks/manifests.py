@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vitrail.data.checks.faults import Fault, fault
-from vitrail.data.checks.folders import clashes
-from vitrail.data.checks.pictures import Entry, class_faults, picture_faults
+from vitrail.data.checks.pictures import Entry, class_faults, name_faults, picture_faults
 from vitrail.data.datasets.manifest import Row, RowError, rows, tables
 from vitrail.data.files import shown
 
@@ -37,11 +36,7 @@ def check(path: Path) -> Iterator[Fault]:
     for _, row in listed.values():
         counts[row.split].update(row.labels)
     yield from class_faults(path, counts)
-    names = sorted(set().union(*counts.values()))
-    for name, twin in clashes(names):
-        yield fault("class-case-clash", path, f"There are the classes {name} and {twin}. Write both alike.")
-    for name in (name for name in names if "," in name and set(map(str.strip, name.split(","))) & set(names)):
-        yield fault("comma-in-label", path, f"{name!r} is taken for one label. Put ; between several.")
+    yield from name_faults(path, set().union(*counts.values()))
     yield from picture_faults(Entry(row.path, row.split, row.labels) for _, row in listed.values())
 
 

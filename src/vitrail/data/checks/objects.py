@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from vitrail.data.checks.faults import Fault, fault
-from vitrail.data.checks.folders import clashes
-from vitrail.data.checks.pictures import Entry, Look, picture_faults
+from vitrail.data.checks.pictures import Entry, Look, clashes, picture_faults
 from vitrail.data.datasets import coco, panoptic, voc, yolo
 from vitrail.data.datasets.marked import Marks
 from vitrail.data.files import hidden, is_picture_name, shown

@@ -202,3 +202,21 @@ def class_faults(root: Path | str, counts: dict[str | None, Counter[str]], unit:
             yield fault("class-not-in-train", root, f"The class {name} is in {part}, and not in train.")
     for name in sorted(learned.keys() - counts.get("val", learned).keys()):
         yield fault("class-only-in-train", root, f"The class {name} is in train, and not in val.")
+
+
+def name_faults(root: Path | str, names: Iterable[str]) -> Iterator[Fault]:
+    """What is odd about the names of classes in a table: two that a person would not tell apart, or several in one."""
+    names = sorted(names)
+    for name, twin in clashes(names):
+        yield fault("class-case-clash", root, f"There are the classes {name} and {twin}. Write both alike.")
+    for name in (name for name in names if "," in name and set(map(str.strip, name.split(","))) & set(names)):
+        yield fault("comma-in-label", root, f"{name!r} is taken for one label. Put ; between several.")
+
+
+def clashes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names that differ from an earlier one only in case, with that one."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        alike[name.casefold()].append(name)
+    for first, *others in alike.values():
+        yield from ((other, first) for other in others)

@@ -7,7 +7,7 @@ from itertools import permutations
 from typing import Any
 
 from vitrail.data.checks.faults import Fault, fault
-from vitrail.data.checks.pictures import class_faults
+from vitrail.data.checks.pictures import class_faults, name_faults
 from vitrail.data.dataset import classes_of
 from vitrail.data.datasets.manifest import RowError
 from vitrail.data.files import shown
@@ -179,6 +179,8 @@ def together(path: str, parts: dict[str | None, Texts]) -> Iterator[Fault]:
         if texts.task == "tag":
             counts[part] = Counter(dict.fromkeys(texts.classes, 1))
     tags = any(texts.task == "tag" for texts in parts.values())
+    if not tags:
+        yield from name_faults(path, set().union(*counts.values()))
     for found in class_faults(path, counts, "text"):
         if not tags or found.code in ("one-class", "class-not-in-train"):  # tags are rare in a small part
             yield found
