@@ -1,5 +1,6 @@
 """Training: fetch, loss, backward, step, after_step, observe."""
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -36,7 +37,12 @@ class RunResult(NamedTuple):
 
 def done_without_report(folder: Path) -> str:
     """What somebody should know who stops a run after its last step."""
-    return f"Training is done and the model is in {folder}. Its report is missing: `vitrail resume {folder}` writes it."
+    return f"Training is done and the model is in {folder}. Its report is missing: `{typed_again(folder)}` writes it."
+
+
+def typed_again(folder: Path) -> str:
+    """What somebody types who goes on with a run."""
+    return shlex.join(["vitrail", "resume", str(folder)])
 
 
 @contextmanager
@@ -71,7 +77,7 @@ def opened(
         if run.stopped:
             raise Interrupted(
                 run.stopped,
-                f"Stopped after step {run.step} of {run.steps}, and saved. `vitrail resume {out}` goes on.",
+                f"Stopped after step {run.step} of {run.steps}, and saved. `{typed_again(out)}` goes on.",
             )
         if stopping.asked is not None:  # after the last step
             raise Interrupted(stopping.asked, done_without_report(out))

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import platform
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,9 @@ def refuse_taken(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder} is a file, and a run needs a folder. Type --out with another name.")
     if (folder / RECIPE).exists():
-        raise TrainingError(f"{folder} already holds a run. `vitrail resume {folder}` goes on with it.")
+        raise TrainingError(
+            f"{folder} already holds a run. `vitrail resume {shlex.quote(str(folder))}` goes on with it."
+        )
     there = sorted(entry.name for entry in folder.iterdir() if not hidden(entry.name)) if folder.exists() else []
     if there:
         raise TrainingError(

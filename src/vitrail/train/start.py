@@ -154,7 +154,7 @@ def choose_recipe(
             raise ConfigError(
                 f"{name} is for the {many(len(learned), 'class')} {in_short(learned)}, and {data} has "
                 f"{len(splits.train.classes)}: {in_short(splits.train.classes)}. Type "
-                f"`vitrail train {recipe.model.name} --data {data}` for a recipe that fits this data."
+                f"`vitrail train {recipe.model.name} --data {shlex.quote(data)}` for a recipe that fits this data."
             )
         model = recipe.model if init is None else replace(recipe.model, init=init)
         return replace(recipe, model=model, data=replace(recipe.data, path=data))
@@ -262,13 +262,13 @@ def refuse_unreadable(splits: Splits, data: str, say: Say) -> None:
     if count > MOST_OPENED:
         say(
             f"Only {MOST_OPENED:,} of the {count:,} pictures are opened before the first step. `vitrail check --data "
-            f"{data}` looks at all of them."
+            f"{shlex.quote(data)}` looks at all of them."
         )
     broken = list(unreadable([splits.train, splits.val], MOST_OPENED))
     if broken:
         raise DataError(
-            f"{many(len(broken), 'picture')} cannot be read. The first: {broken[0]} `vitrail check --data {data}` "
-            f"lists all such files. Mend or remove them, and type the same again."
+            f"{many(len(broken), 'picture')} cannot be read. The first: {broken[0]} `vitrail check --data "
+            f"{shlex.quote(data)}` lists all such files. Mend or remove them, and type the same again."
         )
 
 
@@ -283,9 +283,9 @@ def broken_pictures_in_words(data: str, folder: Path | None = None) -> Iterator[
         yield
     except ImageError as error:
         begun = folder is not None and folder.exists()
-        again = f"`vitrail resume {folder}` goes on" if begun else "type the same again"
+        again = f"`vitrail resume {shlex.quote(str(folder))}` goes on" if begun else "type the same again"
         raise DataError(
-            f"{error} `vitrail check --data {data}` lists all such files. Mend them, and {again}."
+            f"{error} `vitrail check --data {shlex.quote(data)}` lists all such files. Mend them, and {again}."
         ) from error
 
 
