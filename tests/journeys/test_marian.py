@@ -67,6 +67,7 @@ def test_a_published_model_learns_further_as_it_is_made(folder, monkeypatch, cap
     assert main(["convert", "run", "--to", "transformers", "out"]) == 0
     assert json.loads((folder / "out/config.json").read_text())["bos_token_id"] is None
     theirs, words = (kind.from_pretrained("out") for kind in (transformers.MarianMTModel, transformers.MarianTokenizer))
+    assert (words.source_lang, words.target_lang) == ("de", "en")
     ids = theirs.generate(**words(["ein hund"], return_tensors="pt"), num_beams=1)
     assert words.batch_decode(ids, skip_special_tokens=True) == [written]
 

@@ -179,7 +179,7 @@ def transformers_extras(card: Card, config: Any) -> Extras:
     told = (names if labels else {}) | problem
     if isinstance(card.preprocessing, TextPreprocessing):
         told |= tokenizers.numbers(card.preprocessing)
-        files, lost = tokenizers.to_transformers(card.preprocessing)
+        files, lost = tokenizers.to_transformers(card.preprocessing, card.labels)
         if card.generation is None:
             return Extras(told, files, lost)
         settings, untold = generation.to_transformers(card.generation, getattr(config, "max_tokens", None))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from vitrail.tokenizing import TextPreprocessing
@@ -27,8 +28,15 @@ def numbers(preprocessing: TextPreprocessing) -> dict[str, int]:
     return {f"{name}_id": preprocessing.id_of(tokens[name]) for name in told if name in tokens}
 
 
-def to_transformers(preprocessing: TextPreprocessing) -> tuple[dict[str, Any], list[str]]:
-    """The files of a tokenizer, and what they cannot say of it; no files where there is no tokenizer."""
+def to_transformers(
+    preprocessing: TextPreprocessing, languages: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """The files of a tokenizer, and what they cannot say of it; no files where there is no tokenizer.
+
+    Args:
+        preprocessing: what it is part of.
+        languages: of a translator, from which to which it goes; Marian's files say it.
+    """
     if not preprocessing.tokenizer:
         return {}, []
     inputs = ["input_ids", "token_type_ids", "attention_mask"] if preprocessing.segments else None
@@ -46,4 +54,6 @@ def to_transformers(preprocessing: TextPreprocessing) -> tuple[dict[str, Any], l
         return files, lost
     pieces = {f"{side}.spm": base64.b64decode(values[side]) for side in ("source", "target")}
     settings = settings | {"tokenizer_class": "MarianTokenizer", "separate_vocabs": False}
+    if len(languages) == 2:
+        settings |= dict(zip(("source_lang", "target_lang"), languages, strict=True))
     return {**pieces, "vocab.json": values["vocab"], "tokenizer_config.json": settings}, lost
