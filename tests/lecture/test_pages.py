@@ -116,7 +116,11 @@ SIZES = [  # page, its figures, and other sizes than its own, as old and new tex
     pytest.param(
         "attention",
         5,
-        [("(0.5, 4.0, 40.0)", "(4.0,)"), ("heads = 4\nseveral", "heads = 6\nseveral")],
+        [
+            ("(0.5, 4.0, 40.0)", "(4.0,)"),
+            ("tokens, dim = 6, 24", "tokens, dim = 6, 36"),
+            ("heads = 4\nseveral", "heads = 6\nseveral"),
+        ],
         marks=pytest.mark.slow,
     ),
     ("masks", 6, [('sentences = ["light falls through glass", "the window shows a red bird", ', "sentences = [")]),
