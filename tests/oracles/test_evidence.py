@@ -307,12 +307,15 @@ def test_the_curves_are_drawn_and_taken_on_as_they_were_measured(tmp_path, size)
     places = [axes.get_position() for axes in figure.axes]
     assert not any(one.overlaps(other) for number, one in enumerate(places) for other in places[:number])
     kept = np.load(found.save(tmp_path / "drawn.png").with_suffix(".npz"))
+    assert kept["target_name"] == found.target_name == "dog"
+    (rows, columns), there = found.covered.size, found.covered.forward(torch.from_numpy(kept["corners"]))
+    torch.testing.assert_close(there, torch.tensor([[0, 0], [columns, 0], [columns, rows], [0, rows]]).double())
     assert kept["deletion"].tolist() == found.trust.deletion.chosen.tolist()
     assert kept["insertion_random"].tolist() == found.trust.insertion.orders.tolist()
     assert tuple(kept["unlearned"]) == found.trust.correlations
     plain = replace(found, trust=None)
     assert len(plain.figure().axes) == len(figure.axes) - 2
-    assert set(plain.arrays()) == {"map", "target"}
+    assert set(plain.arrays()) == {"map", "target", "target_name", "corners"}
 
 
 def test_the_pointing_game_counts_what_is_pointed_at():

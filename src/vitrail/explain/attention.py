@@ -165,6 +165,7 @@ class Look(Explanation):
             "weights": self.weights.numpy(),
             "heads": np.array(self.heads),
             "layer": np.array(self.layer),
+            **self.placed,
         }
 
 
@@ -214,6 +215,7 @@ class Sheet(Explanation):
             "heads": np.array(self.looks[0].heads),
             "layers": np.array([look.layer for look in self.looks]),
             "asked": np.array([look.asked.used or (-1, -1) for look in self.looks]),
+            **self.placed,
         }
 
 

@@ -117,11 +117,16 @@ class Evidence(Explanation):
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The map as it was computed, the number of the class (-1 where there is none), and what trust rests on.
+        """The map as it was computed, the class (number -1, no name, where there is none), and what trust rests on.
 
         That are the two curves, those of each random order, and the correlation with each model of shuffled weights.
         """
-        arrays = {"map": self.map.numpy(), "target": np.array(-1 if self.target is None else self.target)}
+        arrays = {
+            "map": self.map.numpy(),
+            "target": np.array(-1 if self.target is None else self.target),
+            "target_name": np.array(self.target_name, dtype=str),
+            **self.placed,
+        }
         return arrays if self.trust is None else arrays | numbers_of(self.trust)
 
 

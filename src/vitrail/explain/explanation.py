@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitrail.data.images import PictureArray
-from vitrail.explain.drawing import KINDS, Caption, Panel, Plot, check_place, draw
+from vitrail.explain.drawing import KINDS, Caption, Panel, Plot, check_place, corners, draw
 from vitrail.geometry.placement import Placement
 from vitrail.samples import Picture
 
@@ -65,6 +65,11 @@ class Explanation(Drawn):
     def covered(self) -> Placement:
         """From the pixels of the file to what the maps cover: what the model read, unless they reach beyond it."""
         return self.placement
+
+    @property
+    def placed(self) -> dict[str, np.ndarray]:
+        """Where the corners of a map lie in the picture as displayed, for its numbers: x, y, going round."""
+        return {"corners": corners(self.covered).numpy()}
 
     @property
     def columns(self) -> int | None:
