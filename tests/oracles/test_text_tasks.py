@@ -113,3 +113,9 @@ class TestAnswer:
     def test_a_question_wants_a_text_and_a_text_a_question(self, text):
         with pytest.raises(ConfigError, match="--context"):
             self.task.words(PIECES, [text])
+
+    def test_a_question_that_would_be_cut_is_refused(self):
+        with pytest.raises(
+            ConfigError, match=r"The question has 40 tokens, and this model reads 10 of one: 'Where Where"
+        ):
+            self.task.words(PIECES, [f"{'Where ' * 40}\tOslo"])

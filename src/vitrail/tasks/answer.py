@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, many
 from vitrail.samples import Batch, Words
 from vitrail.tasks.answers import Answer, AnswerMetrics, SpanScores, read_answer
 from vitrail.tasks.task import Loss, ask
@@ -75,7 +75,7 @@ class AnswerQuestions:
         """Questions with their texts, a tab between the two, in windows.
 
         Raises:
-            ConfigError: one of the two is missing, or nothing of it can be read.
+            ConfigError: one of the two is missing, nothing of it can be read, or the question is too long.
         """
         windows, rows = Windows(preprocessing), []
         for number, text in enumerate(texts):
@@ -88,6 +88,11 @@ class AnswerQuestions:
             asked, read = preprocessing.encode_all([question], around=False)[0], context_of(preprocessing, context)
             if not asked or not read.ids:
                 raise ConfigError(f"{text[:40]!r} has nothing that this model's tokenizer reads. Write words.")
+            if len(asked) > windows.most_asked:
+                raise ConfigError(
+                    f"The question has {many(len(asked), 'token')}, and this model reads {windows.most_asked} of one: "
+                    f"{question[:40]!r} ... Shorten it; what it is asked about goes into the context."
+                )
             rows += windows.rows(number, asked, read)
         words = preprocessing.side_by_side([row.ids for row in rows], [row.segments for row in rows])
         return Asked(words, tuple(row.window for row in rows), len(texts))
