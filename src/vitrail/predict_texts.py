@@ -25,7 +25,7 @@ from vitrail.generation import Generation
 from vitrail.samples import Words
 from vitrail.tasks.task import Task
 from vitrail.tokenizing import TextPreprocessing
-from vitrail.weights.card import Card, classes_of, has_classes
+from vitrail.weights.card import Card, classes_of, only_features
 
 LINES = ".txt"  # a file of this kind means its lines
 LONGEST_NAME = 4096  # characters of a path
@@ -333,7 +333,7 @@ class TextPredictor:
         """
         if not text.strip():
             raise ConfigError("The text is empty, so there is nothing to explain. Write something.")
-        if self.only_features:
+        if only_features(self.model) and context is None:
             reads: Callable[[Sequence[str]], Words] = self.card.preprocessing
             return text, reads([text]).to(next(self.model.parameters()).device)
         [text] = self.within(self.task, [text], context)
@@ -343,14 +343,9 @@ class TextPredictor:
             raise ConfigError(f"This text is read in {windows} windows, and one is explained at a time. Shorten it.")
         return text, asked
 
-    @property
-    def only_features(self) -> bool:
-        """Whether the model answers nothing: it was to tell classes apart, and has none."""
-        return self.card.task == "classify" and not has_classes(self.model)
-
     def answer(self, text: str) -> str:
         """What the model says of a text, where that is not a text that it writes."""
-        if self.only_features or self.card.generation is not None or self.card.task not in catalog.TASKS:
+        if only_features(self.model) or self.card.generation is not None or self.card.task not in catalog.TASKS:
             return ""
         [result] = self([text])
         return f"The model's answer: {result.summary()}" if getattr(result, "guesses", True) else ""

@@ -1,5 +1,6 @@
 """Where a detector looked for its boxes: a planted one whose looks are known, and a small DETR asked in every way."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -186,7 +187,7 @@ def test_a_gradient_is_drawn_by_cells_and_kept_by_pixels(ask):
         ({"at": (90, 4)}, "There is no pixel x=90, y=4"),
         ({"query": 1, "method": "attribution"}, "attribution was published for one stack of blocks"),
         ({"query": 1, "method": "rollout", "target": "dog"}, "rollout does not depend on a class"),
-        ({"query": 1, "target": "dog"}, "attention does not depend on a class"),
+        ({"query": 1, "target": "dog"}, "attention is that of one layer, and rests on no class"),
         ({"query": 1, "method": "gradient", "target": "cow"}, "There is no class called 'cow'"),
     ],
 )
@@ -222,13 +223,16 @@ def explain(place, model: str, typed: str) -> int:
         ("PICTURE --query 2 --method relevance", "by query 2."),
         ("PICTURE --query 2 --method relevance --target dog", "Relevance for dog by query 2."),
         ("PICTURE --query 2 --method relevance --faithful", "Hiding its strongest parts first leaves the score of "),
-        ("PICTURE --query 2 --method rollout", "Attention through all layers (rollout)."),
+        ("PICTURE --query 3 --method rollout", "Attention through all layers (rollout)."),
     ],
 )
 def test_what_is_typed_is_drawn(place, tmp_path, capsys, typed, title):
     assert explain(place, "detector", f"{typed} --out {tmp_path}/drawn.png") == 0
     assert title in capsys.readouterr().out
-    assert {"maps", "map"} & set(np.load(tmp_path / "drawn.npz"))
+    told = np.load(tmp_path / "drawn.npz")
+    assert {"maps", "map"} & set(told)
+    asked = {int(one) for one in re.findall(r"--query (\d)", typed)}
+    assert not asked or set(told["queries"].tolist()) == asked
     assert (tmp_path / "drawn.png").stat().st_size > 10_000
 
 
@@ -250,6 +254,8 @@ def test_numbers_beside_a_drawing_say_what_each_query_answered(place, tmp_path, 
         ("detector", "PICTURE --query 1 --top 3", "--top says how many objects are drawn where none is asked for"),
         ("detector", "PICTURE --layers 4", "--layers 4: this model has layers 1 to 3"),
         ("detector", "PICTURE --at 1 1 --layers 3", "--layers 3: this model has layers 1 to 2"),
+        ("detector", "PICTURE --method relevance --threshold 0.3", "--method explains one: leave them out"),
+        ("detector", "PICTURE --faithful", "attention is that of one layer"),
         ("detector", "PICTURE --method attribution", "attribution was published for one stack"),
         ("detector", "PICTURE --threshold 3", "--threshold takes a number from 0 to 1"),
         ("detector", "PICTURE --queries", "--positions, --queries and --heads alone are about the model"),

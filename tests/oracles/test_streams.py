@@ -1,5 +1,6 @@
 """Relevance and rollout through an encoder and a decoder, and of the words of a text."""
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from parity.references import agree, disturbed, load, saved
 from vitrail.cli.main import main
 from vitrail.errors import ConfigError, ExplanationError
 from vitrail.explain import text_evidence
-from vitrail.explain.relevance import evened, relevance, relevance_across, relevance_of, spoke, traced
+from vitrail.explain.relevance import evened, relevance, relevance_across, relevance_of, spoke, traced, traced_each
 from vitrail.explain.rollout import rollout, rollout_across
 from vitrail.explain.said import Said
 from vitrail.explain.streams import Step
@@ -40,8 +41,7 @@ def decoder_steps(depth: int, written: int, looked_at: int) -> list[Step]:
 @pytest.mark.parametrize("before", [0, 1], ids=["all of the encoder is looked at", "all but its first token"])
 def test_relevance_across_is_what_the_equations_say(before):
     read, written = 5, 4
-    maps = [attending(read, read, 50 + layer)[:, None] for layer in range(2)]
-    encoder = relevance(maps, [torch.ones_like(one) for one in maps])
+    encoder = relevance([attending(read, read, 50 + layer) for layer in range(2)])
     steps = decoder_steps(3, written, read - before)
 
     def bar(r: np.ndarray) -> np.ndarray:  # equations 8 and 9
@@ -70,7 +70,7 @@ def test_a_token_that_nothing_spoke_for_spreads_no_nan():
 def test_rollout_across_is_that_of_one_stack_of_all_tokens(before):
     """A decoder over the tokens that were read, which stay as they are, and those that were written."""
     read, written = 5, 4
-    encoder = rollout([attending(read, read, 90 + layer)[:, None] for layer in range(2)])
+    encoder = rollout([attending(read, read, 90 + layer) for layer in range(2)])
     steps, whole = decoder_steps(2, written, read - before), torch.eye(read + written, dtype=torch.float64)
     flow = whole.clone()
     flow[:read, :read] = encoder[0]
@@ -197,7 +197,8 @@ def test_every_word_of_a_tagger_is_explained_and_an_answer_by_its_two_ends():
     torch.testing.assert_close(one.weights[0], every.weights[2])
     answered = predictor(reading("answer")).evidence(QUESTION)
     [result] = predictor(reading("answer"))([QUESTION])
-    assert result.text in answered.names[0] or answered.names[0].removeprefix("the answer ").strip("“”") in result.text
+    assert result.text
+    assert answered.names[0].removeprefix("the answer ").strip("“”") in result.text  # which has whole words
 
 
 def test_what_comes_next_is_explained_from_the_last_word_and_can_be_chosen():
@@ -249,16 +250,15 @@ def test_what_cannot_be_explained_of_a_translation_is_said(how, said):
 
 def test_a_word_that_is_left_out_stands_as_if_it_had_never_been_there():
     model = reading("classify", "good", "bad")
-    words, read = model.card.preprocessing, model.card.preprocessing([TEXT])
+    read = model.card.preprocessing([TEXT])
     found = text_evidence.read(model, read, TEXT)
     hides = torch.zeros(2, read.ids.shape[1], dtype=torch.bool)
     hides[1, [2, 5]] = True
-    asked = text_evidence.probabilities(model, found, [Said(0, "bad", 0, (1,))], hides)
+    asked = text_evidence.probabilities(model, found, [Said(about=0, name="bad", row=0, place=(1,))], hides)
     for left_out, probability in zip(hides, asked, strict=True):
         shorter = read.ids[:, ~left_out]
         expected = model(shorter).softmax(dim=1)[0, 1]
         torch.testing.assert_close(probability, expected.detach(), rtol=1e-5, atol=0)
-    assert words.size > 0
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["word by word", "all at once"])
@@ -269,7 +269,7 @@ def test_what_is_true_of_a_translation_can_be_trusted(at_once):
     assert trust.cells == 4
     assert trust.deletion.area < trust.deletion.random_area - 0.1
     assert trust.insertion.area > trust.insertion.random_area + 0.1
-    assert found.found[0].startswith("Hiding its strongest parts first leaves the score of dog at ")
+    assert found.found[0].startswith("Leaving out its strongest parts first leaves the score of dog at ")
     assert "over 4 words" in found.found[2]
     assert {"deletion", "insertion_random", "unlearned"} <= set(found.arrays())
     assert len(found.figure().axes) == 4  # the words, two curves, and the bar
@@ -288,20 +288,73 @@ def test_the_words_that_an_answer_is_read_from_stay():
     assert answered.trust.cells < len(answered.seen) - 3
     tagged = predictor(reading("tag", "O", "X")).evidence(TEXT, word="did", faithful=True)
     assert tagged.trust.cells == len(TEXT.split()) - 1
-    assert predictor(of_texts("gpt")).evidence("the animal did", faithful=True).trust.cells == 2
+    assert predictor(of_texts("gpt")).evidence("the animal did not cross", faithful=True).trust.cells == 4
 
 
 @pytest.mark.parametrize(
     ("model", "text", "how", "said"),
     [
-        (("tag", "O", "X"), TEXT, {}, "one answer at a time: add --word"),
+        (("tag", "O", "X"), TEXT, {}, r"one answer at a time\. Add --word"),
+        (("masked-lm",), "the [MASK] did [MASK] cross the street", {}, r"one answer at a time\. Hide one word alone"),
         (("none",), TEXT, {"method": "rollout"}, "gives features and no answer"),
-        (("classify", "good", "bad"), "animal", {}, "fewer than two. Give a longer text"),
+        (
+            ("classify", "good", "bad"),
+            "the old animal",
+            {},
+            "there are 3 of them, where orders of fewer than 4 tell nothing",
+        ),
     ],
 )
 def test_trust_that_cannot_be_asked_is_a_sentence(model, text, how, said):
     with pytest.raises(ExplanationError, match=said):
         predictor(reading(*model)).evidence(text, faithful=True, **how)
+
+
+def test_the_words_of_a_tagger_are_its_own():
+    text = "the re-crossed animal's street"
+    found = predictor(reading("tag", "O", "X")).evidence(text)
+    assert [name.rpartition("/")[0] for name in found.names] == text.split()
+    one = predictor(reading("tag", "O", "X")).evidence(text, word="re-crossed")
+    torch.testing.assert_close(one.weights[0], found.weights[1])
+    with pytest.raises(ExplanationError, match="There is no word"):
+        predictor(reading("tag", "O", "X")).evidence(text, word="[CLS]")
+
+
+def test_a_word_written_at_once_is_explained_by_what_was_asked_when_it_was_hidden_last():
+    ask = predictor(planted_at_once())
+    model = ask.model
+    text = model.card.preprocessing([SENTENCE])
+    found = text_evidence.read(model, text, SENTENCE)
+    assert len(found.hidden) == len(found.written)
+    for row, time in enumerate(found.hidden):
+        arguments = found.asked_for(row)
+        assert arguments is found.earlier[time]
+        assert bool(arguments[2][0, row]), "hidden then"
+        assert not any(bool(later[2][0, row]) for later in found.earlier[time + 1 :]), "and not again"
+        with torch.inference_mode():
+            assert int(model(*arguments)[0][0, row].argmax()) == found.ids[row], "so that is where it was read"
+    assert set(map(len, found.earlier)) == {5}
+    assert "when it was last asked for" in ask.evidence(SENTENCE, "rollout").note
+
+
+def test_many_answers_take_no_more_memory_than_one():
+    seen = []
+
+    def keep(number: int, traced_once) -> int:
+        seen.append([weakref.ref(one) for one in traced_once.gradients])
+        assert all(one() is None for earlier in seen[:-1] for one in earlier), "those before are gone"
+        return number
+
+    model = reading("tag", "O", "X")
+    ids = model.card.preprocessing([TEXT]).ids
+    assert traced_each(model, ids, lambda logits: [logits[:, row, 0] for row in range(5)], keep) == [0, 1, 2, 3, 4]
+
+
+def test_letters_without_a_shape_are_drawn(tmp_path):
+    for text in ("co\u00ad operate and \u200b go", "\U0001f469\u200d\U0001f467 loves the old town"):
+        found = predictor(of_texts("gpt")).evidence(text)
+        assert found.save(tmp_path / "drawn.png").stat().st_size > 1000
+        assert "\ufffd\ufffd" not in "".join(found.seen)
 
 
 def test_trust_is_not_asked_of_what_was_written():
@@ -333,7 +386,7 @@ def test_what_is_typed_is_drawn_with_its_numbers(tmp_path, capsys):
     assert typed("reviews", TEXT, "--method", "attribution") == 1
     assert "does not follow words" in capsys.readouterr().err
     assert typed("reviews", TEXT, "--method", "relevance", "--faithful") == 0
-    assert "Showing them first brings it to" in capsys.readouterr().out
+    assert "Adding them first brings it to" in capsys.readouterr().out
     assert typed("reviews", TEXT, "--faithful") == 1
     assert "Use --method relevance or rollout" in capsys.readouterr().err
     assert typed("reviews", TEXT, "--method", "relevance", "--layers", "1") == 2

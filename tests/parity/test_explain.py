@@ -10,7 +10,7 @@ from torch import Tensor
 from parity.references import agree, load
 from vitrail.explain.attribution import attributed
 from vitrail.explain.recording import recording
-from vitrail.explain.relevance import relevance, traced
+from vitrail.explain.relevance import relevance, spoke, traced
 from vitrail.explain.rollout import rollout
 
 
@@ -33,6 +33,11 @@ def case(shared, tmp_path, precise):
     return found
 
 
+def followed(maps: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    """Relevance through all layers."""
+    return relevance([spoke(one, gradient) for one, gradient in zip(maps, gradients, strict=True)])
+
+
 def near(ours: Tensor, theirs: Tensor) -> None:
     """Theirs were computed in float32."""
     agree(ours.float(), theirs, precise=False)
@@ -43,7 +48,7 @@ def test_rollout_is_that_of_the_paper(case, precise):
     twin, records = recording(model)
     images = record["input.image"].double() if precise else record["input.image"]
     near(twin.eval()(images), record["output.logits"])
-    found = rollout([one.maps[0] for one in records.values()])
+    found = rollout([one.maps[0].mean(dim=1) for one in records.values()])
     near(found[0], record["output.abnar_rollout"])
     torch.testing.assert_close(found.sum(dim=-1), torch.ones_like(found[..., 0]))
 
@@ -55,7 +60,7 @@ def test_gradients_and_relevance_are_those_of_the_published_code(case, precise):
     for layer, (attention, gradient) in enumerate(zip(found.maps, found.gradients, strict=True)):
         near(attention.reshape(record[f"output.attn{layer}"].shape), record[f"output.attn{layer}"])
         near(gradient.reshape(record[f"output.attn_grad{layer}"].shape), record[f"output.attn_grad{layer}"])
-    relevant = relevance(found.maps, found.gradients)
+    relevant = followed(found.maps, found.gradients)
     near(relevant.reshape(record["output.chefer_generic_R"].shape), record["output.chefer_generic_R"])
     near(relevant[:, 0, 1:].reshape(record["output.chefer_generic_cls"].shape), record["output.chefer_generic_cls"])
 
@@ -73,13 +78,13 @@ def test_attribution_is_that_of_the_published_code(shared, case, precise):
     top = int(record["output.logits"].argmax())
     found, other = (attributed(model, images, lambda logits, target=target: logits[:, target]) for target in (3, top))
     near(found.answer, record["output.logits"][:, 3])
-    close(relevance(found.maps, found.gradients)[:, 0, 1:], "transformer_attribution")
-    close(relevance(other.maps, other.gradients)[:, 0, 1:], "transformer_attribution.argmax")
-    close(relevance(found.maps[1:], found.gradients[1:])[:, 0, 1:], "transformer_attribution.start_layer")
+    close(followed(found.maps, found.gradients)[:, 0, 1:], "transformer_attribution")
+    close(followed(other.maps, other.gradients)[:, 0, 1:], "transformer_attribution.argmax")
+    close(followed(found.maps[1:], found.gradients[1:])[:, 0, 1:], "transformer_attribution.start_layer")
     handed = [one.clamp(min=0).mean(dim=1)[0, 0, 1:] for one in found.maps]
     close(handed[-1], "last_layer")
     close(handed[1], "second_layer")
     weighed = (found.maps[-1] * found.gradients[-1]).clamp(min=0).mean(dim=1)
     close(weighed[0, 0, 1:], "last_layer.ablation")
     alone = [torch.ones_like(one) for one in found.maps]  # not weighed, only followed through the layers
-    close(relevance(found.maps, alone)[:, 0, 1:], "rollout")
+    close(followed(found.maps, alone)[:, 0, 1:], "rollout")

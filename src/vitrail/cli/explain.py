@@ -440,8 +440,8 @@ def explain(
         method: attention (without it) for single tokens and layers; rollout follows attention through all layers;
             relevance weighs it by what it did for the answer; attribution hands the answer back part by part; gradient
             goes by pixel and needs no attention. Of a detector, attention is that of its queries, and rollout,
-            relevance and gradient explain the class that one of them answers. Of a text, rollout and relevance draw
-            which words an answer rests on.
+            relevance and gradient explain the class that one of them answers. Of a text, relevance draws which words
+            an answer rests on, and rollout what has reached the token that it is read from.
         at: the pixel to ask about, x then y, in the picture as displayed, two whole numbers counted from 0; may be
             repeated. Without it the class token is asked. A pixel that the model does not see is replaced by the
             nearest that it does, and that is said. Of a detector the cell of its encoder is asked that holds the pixel.
@@ -519,6 +519,8 @@ def explain(
     name = "positions.png" if positions else "queries.png" if queries else "heads.png"
     out = out or Path(name if about_model else "attention.png")
     check_place(out)
+    if whole and (top is not None or threshold is not None):
+        raise UsageError("--top and --threshold choose among objects, and --method explains one: leave them out.")
     ask = predictor(run, device=device)
     of_text = isinstance(ask, TextPredictor)
     refuse_foreign(typed, of_text=of_text)

@@ -25,7 +25,7 @@ from vitrail.core.attention import Attention
 from vitrail.core.blocks import MLP, Residual, Sublayer
 from vitrail.core.kernels import Kernel, attention_weights
 from vitrail.errors import ExplanationError
-from vitrail.explain.relevance import Traced, traceable, traced, way_back
+from vitrail.explain.relevance import Maps, Traced, traceable, traced, way_back
 from vitrail.explain.seam import Around, attentions, with_kernels
 
 LEAST = 1e-9  # added to what is divided by
@@ -187,5 +187,9 @@ def attributed(
     )
     for part in twin.modules():
         part.__class__ = RULES.get(type(part), type(part))
-    [(value, reached)] = way_back(twin, images, lambda outputs: [answer(outputs)], kept)
-    return Traced(value, [name for name, _ in kept], reached, gradients)
+
+    def seen(_: int, value: Tensor, reached: Maps) -> Traced:
+        return Traced(value, [name for name, _ in kept], reached, gradients)
+
+    [found] = way_back(twin, images, lambda outputs: [answer(outputs)], kept, seen)
+    return found

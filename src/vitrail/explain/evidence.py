@@ -184,6 +184,7 @@ def evidence(
     target: int | None = None,
     labels: Sequence[str] = (),
     faithful: bool = False,
+    say: Say | None = None,
 ) -> Evidence:
     """Explain one picture.
 
@@ -196,6 +197,7 @@ def evidence(
         target: the class in question; what the model answers unless given.
         labels: names of the classes.
         faithful: find out how far the map can be trusted (`explain.faithfulness`).
+        say: is told how far that is, where it takes long.
 
     Raises:
         ExplanationError: no such method or class, or one that this model has nothing for.
@@ -220,7 +222,7 @@ def evidence(
         target_name="" if explained is None else class_name(explained, labels),
         map=found.detach().double().cpu(),
     )
-    return trusted(evident, model, images, labels) if faithful else evident
+    return trusted(evident, model, images, labels, say) if faithful else evident
 
 
 def trusted(

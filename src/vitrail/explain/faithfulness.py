@@ -127,18 +127,21 @@ class Trust(NamedTuple):
         """
         return 1 / math.sqrt(max(self.cells - 1, 1))
 
-    def sentences(self, name: str, cells: str = "cells") -> tuple[str, ...]:
+    def sentences(
+        self, name: str, cells: str = "cells", changes: tuple[str, str] = ("Hiding", "Showing")
+    ) -> tuple[str, ...]:
         """What stands on a drawing.
 
         Args:
             name: of the answer whose score was asked.
             cells: how the parts are called that are ranked.
+            changes: what is done to them.
         """
         low, high = min(self.correlations), max(self.correlations)
         return (
-            f"Hiding its strongest parts first leaves the score of {name} at {self.deletion.sentence()}; "
+            f"{changes[0]} its strongest parts first leaves the score of {name} at {self.deletion.sentence()}; "
             f"lower is better).",
-            f"Showing them first brings it to {self.insertion.sentence()}; higher is better).",
+            f"{changes[1]} them first brings it to {self.insertion.sentence()}; higher is better).",
             f"Rank correlation with the maps of {len(self.correlations)} models of shuffled weights, over {self.cells} "
             f"{cells}: {self.unlearned:+.2f}, from {low:+.2f} to {high:+.2f} (0 is right; chance alone strays from it "
             f"by {self.chance:.2f} or more).",

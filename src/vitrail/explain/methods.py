@@ -148,14 +148,14 @@ METHODS = {
         "Attention in the last layer",
         "Where the tokens that the answer is read from look",
         False,
-        ("What was mixed in one layer; it does not depend on the class.",),
+        ("What was mixed in one layer; it does not depend on the answer.",),
     ),
     "rollout": Method(
         rollout_maps,
         "Attention through all layers (rollout)",
         "What has reached the tokens that the answer is read from",
         False,
-        ("Attention followed through all layers (Abnar and Zuidema 2020); it does not depend on the class.",),
+        ("Attention followed through all layers (Abnar and Zuidema 2020); it does not depend on the answer.",),
     ),
     "relevance": Method(
         relevance_maps,

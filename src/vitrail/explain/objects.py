@@ -6,7 +6,7 @@ answers. Source: Carion et al., "End-to-End Object Detection with Transformers",
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -175,7 +175,7 @@ def of_objects(found: Sequence[Found]) -> dict[str, np.ndarray]:
     }
 
 
-def outlined(looks: Sequence[ObjectLook]) -> str:
+def outlined(looks: "Sequence[ObjectLook | ObjectEvidence]") -> str:
     """What the outlines on a drawing are, in a sentence."""
     if all(look.shown for look in looks):
         return "Outlined: the box that the query answers. Queries are counted from 0, as in answers."
@@ -325,6 +325,34 @@ def look_for_objects(
     return ObjectSheet(picture=picture, placement=placement, looks=looks, best_of=len(above) or None)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ObjectEvidence(Evidence):
+    """What the class that a query answers rests on.
+
+    Attributes:
+        one: what it answers; the box in pixels of the file as displayed.
+        threshold: score from which that is shown as an object.
+    """
+
+    one: Found
+    threshold: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether what the query answers counts as an object."""
+        return self.one.score >= self.threshold
+
+    def caption(self) -> Caption:
+        """What is written on the drawing."""
+        caption = super().caption()
+        words = f"{caption.question}, for {asked_for(self.one).words}"
+        return caption._replace(question=words, notes=(*caption.notes, outlined([self])))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The map, and what the query answers: its number, box, score and class."""
+        return super().arrays() | of_objects([self.one])
+
+
 class OneQuery(nn.Module):
     """A detector as a classifier: of one query, the number for each class and for there being nothing."""
 
@@ -347,7 +375,10 @@ def check_method(method: str) -> None:
         ExplanationError: says what to ask instead.
     """
     if method == "attention":
-        raise ExplanationError("attention does not depend on a class: leave out the target, or use relevance.")
+        raise ExplanationError(
+            "attention is that of one layer, and rests on no class: type it without --target and --faithful, or use "
+            "--method relevance."
+        )
     if method == "attribution":
         raise ExplanationError(
             "attribution was published for one stack of blocks, and a detector has queries that look at a picture. Use "
@@ -366,7 +397,7 @@ def evidence_of_query(
     query: int | None = None,
     faithful: bool = False,
     say: Say | None = None,
-) -> Evidence:
+) -> ObjectEvidence:
     """Explain the class that one query answers; arguments are those of `evidence`.
 
     The map of `gradient` has a number for each pixel, and is drawn by the cells that the encoder reads: a convolution
@@ -391,9 +422,12 @@ def evidence_of_query(
     found = evidence(asked, preprocessing, picture, method=method, target=target, labels=labels)
     if faithful:
         found = trusted(found, asked, inputs.pixels, labels, say)
-    found = replace(found, mark=Question(None, corners_of(one.box_xyxy)))
+    told: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
+    told |= {"mark": Question(None, corners_of(one.box_xyxy)), "one": one, "threshold": answer.threshold}
     if method == "gradient":
-        return replace(found, cell=detector(model).stride)
-    with torch.inference_mode():
-        placement, _ = on_cells(model, prepared.placement, detector(model).encode(*inputs).tokens)
-    return replace(found, placement=placement, unit="cell")
+        told["cell"] = detector(model).stride
+    else:
+        with torch.inference_mode():
+            tokens = detector(model).encode(*inputs).tokens
+        told["placement"], told["unit"] = on_cells(model, prepared.placement, tokens)
+    return ObjectEvidence(**told)

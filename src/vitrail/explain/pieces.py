@@ -49,7 +49,8 @@ def numbered(texts: Sequence[str], special: Sequence[bool]) -> tuple[Piece, ...]
     """Pieces with the numbers of their words.
 
     Args:
-        texts: of the pieces; one that begins with a space begins a word.
+        texts: of the pieces; one that begins with a space begins a word, and an empty one goes on with a letter that is
+            there already.
         special: which of them stand for no letters.
     """
     found: list[Piece] = []
@@ -58,8 +59,8 @@ def numbered(texts: Sequence[str], special: Sequence[bool]) -> tuple[Piece, ...]
         if found:
             last = found[-1]
             begins = alone or last.special or text[:1].isspace() or stands_alone(text) or stands_alone(last.text)
-            word = last.word + begins
-        found.append(Piece(text.strip() if alone else shown(text), word, alone))
+            word = last.word + (begins and (alone or text != ""))
+        found.append(Piece(text.strip() if alone else shown(text) if text else HALF, word, alone))
     return tuple(found)
 
 
@@ -112,8 +113,9 @@ def pieces_read(preprocessing: TextPreprocessing, text: str, ids: Sequence[int])
         if special or start == stop:
             texts.append(preprocessing.tokens([encoded.ids[place]])[0])
         else:
-            texts.append(text[min(end, start) if text[end:start].isspace() else start : stop])
-            end = stop
+            begin = min(end, start) if text[end:start].isspace() else start
+            texts.append(text[max(begin, end) : stop])  # bytes of a letter that has been shown add nothing
+            end = max(end, stop)
     return numbered(texts, specials(preprocessing, ids))
 
 

@@ -10,7 +10,7 @@ equations written out in tests/oracles/test_streams.py.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from vitrail.explain.seam import Around, attentions, with_kernels
 from vitrail.explain.streams import Flow, Step, identity, parted
 
 Maps = list[Float[Tensor, "batch heads query key"]]
+Kept = TypeVar("Kept")
 
 
 def spoke(
@@ -30,21 +31,12 @@ def spoke(
     return (attention * gradient).clamp(min=0).mean(dim=1)
 
 
-def relevance(
-    maps: Sequence[Float[Tensor, "batch heads tokens tokens"]],
-    gradients: Sequence[Float[Tensor, "batch heads tokens tokens"]],
-) -> Float[Tensor, "batch tokens tokens"]:
-    """How much each token of the input (columns) spoke for the answer through each token of the output (rows).
+def relevance(spoken: Sequence[Float[Tensor, "batch tokens tokens"]]) -> Float[Tensor, "batch tokens tokens"]:
+    """How much each token of the input (columns) spoke for an answer through each token of the output (equation 6).
 
     Args:
-        maps: the attention of each layer, from the first to the last.
-        gradients: of the answer, with respect to each of them.
+        spoken: what spoke for it in each layer (`spoke`), from the first to the last.
     """
-    return followed([spoke(attention, gradient) for attention, gradient in zip(maps, gradients, strict=True)])
-
-
-def followed(spoken: Sequence[Float[Tensor, "batch tokens tokens"]]) -> Float[Tensor, "batch tokens tokens"]:
-    """What spoke for an answer in each layer, carried through all of them (equation 6)."""
     found = identity(spoken[0])
     for one in spoken:
         found = found + one @ found
@@ -126,7 +118,7 @@ def traced(
     Raises:
         ExplanationError: nothing here attends.
     """
-    [found] = traced_each(model, inputs, lambda outputs: [answer(outputs)])
+    [found] = traced_each(model, inputs, lambda outputs: [answer(outputs)], lambda _, seen: seen)
     return found
 
 
@@ -134,22 +126,26 @@ def traced_each(
     model: nn.Module,
     inputs: Tensor | Sequence[Tensor | None],
     answers: Callable[[Any], Sequence[Float[Tensor, " batch"]]],
-) -> list[Traced]:
-    """The same for several answers of one pass.
+    keep: Callable[[int, Traced], Kept],
+) -> list[Kept]:
+    """The same for several answers of one pass, of which no more is remembered than is wanted.
 
     Args:
         model: is not touched; no gradient is left in its parameters.
         inputs: what the model is called with, prepared for it.
         answers: each one number for each sample, out of what the model returns.
+        keep: what is wanted of an answer, by its number.
 
     Raises:
         ExplanationError: nothing here attends.
     """
     kept: list[tuple[str, Tensor]] = []
     twin = with_kernels(model, lambda name, attention: TracedKernel(attention.kernel, name, kept), attentions(model))
-    found = way_back(twin, inputs, answers, kept)
-    names, maps = [name for name, _ in kept], [one.detach() for _, one in kept]
-    return [Traced(value, names, maps, gradients) for value, gradients in found]
+
+    def seen(number: int, value: Tensor, gradients: Maps) -> Kept:
+        return keep(number, Traced(value, [name for name, _ in kept], [one.detach() for _, one in kept], gradients))
+
+    return way_back(twin, inputs, answers, kept, seen)
 
 
 def way_back(
@@ -157,19 +153,22 @@ def way_back(
     inputs: Tensor | Sequence[Tensor | None],
     answers: Callable[[Any], Sequence[Float[Tensor, " batch"]]],
     kept: Sequence[tuple[str, Tensor]],
-) -> list[tuple[Float[Tensor, " batch"], Maps]]:
+    keep: Callable[[int, Tensor, Maps], Kept],
+) -> list[Kept]:
     """The answers of a twin, and the gradients of their sums with respect to what its kernels have kept on the way.
 
-    A layer that an answer does not depend on has a gradient of zero.
+    A layer that an answer does not depend on has a gradient of zero. `keep` takes what is wanted of each answer, by its
+    number, out of both.
     """
     with torch.inference_mode(False), torch.enable_grad():
         given = [inputs] if isinstance(inputs, Tensor) else inputs
         values = answers(twin.eval()(*(None if one is None else one.clone() for one in given)))
         maps = [one for _, one in kept]
         found = []
-        for left, value in zip(reversed(range(len(values))), values, strict=True):
-            gradients = torch.autograd.grad(value.sum(), maps, retain_graph=left > 0, materialize_grads=True)
-            found.append((value.detach(), Maps(gradients)))
+        for number, value in enumerate(values, start=1):
+            again = number < len(values)
+            gradients = torch.autograd.grad(value.sum(), maps, retain_graph=again, materialize_grads=True)
+            found.append(keep(number - 1, value.detach(), Maps(gradients)))
         return found
 
 
@@ -185,5 +184,5 @@ def relevance_of(model: nn.Module, seen: Traced) -> Flow:
     """
     spoken = [spoke(attention, gradient) for attention, gradient in zip(seen.maps, seen.gradients, strict=True)]
     encoder, decoder = parted(model, seen.names, spoken)
-    within = followed(encoder)
+    within = relevance(encoder)
     return relevance_across(within, decoder) if decoder else Flow(within)

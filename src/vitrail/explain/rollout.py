@@ -13,20 +13,15 @@ from torch import Tensor, nn
 from vitrail.explain.streams import Flow, Step, identity, parted
 
 
-def rollout(maps: Sequence[Float[Tensor, "batch heads tokens tokens"]]) -> Float[Tensor, "batch tokens tokens"]:
-    """The product of the layers, each the mean of its heads with the identity for what goes past it.
+def rollout(mixed: Sequence[Float[Tensor, "batch tokens tokens"]]) -> Float[Tensor, "batch tokens tokens"]:
+    """The product of the layers, each with the identity for what goes past it.
 
     Args:
-        maps: the attention of each layer, from the first to the last; a row sums to one.
+        mixed: the attention of each layer, the mean of its heads, from the first to the last; a row sums to one.
 
     Returns:
         How much of each token of the input (columns) there is in each token of the output (rows); a row sums to one.
     """
-    return rolled([one.mean(dim=1) for one in maps])
-
-
-def rolled(mixed: Sequence[Float[Tensor, "batch tokens tokens"]]) -> Float[Tensor, "batch tokens tokens"]:
-    """The same of layers whose heads are averaged."""
     flow = identity(mixed[0])
     for one in mixed:
         through = one + identity(one)  # half of it attended to, half passed by the residual connection
@@ -67,5 +62,5 @@ def rollout_of(model: nn.Module, names: Sequence[str], maps: Sequence[Tensor]) -
         ExplanationError: the layers of one stack attend over different tokens.
     """
     encoder, decoder = parted(model, names, [one.mean(dim=1) for one in maps])
-    within = rolled(encoder)
+    within = rollout(encoder)
     return rollout_across(within, decoder) if decoder else Flow(within)

@@ -1,6 +1,6 @@
 """What a model says of a text, number by number: of what its answer is made, and from which token each is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from vitrail.errors import ExplanationError, unknown
 from vitrail.explain.evidence import find_class
-from vitrail.explain.pieces import words
+from vitrail.explain.pieces import find_word, words
 from vitrail.explain.texts import Read
 from vitrail.samples import Words
 from vitrail.tasks.answers import best_span
 from vitrail.tokenizing import TextPreprocessing
-from vitrail.weights.card import classes_of, has_classes
+from vitrail.weights.card import classes_of, only_features
 
 
 class Said(NamedTuple):
@@ -42,7 +42,7 @@ class Subject(NamedTuple):
         found: its pieces, and those that the model wrote.
         logits: what the model says of the text.
         target: the class, tag or word that is wanted in place of the model's own answer.
-        word: the number of the word that is meant among those that may ask; all are where it is none.
+        word: the word whose answer is meant; that of all where it is none.
     """
 
     model: Any
@@ -51,7 +51,7 @@ class Subject(NamedTuple):
     found: Read
     logits: Float[Tensor, "*rest"]
     target: str | None
-    word: int | None
+    word: str | None
 
     @property
     def preprocessing(self) -> TextPreprocessing:
@@ -62,6 +62,14 @@ class Subject(NamedTuple):
     def first(self) -> int:
         """The first token of the text."""
         return int(self.inputs.valid[0].int().argmax())
+
+    def meant(self, among: Sequence[str]) -> list[int]:
+        """Which of some words are meant, by number.
+
+        Raises:
+            ExplanationError: the one that was given is not among them.
+        """
+        return list(range(len(among))) if self.word is None else [find_word(self.word, among)]
 
     def refuse_target(self, why: str) -> None:
         """Refuse a target where there is nothing to choose.
@@ -92,17 +100,14 @@ def of_class(subject: Subject) -> list[Said]:
 
 def of_tags(subject: Subject) -> list[Said]:
     """The tag of each word, read from its first piece; or of the one that is meant."""
-    tags, names = classes_of(subject.model), words(subject.found.source)
+    tags, [sentence], [firsts] = classes_of(subject.model), subject.asked.sentences, subject.asked.firsts
     if subject.target is not None and subject.word is None:
         raise ExplanationError("Which word has that tag? Add --word WORD, or leave out --target.")
-    firsts: dict[int, int] = {}
-    for row, piece in enumerate(subject.found.source):
-        if not piece.special and subject.word in (None, piece.word):
-            firsts.setdefault(piece.word, row)
     found = []
-    for word, row in firsts.items():
+    for number in subject.meant(sentence):
+        row = firsts[number]
         tag = int(subject.logits[row].argmax()) if subject.target is None else find_class(subject.target, tags)
-        found.append(Said(word, f"{names[word]}/{tags[tag]}", row, (row, tag)))
+        found.append(Said(number, f"{sentence[number]}/{tags[tag]}", row, (row, tag)))
     return found
 
 
@@ -131,7 +136,9 @@ def piece_number(subject: Subject, likeliest: int) -> int:
     reads = subject.preprocessing
     spelled = reads.encode_all([f" {subject.target}", subject.target], around=False)
     known = [ids[0] for ids in spelled if len(ids) == 1 and ids[0] not in reads.special_ids]
-    if not known:
+    if not known and len(spelled[1]) < 2:
+        raise ExplanationError(f"--target {subject.target!r} is no word that this model knows. Give another.")
+    if not known or not subject.target.strip():
         raise ExplanationError(
             f"--target {subject.target} is {len(spelled[1])} pieces to this model, and it guesses one at a time. Give "
             f"a word of one piece."
@@ -168,10 +175,11 @@ def of_translation(subject: Subject) -> list[Said]:
     """Each piece that was written, read where the decoder wrote it."""
     subject.refuse_target("What this model has written is explained word by word")
     ids, names = subject.found.ids, words(subject.found.written)
+    meant = subject.meant(names)
     return [
         Said(piece.word, names[piece.word], row, (row, ids[row]))
         for row, piece in enumerate(subject.found.written)
-        if subject.word in (None, piece.word)
+        if piece.word in meant
     ]
 
 
@@ -180,23 +188,24 @@ class Answers(NamedTuple):
 
     Attributes:
         said: the numbers that its answers are made of.
-        each: how several answers are called.
+        each: how several answers are called; `one`: how to ask for one of them.
         of_tokens: whether tokens are chosen among, and not classes or words.
     """
 
     said: Callable[[Subject], list[Said]]
     each: str = ""
+    one: str = ""
     of_tokens: bool = False
 
 
 ANSWERS = {
     "classify": Answers(of_class),
-    "tag": Answers(of_tags, "each tag"),
+    "tag": Answers(of_tags, "each tag", "Add --word WORD"),
     "answer": Answers(of_answer, of_tokens=True),
-    "masked-lm": Answers(of_hidden, "each hidden word"),
+    "masked-lm": Answers(of_hidden, "each hidden word", "Hide one word alone"),
     "causal-lm": Answers(of_next),
-    "translate": Answers(of_translation, "each word that was written"),
-    "translate-parallel": Answers(of_translation, "each word that was written"),
+    "translate": Answers(of_translation, "each word that was written", "Add --word WORD"),
+    "translate-parallel": Answers(of_translation, "each word that was written", "Add --word WORD"),
 }
 
 
@@ -211,7 +220,8 @@ def what_is_said(subject: Subject, *, asks: bool) -> list[Said]:
         ExplanationError: it has no answer.
     """
     task = subject.model.card.task
-    if task == "classify" and not has_classes(subject.model):
+    if only_features(subject.model):
+        subject.refuse_word("This model gives features of the whole text")
         if asks:
             raise ExplanationError("This model has no classes: it gives features, and no answer. Use --method rollout.")
         return [Said(0, "", subject.first, ())]

@@ -269,12 +269,15 @@ def draw_matrices(
 
 
 def measured(words: Sequence[str], size: float) -> list[float]:
-    """Inches that each word takes as it is drawn; size in points."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    """Inches that each word takes as it is drawn, 0 where there is nothing to see of it; size in points."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    font = FontProperties()
-    return [TextPath((0, 0), word, size=size, prop=font, usetex=False).get_extents().width / 72 for word in words]
+    font, found = get_font(findfont(FontProperties())), []
+    font.set_size(size, 72)
+    for word in words:
+        font.set_text(word)
+        found.append(font.get_width_height()[0] / 64 / 72)
+    return found
 
 
 def flowing(widths: Sequence[float], room: float) -> list[tuple[int, float]]:
@@ -311,7 +314,7 @@ def draw_tinted(
         words: of the text, in its order.
         shares: of each of them.
         caption: what is written on it.
-        even: the most that a word would have if all pieces counted alike.
+        even: the share of each if all were alike.
         plots: what is drawn below.
     """
     from matplotlib.patches import Rectangle

@@ -20,14 +20,14 @@ from vitrail.explain.explanation import Drawn
 from vitrail.explain.faithfulness import TWINS, Pace, Say, Trust, curves_of, rank_correlation, shuffled
 from vitrail.explain.kinds import Of
 from vitrail.explain.methods import METHODS, spoken
-from vitrail.explain.pieces import Piece, find_word, merged, words
+from vitrail.explain.pieces import Piece, merged, words
 from vitrail.explain.recording import recording
 from vitrail.explain.relevance import Traced, relevance_of, traced_each
 from vitrail.explain.rollout import rollout_of
 from vitrail.explain.said import ANSWERS, Said, Subject, what_is_said
 from vitrail.explain.streams import Flow
 from vitrail.explain.text_drawing import TextPanel, draw_matrices, draw_tinted
-from vitrail.explain.texts import MOST, Read, largest, quoted, read
+from vitrail.explain.texts import MOST, Read, quoted, read
 from vitrail.samples import Words
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 FOLLOWED = ("relevance", "rollout")  # the methods that follow words through the layers
 TOGETHER = 32  # shortened texts that a model is asked about at once
+ANEW = "All words are written at once, and some anew; each is explained as it was when it was last asked for."
+STAYS = "Words are left out of the text; the translation stays as it was written."
+FEWEST = 4  # words whose orders differ enough to be compared with
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +51,6 @@ class TextEvidence(Drawn):
         of: which words were looked at: of the text (`self`, `cross`), or those written before (`decoder`).
         names: what each row explains; `each`: what they are called together.
         seen: the words that are looked at.
-        even: the most that a word would get if all pieces counted alike.
         weights: the share of each word. A row sums to one, or to zero where nothing spoke for it.
         note: how the translation came about, where that must be said.
         trust: how far it is true of the model, where that was asked.
@@ -61,7 +63,6 @@ class TextEvidence(Drawn):
     names: tuple[str, ...]
     each: str
     seen: tuple[str, ...]
-    even: float
     weights: Float[Tensor, "rows words"]
     note: str = ""
     trust: Trust | None = None
@@ -69,7 +70,7 @@ class TextEvidence(Drawn):
     @property
     def found(self) -> tuple[str, ...]:
         """Sentences about how far it can be trusted; none where nobody asked."""
-        return () if self.trust is None else self.trust.sentences(self.names[0], "words")
+        return () if self.trust is None else self.trust.sentences(self.names[0], "words", ("Leaving out", "Adding"))
 
     @property
     def map(self) -> Float[Tensor, "words"]:
@@ -92,17 +93,21 @@ class TextEvidence(Drawn):
         method, one = METHODS[self.method], len(self.names) == 1
         about = self.names[0] if one else self.each
         which = f"the translation of {quoted(self.text)}" if self.of == "decoder" else quoted(self.text)
-        rows = () if one else ("Row: what is explained; column: the word that speaks for it. A row sums to 100%.",)
+        rows = "Row: what is explained; column: the word that speaks for it. A row sums to 100%, or nothing was found."
+        asked = method.question.format(about)
+        if not method.asks:
+            asked = f"What has reached the token that {about or 'the answer'} is read from"
         own = "What a word says by itself, past all attention, is not counted."
         return Caption(
             title=method.title.format(about),
-            question=f"{method.question.format(about)}, in {which}",
+            question=f"{asked}, in {which}",
             notes=(
-                *rows,
+                *([] if one else [rows]),
                 *method.notes,
                 "Words have the sum of their pieces.",
                 *([own] if method.asks and self.of != "cross" else []),
                 *([self.note] if self.note else []),
+                *([STAYS] if self.trust is not None and self.of == "cross" else []),
                 *self.found,
             ),
             scale="share of all words",
@@ -112,9 +117,9 @@ class TextEvidence(Drawn):
     def figure(self) -> "Figure":
         """The drawing, as a matplotlib figure that belongs to no window."""
         if len(self.names) == 1:
-            plots = [] if self.trust is None else plots_of(self.trust, self.names[0], "left out", "left in")
-            return draw_tinted(self.seen, self.weights[0], self.caption(), self.even, plots)
-        return draw_matrices([TextPanel("", self.weights)], self.names, self.seen, self.caption(), self.even)
+            plots = [] if self.trust is None else plots_of(self.trust, self.names[0], "left out", "added")
+            return draw_tinted(self.seen, self.weights[0], self.caption(), 1 / len(self.seen), plots)
+        return draw_matrices([TextPanel("", self.weights)], self.names, self.seen, self.caption(), 1 / len(self.seen))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The weights (rows x words), what each row explains, the words, and what trust rests on."""
@@ -148,31 +153,50 @@ def read_from(of: Of | None, found: Read) -> Of:
 
 def rows_of(model: Any, method: str, found: Read, numbers: Sequence[Said], of: Of) -> Float[Tensor, "rows tokens"]:
     """What spoke for each number, or what has reached the token that it is read from."""
-    if method == "rollout":
-        flows = [rolled_flow(model, found)] * len(numbers)
-    else:
-        flows = [relevance_of(model, seen) for seen in spoken_for(model, found, numbers)]
-    mine = [flow if of == "cross" else Flow(flow.own) for flow in flows]
-    reached = [flow.reached if method == "rollout" else spoken(flow) for flow in mine]
-    return torch.stack([one[0, said.row].double().cpu() for one, said in zip(reached, numbers, strict=True)])
+    rows: dict[Said, Tensor] = {}
+    for arguments, some in together(found, numbers):
+        rows |= zip(some, (rolled if method == "rollout" else spoken_for)(model, arguments, some, of), strict=True)
+    return torch.stack([rows[said] for said in numbers])
+
+
+def together(found: Read, numbers: Sequence[Said]) -> list[tuple[tuple[Tensor, ...], list[Said]]]:
+    """Numbers that a model gives when it is asked once, with what it is asked."""
+    groups: dict[int, tuple[tuple[Tensor, ...], list[Said]]] = {}
+    for said in numbers:
+        arguments = found.asked_for(said.row)
+        groups.setdefault(id(arguments), (arguments, []))[1].append(said)
+    return list(groups.values())
+
+
+def of_stack(flow: Flow, of: Of) -> Flow:
+    """What has come from what was read, or from the tokens of the same stack."""
+    return flow if of == "cross" else Flow(flow.own)
 
 
 @torch.inference_mode()
-def rolled_flow(model: Any, found: Read) -> Flow:
-    """Attention through all layers."""
+def rolled(
+    model: Any, arguments: tuple[Tensor, ...], numbers: Sequence[Said], of: Of
+) -> list[Float[Tensor, " tokens"]]:
+    """Attention through all layers, from the token that each number is read from."""
     twin, records = recording(model)
-    twin.eval()(*found.arguments)
-    return rollout_of(model, list(records), [record.maps[-1] for record in records.values()])
+    twin.eval()(*arguments)
+    flow = of_stack(rollout_of(model, list(records), [record.maps[-1] for record in records.values()]), of)
+    return [flow.reached[0, said.row].double().cpu() for said in numbers]
 
 
-def spoken_for(model: Any, found: Read, numbers: Sequence[Said]) -> list[Traced]:
-    """The gradient of each number with respect to all attention."""
+def spoken_for(
+    model: Any, arguments: tuple[Tensor, ...], numbers: Sequence[Said], of: Of
+) -> list[Float[Tensor, " tokens"]]:
+    """What spoke for each number."""
 
     def answers(outputs: Any) -> list[Float[Tensor, " batch"]]:
         logits = outputs[0] if isinstance(outputs, tuple) else outputs
         return [logits[(slice(None), *said.place)] for said in numbers]
 
-    return traced_each(model, found.arguments, answers)
+    def row(number: int, seen: Traced) -> Float[Tensor, " tokens"]:
+        return spoken(of_stack(relevance_of(model, seen), of))[0, numbers[number].row].double().cpu()
+
+    return traced_each(model, arguments, answers, row)
 
 
 def check_followed(method: str, target: str | None) -> None:
@@ -227,7 +251,6 @@ def evidence_in_text(
     model = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that it compiles
     inputs: Words = getattr(asked, "words", asked)
     found = read(model, inputs, text)
-    asks = found.written or found.source
     with torch.inference_mode():
         outputs = model.eval()(*found.arguments)
     subject = Subject(
@@ -237,11 +260,13 @@ def evidence_in_text(
         found,
         (outputs[0] if isinstance(outputs, tuple) else outputs)[0].float().cpu(),
         target,
-        None if word is None else find_word(word, words(asks)),
+        word,
     )
     numbers = what_is_said(subject, asks=METHODS[method].asks)
     of = read_from(of, found)
+    free = may_be_left_out(model, found, numbers, of) if faithful else []
     names, shares = {said.about: said.name for said in numbers}, shares_of(model, method, found, numbers, of)
+    seen = tuple(words(looked_at(found, of)))
     evident = TextEvidence(
         text=text,
         answer=f"The model's answer: {found.answer}" if found.answer else answer,
@@ -249,12 +274,13 @@ def evidence_in_text(
         of=of,
         names=tuple(names.values()),
         each=ANSWERS[model.card.task].each,
-        seen=tuple(words(looked_at(found, of))),
-        even=largest(looked_at(found, of), whole=True),
+        seen=seen,
         weights=shares,
-        note=found.note,
+        note=ANEW if found.earlier else found.note,
     )
-    return replace(evident, trust=trust_in_words(model, method, found, numbers, of, say)) if faithful else evident
+    if not faithful:
+        return evident
+    return replace(evident, trust=trust_in_words(model, method, found, numbers, of, shares[0], free, say))
 
 
 def looked_at(found: Read, of: Of) -> tuple[Piece, ...]:
@@ -271,24 +297,40 @@ def shares_of(model: Any, method: str, found: Read, numbers: Sequence[Said], of:
     return torch.where(sums > 0, whole / sums, 0.0)
 
 
-def may_be_left_out(found: Read, numbers: Sequence[Said], of: Of) -> list[int]:
+def may_be_left_out(model: Any, found: Read, numbers: Sequence[Said], of: Of) -> list[int]:
     """The words without which an answer can still be read: not those that it is read from, and no special tokens.
 
     Raises:
-        ExplanationError: there are fewer than two.
+        ExplanationError: several answers, one that rests on what was written, or a text of too few words.
     """
+    if len({said.about for said in numbers}) > 1:
+        raise ExplanationError(f"Trust is asked of one answer at a time. {ANSWERS[model.card.task].one}.")
+    if not numbers[0].place:
+        raise ExplanationError("This model gives features and no answer, so nothing says what words are worth to it.")
+    if of == "decoder":
+        raise ExplanationError("Trust is asked by leaving out words of the text: leave out --of decoder.")
     seen = looked_at(found, of)
     stay = {piece.word for piece in seen if piece.special}
     if not found.written:
         stay |= {seen[said.row].word for said in numbers}
     free = [word for word in dict.fromkeys(piece.word for piece in seen) if word not in stay]
-    if len(free) < 2:
-        raise ExplanationError("Trust is asked by leaving words out, and there are fewer than two. Give a longer text.")
+    if len(free) < FEWEST:
+        raise ExplanationError(
+            f"Trust is asked by leaving out words that the answer is not read from, and there are {len(free)} of them, "
+            f"where orders of fewer than {FEWEST} tell nothing. Give a longer text."
+        )
     return free
 
 
 def trust_in_words(
-    model: Any, method: str, found: Read, numbers: Sequence[Said], of: Of, say: Say | None = None
+    model: Any,
+    method: str,
+    found: Read,
+    numbers: Sequence[Said],
+    of: Of,
+    shares: Float[Tensor, " words"],
+    free: Sequence[int],
+    say: Say | None = None,
 ) -> Trust:
     """Ask whether it is true of a model that an answer rests on some words: by leaving them out, and by unlearning.
 
@@ -298,31 +340,20 @@ def trust_in_words(
         found: the text as it was read, and what was written.
         numbers: that the answer is made of, read anew each time.
         of: whose words are looked at.
+        shares: of the words.
+        free: those that may be left out, by number.
         say: is told how far it is, where it takes long.
-
-    Raises:
-        ExplanationError: several answers, an answer that rests on what was written, or a text of few words.
     """
-    if len({said.about for said in numbers}) > 1:
-        raise ExplanationError("How far shares can be trusted is asked of one answer at a time: add --word WORD.")
-    if not numbers[0].place:
-        raise ExplanationError("This model gives features and no answer, so nothing says what words are worth to it.")
-    if of == "decoder":
-        raise ExplanationError("Trust is asked by leaving out words of the text: leave out --of decoder.")
-    free, seen = may_be_left_out(found, numbers, of), looked_at(found, of)
+    seen, others, pace = looked_at(found, of), list[Tensor](), Pace(say)
     pieces = seen[len(seen) - len(found.source) :]  # those that the model is handed
-    places = torch.tensor([[piece.word == word for piece in pieces] for word in free])
-
-    def ask(hides: Bool[Tensor, "changed words"]) -> Float[Tensor, " changed"]:
-        return probabilities(model, found, numbers, (hides.float() @ places.float()) > 0)
-
-    share = shares_of(model, method, found, numbers, of)[0, free]
-    deletion, insertion = curves_of(ask, share)
-    others, pace = list[Tensor](), Pace(say)
+    places = torch.tensor([[float(piece.word == word) for piece in pieces] for word in free])
+    deletion, insertion = curves_of(
+        lambda hides: probabilities(model, found, numbers, hides.float() @ places > 0), shares[free]
+    )
     for twin in range(TWINS):
         others.append(shares_of(shuffled(model, twin), method, found, numbers, of)[0, free])
         pace.tell(twin + 1, TWINS, "models of shuffled weights asked")
-    return Trust(deletion, insertion, tuple(rank_correlation(share, other) for other in others), len(free))
+    return Trust(deletion, insertion, tuple(rank_correlation(shares[free], other) for other in others), len(free))
 
 
 @torch.inference_mode()
@@ -337,14 +368,28 @@ def probabilities(
         numbers: that the answer is made of.
         left_out: the pieces, for each time that the model is asked.
     """
-    total, answers = [], ANSWERS[model.card.task]
+    total = []
     for some in left_out.split(TOGETHER):
-        given = [one.expand(len(some), *one.shape[1:]) for one in found.arguments]
-        given[found.valid_at] = given[found.valid_at] & ~some.to(given[0].device)
-        outputs = model(*given)
-        logits = (outputs[0] if isinstance(outputs, tuple) else outputs).float()
-        if answers.of_tokens:
-            logits = logits.masked_fill(~given[found.valid_at][..., None], -torch.inf)
-        likely = logits.sigmoid() if model.card.multi_label else logits.softmax(dim=1 if answers.of_tokens else -1)
-        total.append(torch.stack([likely[(slice(None), *said.place)] for said in numbers]).prod(dim=0).cpu())
+        alike = [likely(model, arguments, found, parts, some) for arguments, parts in together(found, numbers)]
+        total.append(torch.stack(alike).prod(dim=0).cpu())
     return torch.cat(total)
+
+
+def likely(
+    model: Any,
+    arguments: tuple[Tensor, ...],
+    found: Read,
+    numbers: Sequence[Said],
+    left_out: Bool[Tensor, "changed tokens"],
+) -> Float[Tensor, " changed"]:
+    """The same for numbers that are asked at once."""
+    of_tokens = ANSWERS[model.card.task].of_tokens
+    given = [one.expand(len(left_out), *one.shape[1:]) for one in arguments]
+    valid = given[found.valid_at] & ~left_out.to(given[0].device)
+    given[found.valid_at] = valid
+    outputs = model(*given)
+    logits = (outputs[0] if isinstance(outputs, tuple) else outputs).float()
+    if of_tokens:
+        logits = logits.masked_fill(~valid[..., None], -torch.inf)
+    shares = logits.sigmoid() if model.card.multi_label else logits.softmax(dim=1 if of_tokens else -1)
+    return torch.stack([shares[(slice(None), *said.place)] for said in numbers]).prod(dim=0)

@@ -305,14 +305,15 @@ class Asking:
     def guess(self, x: Tensor) -> Tensor:
         return self.model.guess(x)
 
-    def last(self, length: int) -> tuple[int, Question]:
-        """The last question about the answer of a length in which something was hidden, and which it was, from 1.
-
-        All answers that are tried have different lengths.
-        """
+    def about(self, length: int) -> list[Question]:
+        """The questions about the answer of a length; all answers that are tried have different ones."""
         row = self.questions[0].valid.sum(dim=1).tolist().index(length)
-        asked = [Question(*(part[row : row + 1, :length] for part in question)) for question in self.questions]
-        return [(time, question) for time, question in enumerate(asked, start=1) if question.hidden.any()][-1]
+        return [Question(*(part[row : row + 1, :length] for part in question)) for question in self.questions]
+
+    def last(self, length: int) -> tuple[int, Question]:
+        """The last question about it in which something was hidden, and which it was, from 1."""
+        asked = enumerate(self.about(length), start=1)
+        return [(time, question) for time, question in asked if question.hidden.any()][-1]
 
 
 class Read(NamedTuple):
@@ -328,6 +329,8 @@ class Read(NamedTuple):
         note: how the translation came about, where that must be said.
         ids: of the pieces that it writes.
         valid_at: which of the arguments says what is of the text.
+        earlier: what the model was called with each time it was asked, where that was more than once.
+        hidden: for each piece that it writes, at which of these times it was last asked for.
     """
 
     arguments: tuple[Tensor, ...]
@@ -339,6 +342,12 @@ class Read(NamedTuple):
     note: str = ""
     ids: tuple[int, ...] = ()
     valid_at: int = 1
+    earlier: tuple[tuple[Tensor, ...], ...] = ()
+    hidden: tuple[int, ...] = ()
+
+    def asked_for(self, row: int) -> tuple[Tensor, ...]:
+        """What the model was called with when it answered with what is read from a token."""
+        return self.earlier[self.hidden[row]] if self.earlier else self.arguments
 
     def sides(self, of: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
         """Who looks and who is looked at."""
@@ -405,6 +414,7 @@ def read_at_once(model: Any, inputs: Words, source: tuple[Piece, ...]) -> Read:
     )
     written: Int[Tensor, " tokens"] = answer.ids[0][answer.valid[0]]
     time, question = asking.last(len(written))
+    every = asking.about(len(written))
     pieces = pieces_written(preprocessing, written.tolist())
     first = Piece(LENGTH, 0, special=True)
     return Read(
@@ -417,6 +427,10 @@ def read_at_once(model: Any, inputs: Words, source: tuple[Piece, ...]) -> Read:
         refined(pieces, question.hidden[0].tolist(), time, task.steps),
         tuple(written.tolist()),
         valid_at=3,
+        earlier=tuple((inputs.ids, one.words, one.hidden, inputs.valid, one.valid) for one in every),
+        hidden=tuple(
+            max(time for time, one in enumerate(every) if one.hidden[0, place]) for place in range(len(written))
+        ),
     )
 
 

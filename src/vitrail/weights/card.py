@@ -96,10 +96,10 @@ class Card:
         return build(cls, known, where)
 
 
-def has_classes(model: Any) -> bool:
-    """Whether a model tells classes apart, whatever they are called."""
-    card = getattr(model, "card", None)
-    return bool((card is not None and card.labels) or getattr(getattr(model, "config", None), "classes", 0))
+def only_features(model: Any) -> bool:
+    """Whether a model with a card answers nothing: it was to tell classes apart, and has none."""
+    card = model.card
+    return card.task == "classify" and not card.labels and not getattr(model.config, "classes", 0)
 
 
 def classes_of(model: Any) -> tuple[str, ...]:
