@@ -281,3 +281,9 @@ def test_a_program_that_is_stopped_leaves_no_process(sent):
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(alive, pids))
+
+
+def test_a_program_that_has_ended_leaves_nothing_in_the_folder_of_temporary_files(tmp_path):
+    told = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", PROGRAM.replace("400", "40")], env=told, check=True, capture_output=True)
+    assert not list(tmp_path.glob("pymp-*"))

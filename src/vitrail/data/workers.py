@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from multiprocessing.util import Finalize
+from multiprocessing.util import Finalize, get_temp_dir
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -174,6 +174,7 @@ class Workers:
 
     def __init__(self, work: Work, count: int, describe: Callable[[int], str]) -> None:
         context = get_context("fork") if hasattr(os, "fork") else get_context("spawn")
+        get_temp_dir()  # for all processes, and removed by this one: they are killed, and each would leave its own
         self.describe = describe
         self.progress = context.RawArray("q", [IDLE] * count)
         self.connections, self.processes = [], []
