@@ -70,6 +70,9 @@ def file_of(given: str | Path) -> Path | None:
         return None
     if os.path.isdir(name):
         raise DataError(f"{name} is a folder. Give a text, or a .txt file.")
+    other = os.path.splitext(name)[1] not in ("", LINES)
+    if not isinstance(given, Path) and other and os.path.isfile(name):
+        raise DataError(f"{name} is a file, and only those that end with {LINES} are read, line by line. Give a text.")
     called_so = name.endswith(LINES) and not any(map(str.isspace, name))
     if not (isinstance(given, Path) or called_so or (name.endswith(LINES) and os.path.isfile(name))):
         return None

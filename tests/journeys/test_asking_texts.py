@@ -228,6 +228,12 @@ def test_a_prompt_may_stand_in_a_file(writer, tmp_path, capsys):
     assert capsys.readouterr().out == from_file
 
 
+def test_a_file_that_holds_no_lines_of_text_is_not_taken_for_a_text(guesser, tmp_path, capsys):
+    (tmp_path / "rows.csv").write_text("text,label\na [MASK] runs,good\n")
+    assert main(["predict", guesser, str(tmp_path / "rows.csv")]) == 1
+    assert "rows.csv is a file, and only those that end with .txt are read" in capsys.readouterr().err
+
+
 def test_a_line_of_a_file_is_a_text_whatever_it_is_called(guesser, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lines.txt").write_text("a [MASK] runs\n[MASK].txt\n")

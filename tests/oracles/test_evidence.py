@@ -266,6 +266,7 @@ def example(cells: int = 16, correlations: tuple[float, ...] = (-0.71, 0.47, 0.0
 
 def test_what_is_said_of_trust_names_the_class_and_how_far_chance_would_stray():
     assert example().sentences("star") == (
+        "In short: better than chance one way only.",
         "Hiding its strongest parts first leaves the score of star at 30.0% on average (random parts: 55.0%, from "
         "45.0% to 65.0% in 2 orders; lower is better).",
         "Showing them first brings it to 30.0% on average (random parts: 55.0%, from 45.0% to 65.0% in 2 orders; "
@@ -273,6 +274,22 @@ def test_what_is_said_of_trust_names_the_class_and_how_far_chance_would_stray():
         "Rank correlation with the maps of 3 models of shuffled weights, over 16 cells: -0.08, from -0.71 to +0.47 (0 "
         "is right; chance alone strays from it by 0.26 or more).",
     )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "correlations", "said"),
+    [
+        ([1.0, 0.1, 0.0], (0.0,), "better than chance, both ways."),
+        ([1.0, 0.6, 0.0], (0.0,), "no better than chance."),
+        ([1.0, 0.1, 0.0], (0.7, 0.9), "both ways, and models that have learned nothing have maps much like it."),
+        ([0.4, 0.1, 0.35], (0.0,), "this says little, as the score of star is 40.0% when all is there and 35.0% when"),
+    ],
+)
+def test_what_trust_comes_to_is_said_in_short(chosen, correlations, said):
+    shares, orders = torch.linspace(0, 1, 3), torch.tensor([[1.0, 0.4, 0.0], [1.0, 0.8, 0.0]])
+    deletion = Curve(shares, torch.tensor(chosen), orders)
+    insertion = Curve(shares, 1 - deletion.chosen, 1 - orders)
+    assert said in Trust(deletion, insertion, correlations, 16).verdict("star")
 
 
 def test_chance_strays_as_far_as_is_said():
@@ -405,7 +422,7 @@ def test_a_map_of_no_class_is_trusted_by_what_the_model_answers():
     images = READ(picture).pixels[None]
     said = trusted(found, model, images, ("cat", "dog", "owl", "emu"))
     assert said.target == int(model(images).argmax())
-    assert f"the score of {said.target_name} at" in said.found[0]
+    assert f"the score of {said.target_name} at" in said.found[1]
     assert (
         said.found
         == evidence(model, READ, picture, method="rollout", labels=("cat", "dog", "owl", "emu"), faithful=True).found

@@ -529,8 +529,8 @@ def test_a_confusion_matrix_of_any_size_holds_all_its_words(count, name):
 def test_the_pairs_that_have_no_bar_are_counted():
     counts = np.eye(30, dtype=int) * 9 + np.eye(30, k=1, dtype=int) * 2
     names = [str(number) for number in range(30)]
-    assert "and 30 more pictures in 15 other pairs" in texts(confusion(counts.tolist(), names))
-    assert "Never: no picture was taken for another class." in texts(confusion([[3, 0], [0, 4]], ["a", "b"]))
+    assert "and 30 more in 15 other pairs" in texts(confusion(counts.tolist(), names))
+    assert "Never: none was taken for another class." in texts(confusion([[3, 0], [0, 4]], ["a", "b"]))
 
 
 def test_names_stay_apart_that_are_long_or_that_the_font_lacks():

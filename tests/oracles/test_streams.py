@@ -269,8 +269,8 @@ def test_what_is_true_of_a_translation_can_be_trusted(at_once):
     assert trust.cells == 4
     assert trust.deletion.area < trust.deletion.random_area - 0.1
     assert trust.insertion.area > trust.insertion.random_area + 0.1
-    assert found.found[0].startswith("Leaving out its strongest parts first leaves the score of dog at ")
-    assert "over 4 words" in found.found[2]
+    assert found.found[1].startswith("Leaving out its strongest parts first leaves the score of dog at ")
+    assert "over 4 words" in found.found[3]
     assert {"deletion", "insertion_random", "unlearned"} <= set(found.arrays())
     assert len(found.figure().axes) == 4  # the words, two curves, and the bar
 

@@ -14,6 +14,8 @@ def models(pattern: Annotated[Positional[str], shown()] = "*", *, json: Switch =
         pattern: which of them: part of a name, such as base, or with * for anything, in quotes: 'vit*'.
         json: print one JSON object for each model.
     """
+    from fnmatch import filter as matching
+
     from vitrail import catalog
     from vitrail.cli.screen import print_json_lines, table
     from vitrail.errors import ConfigError
@@ -22,7 +24,9 @@ def models(pattern: Annotated[Positional[str], shown()] = "*", *, json: Switch =
     wanted = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
     rows = [(name, catalog.MODELS[name].sentence) for name in list_models(wanted)]
     if not rows:
-        raise ConfigError(f"No model matches {pattern!r}. `vitrail models` lists them all.")
+        recipes = matching(catalog.RECIPES, wanted)
+        known = f" `vitrail train {recipes[0]}` is a recipe." if recipes else ""
+        raise ConfigError(f"No model matches {pattern!r}.{known} `vitrail models` lists them all.")
     if json:
         print_json_lines({"model": name, "about": sentence} for name, sentence in rows)
     else:

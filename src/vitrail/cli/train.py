@@ -23,7 +23,7 @@ def train(
     """Train a model on your own pictures or texts. Every guess is said aloud.
 
     Args:
-        model: a name from `vitrail models`, or a recipe: the recipe.json of an earlier run.
+        model: a name from `vitrail models`; a recipe, such as bert-mini-classify; or the recipe.json of an earlier run.
         data: an image folder, a CSV or JSONL manifest, a folder of idx files, or scenes: for generated ones; for
             detectors marked objects, as COCO, Pascal VOC or YOLO have them; for models of text sentence pairs
             (corpus:de-en), running text, labelled texts, words with tags or questions.

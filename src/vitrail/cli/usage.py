@@ -134,8 +134,8 @@ def mistakes(verb: str, typed: Typed, places: Sequence[Place], flags: dict[str, 
     over, options = typed.words[most:], list(typed.options)
     for flag, own in options:
         if over and flag.name == "--set" and "=" not in own[0]:
-            name = shlex.join(own)
-            yield f"--set {name} has no '='. Type it in one piece, without spaces: --set {name}={shlex.quote(over[0])}"
+            name, value = shlex.join(own), next((word for word in over if word != "="), "VALUE")
+            yield f"--set {name} has no '='. Type it in one piece, without spaces: --set {name}={shlex.quote(value)}"
     given = {flag.name for flag, _ in options}
     lacking = [flag for flag in dict.fromkeys(flags.values()) if flag.needed and flag.name not in given]
     if len(over) == 1 == len(lacking):

@@ -111,10 +111,10 @@ def notes(counts: Int[np.ndarray, "truth said"], pairs: Sequence[Confusion], nam
     """What to know of the mistakes that have no bars, and of names that cannot be drawn; a line for each."""
     wrong = counts - np.diag(np.diag(counts))
     pictures = int(wrong.sum()) - sum(pair.count for pair in pairs)
-    lines = [] if pairs else ["Never: no picture was taken for another class."]
+    lines = [] if pairs else ["Never: none was taken for another class."]
     if pictures:
         others = many(int(np.count_nonzero(wrong)) - len(pairs), "other pair")
-        lines.append(f"and {many(pictures, 'more picture')} in {others}")
+        lines.append(f"and {pictures:,} more in {others}")
     if any(LACKING in name for name in names):
         lines += [f"{LACKING} is a letter that this figure's font lacks;", "the numbers count the classes from 0."]
     return "\n".join(lines)

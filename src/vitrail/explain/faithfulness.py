@@ -30,6 +30,8 @@ BLUR = 5  # cells, across, that hide what is in a picture and keep its light
 CELLS = (14, 14)  # to which a finer map is brought: hiding single pixels makes pictures that no model knows
 TWINS = 5  # models of shuffled weights
 TOGETHER = 8  # changed pictures that a model is asked about at once
+LITTLE = 0.1  # by which a score must change for its curves to say anything
+ALIKE = 0.5  # mean rank correlation from which maps are much alike
 SILENT = 10.0  # seconds after which somebody who waits is told how far it is
 
 Say = Callable[[str], None]
@@ -127,6 +129,21 @@ class Trust(NamedTuple):
         """
         return 1 / math.sqrt(max(self.cells - 1, 1))
 
+    def verdict(self, name: str) -> str:
+        """What all that comes to, in a sentence."""
+        whole, gone = float(self.deletion.chosen[0]), float(self.deletion.chosen[-1])
+        if abs(whole - gone) < LITTLE:
+            return (
+                f"In short: this says little, as the score of {name} is {whole:.1%} when all is there and {gone:.1%} "
+                f"when nothing is."
+            )
+        falls, rises = (self.deletion, 1), (self.insertion, -1)
+        won = [all(side * curve.area < side * area for area in curve.random_areas) for curve, side in (falls, rises)]
+        said = {2: "better than chance, both ways", 1: "better than chance one way only", 0: "no better than chance"}
+        learned = self.unlearned <= ALIKE
+        also = "" if learned else ", and models that have learned nothing have maps much like it"
+        return f"In short: {said[sum(won)]}{also}."
+
     def sentences(
         self, name: str, cells: str = "cells", changes: tuple[str, str] = ("Hiding", "Showing")
     ) -> tuple[str, ...]:
@@ -139,6 +156,7 @@ class Trust(NamedTuple):
         """
         low, high = min(self.correlations), max(self.correlations)
         return (
+            self.verdict(name),
             f"{changes[0]} its strongest parts first leaves the score of {name} at {self.deletion.sentence()}; "
             f"lower is better).",
             f"{changes[1]} them first brings it to {self.insertion.sentence()}; higher is better).",

@@ -431,7 +431,7 @@ def draw_arcs(
     """
     window, word = Window.of(words, panels, at), drawable(word, LONG)
     asks = len(word) * 0.68 * 8 / 72
-    right = wide([drawable(name, LONGEST) for name in window.words], 8) + 0.1
+    right = max(wide([drawable(name, LONGEST) for name in window.words], 8), asks) + 0.1  # the word itself is bold
     across, down = asks + FAN + right, len(window.words) * STEP
     if columns is None:
         columns = max(min(int((WIDEST + GAP) / (across + GAP)), len(panels)), 1)

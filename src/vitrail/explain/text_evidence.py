@@ -27,7 +27,7 @@ from vitrail.explain.rollout import rollout_of
 from vitrail.explain.said import ANSWERS, Said, Subject, what_is_said
 from vitrail.explain.streams import Flow
 from vitrail.explain.text_drawing import TextPanel, draw_matrices, draw_tinted
-from vitrail.explain.texts import MOST, Read, quoted, read
+from vitrail.explain.texts import MOST, Read, quoted, read, which
 from vitrail.samples import Words
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ FOLLOWED = ("relevance", "rollout")  # the methods that follow words through the
 TOGETHER = 32  # shortened texts that a model is asked about at once
 ANEW = "All words are written at once, and some anew; each is explained as it was when it was last asked for."
 STAYS = "Words are left out of the text; the translation stays as it was written."
+LEAST = 0.005  # of all: a share that is named
 FEWEST = 4  # words whose orders differ enough to be compared with
 
 
@@ -83,16 +84,18 @@ class TextEvidence(Drawn):
         if len(self.names) > 1:
             return ""
         values, places = self.map.topk(min(MOST, len(self.seen)))
-        listed = [
-            f"{self.seen[place]} {value:.0%}" for value, place in zip(values.tolist(), places.tolist(), strict=True)
+        named = [
+            f"{which(self.seen, place)} {value:.0%}"
+            for value, place in zip(values.tolist(), places.tolist(), strict=True)
+            if value >= LEAST
         ]
-        return f"Most: {', '.join(listed)}."
+        return f"Most: {', '.join(named)}." if named else "Nothing spoke for it."
 
     def caption(self) -> Caption:
         """What is written on the drawing."""
         method, one = METHODS[self.method], len(self.names) == 1
         about = self.names[0] if one else self.each
-        which = f"the translation of {quoted(self.text)}" if self.of == "decoder" else quoted(self.text)
+        read = f"the translation of {quoted(self.text)}" if self.of == "decoder" else quoted(self.text)
         rows = "Row: what is explained; column: the word that speaks for it. A row sums to 100%, or nothing was found."
         asked = method.question.format(about)
         if not method.asks:
@@ -100,7 +103,7 @@ class TextEvidence(Drawn):
         own = "What a word says by itself, past all attention, is not counted."
         return Caption(
             title=method.title.format(about),
-            question=f"{asked}, in {which}",
+            question=f"{asked}, in {read}",
             notes=(
                 *([] if one else [rows]),
                 *method.notes,
