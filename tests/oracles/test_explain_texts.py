@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers
 from torch import nn
 
@@ -15,6 +16,7 @@ from vitrail.decoding.parallel import mask_predict
 from vitrail.errors import ConfigError, ExplanationError
 from vitrail.explain.kinds import kinds
 from vitrail.explain.pieces import Piece, find_word, merged, pieces_read, pieces_written, words
+from vitrail.explain.positions import PLACES, PlaceTable, positions_of
 from vitrail.explain.recording import recording
 from vitrail.explain.text_drawing import LINES, ROWS, Layout, TextPanel, Window, darkest, marks
 from vitrail.explain.texts import Alignment, Arcs, Asking, SelfAttention, refined
@@ -316,8 +318,38 @@ def test_the_verb_draws_a_text_and_refuses_what_is_for_pictures(tmp_path, capsys
         assert sentence in capsys.readouterr().err
     assert main(["explain", model, str(out)]) == 2
     assert "is a file, and one text is explained" in capsys.readouterr().err
-    assert main(["explain", model, "--positions"]) == 2
-    assert "--positions is for models of pictures" in capsys.readouterr().err
+    assert main(["explain", model, "--positions", "--out", str(tmp_path / "places.png")]) == 0
+    assert set(np.load(tmp_path / "places.npz")) == {"table", "sinusoid", "similarity", "rows", "columns"}
+
+
+@pytest.mark.parametrize(("kind", "said"), [("bert", "a learned table"), ("gpt", "a learned table")])
+def test_the_places_of_a_text_are_those_that_are_added_to_its_words(kind, said):
+    model = of_texts(kind)
+    found = positions_of(model)
+    assert isinstance(found, PlaceTable)
+    assert found.kind == said
+    assert found.table.data_ptr() != model.place_table.data_ptr(), "no further training changes it"
+    first, last = F.normalize(found.table, dim=1)[[0, -1]]
+    canvas = found.canvas()
+    assert canvas.shape == (min(len(found.table), PLACES),) * 2
+    assert canvas[0, -1] == pytest.approx(float(first @ last), abs=1e-6)
+    assert np.diag(canvas) == pytest.approx(np.ones(len(canvas)), abs=1e-6)
+    assert len(found.figure().axes) == 6
+
+
+@pytest.mark.parametrize("model", [translating(), planted_at_once()], ids=["in order", "at once"])
+def test_the_places_of_a_translator_are_its_sinusoids(model):
+    found = positions_of(model)
+    assert found.kind == "a fixed sinusoid"
+    torch.testing.assert_close(found.table, model.place_table)
+
+
+def test_of_many_places_some_are_compared():
+    table = torch.randn(1000, 8)
+    found = PlaceTable(kind="a learned table", grid=(1, 1000), prefix=0, table=table)
+    assert found.canvas().shape == (256, 256)
+    assert found.canvas()[0, -1] == pytest.approx(float(F.cosine_similarity(table[0], table[-1], dim=0)), abs=1e-6)
+    assert "256 of 1000 places, evenly chosen" in found.notes()[0]
 
 
 def test_a_classifier_says_its_answer_on_the_drawing_and_a_gpt_none():

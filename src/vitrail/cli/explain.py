@@ -259,16 +259,14 @@ def each_query(
     print("\n".join([*found.sentences(), f"The drawing is in {found.save(out)}, its numbers beside it."]))
 
 
-def one_text(text: str | None) -> str:
+def one_text(text: str) -> str:
     """The text that was typed.
 
     Raises:
-        UsageError: none, or a file.
+        UsageError: it is a file.
     """
     from os.path import isfile
 
-    if text is None:
-        raise UsageError("--positions is for models of pictures. Type a text for this one.")
     if isfile(text):  # which a long text may be asked too
         raise UsageError(f"{text} is a file, and one text is explained. Type the text itself, in quotes.")
     return text
@@ -276,7 +274,7 @@ def one_text(text: str | None) -> str:
 
 def look_in_text(
     ask: "TextPredictor",
-    text: str | None,
+    text: str,
     word: str | None,
     of: Any,
     layers: tuple,
@@ -304,7 +302,7 @@ def look_in_text(
 
 def evidence_in_text(
     ask: "TextPredictor",
-    text: str | None,
+    text: str,
     method: str,
     target: str | None,
     word: str | None,
@@ -463,7 +461,7 @@ def explain(
         faithful: say on the drawing how far it can be trusted: what hiding and showing its strongest parts does to the
             answer, whether it depends on what the model has learned, and, for generated scenes, whether it points at
             the object. That asks the model some 200 times: three minutes of processor time for vit-base-16.
-        positions: draw how the model knows where its patches are.
+        positions: draw how the model knows where its patches, or the words of a text, are.
         queries: of a detector, draw where each query puts its boxes over a data set, and say which are never used,
             which repeat each other, and how many would do.
         top: of a detector, how many objects are drawn (8 without it), or of --queries how many (20); or all.
@@ -530,14 +528,14 @@ def explain(
         each_query(ask, run, data, top, threshold, out)
     elif heads == "each":
         each_head(ask, run, data, out)
-    elif of_text and whole:
-        evidence_in_text(ask, image, method, target, word, of, faithful, out, context)
-    elif of_text:
-        look_in_text(ask, image, word, of, layers, heads, out, context)
     elif image is None:
         from vitrail.explain.positions import positions_of
 
         print(f"The drawing is in {positions_of(ask.model).save(out)}.")
+    elif of_text and whole:
+        evidence_in_text(ask, image, method, target, word, of, faithful, out, context)
+    elif of_text:
+        look_in_text(ask, image, word, of, layers, heads, out, context)
     elif whole and asks_queries(ask):
         evidence_of_queries(ask, image, method, target, query, faithful, out)
     elif whole:

@@ -6,7 +6,7 @@ positions; Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SIMILAR, SIGNED = "viridis", "RdBu_r"  # the colours of the paper's figure; and white at 0, for what has a sign
 LEAST, MOST = 6, 14  # rows or columns of small maps; 14 is all of them for a ViT/16 at 224 pixels
+PLACES = 256  # of a text, whose similarities are drawn
 LAYERS, HEADS = 6, 12  # most that are drawn of a bias
 SIDE = 5.4  # inches that all small maps take together, the longer way
 TABLE = 2.3  # inches that the heat map of a table is wide
@@ -124,8 +125,12 @@ class PositionTable(Drawn):
             f"that length would get (Vaswani et al. 2017), whose positions count from 0 too.",
         )
 
+    def show(self, axes: "Axes", bar: "Axes") -> None:
+        """Draw the similarities, and the bar of their colours."""
+        show_similarities(axes, bar, self)
+
     def figure(self) -> "Figure":
-        """The similarities as a grid of small maps, and beside it the table and the sinusoid of its size."""
+        """The similarities, and beside them the table and the sinusoid of its size."""
         canvas = self.canvas()
         aspect = canvas.shape[1] / canvas.shape[0]
         block = max(SIDE * min(aspect, 1), 2.2), max(SIDE / max(aspect, 1), 2.2)
@@ -142,7 +147,7 @@ class PositionTable(Drawn):
         def place(across: float, wide: float, *, up: float = 0.0, tall: float = block[1]) -> "Axes":
             return figure.add_axes((across / width, (foot + up) / height, wide / width, tall / height))
 
-        show_similarities(place(left, block[0]), place(left + block[0] + 0.12, 0.1), self)
+        self.show(place(left, block[0]), place(left + block[0] + 0.12, 0.1))
         first = left + block[0] + bar + apart
         limit = float(self.table.abs().quantile(0.999)) if self.table.numel() < EVERY else float(self.table.abs().max())
         tables = (("vectors added to the tokens", self.table, limit), ("sinusoid of the same size", self.sinusoid, 1.0))
@@ -151,6 +156,48 @@ class PositionTable(Drawn):
             show_table(place(where, TABLE), place(where, TABLE, up=-0.6, tall=0.1), title, table, most or 1.0)
         footnotes(figure, notes)
         return figure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlaceTable(PositionTable):
+    """Vectors for the places of a text, one after the other; its grid is one row."""
+
+    @property
+    def drawn(self) -> tuple[list[int], list[int]]:
+        """The places whose similarities are drawn."""
+        return [0], some(self.grid[1], PLACES)
+
+    def canvas(self) -> Float[np.ndarray, "height width"]:
+        """How alike two places are."""
+        return self.similarity[0, :, 0][:, self.drawn[1]].numpy()
+
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know who reads it."""
+        places, drawn = self.grid[1], len(self.drawn[1])
+        which = f"all {places} places" if drawn == places else f"{drawn} of {places} places, evenly chosen,"
+        return (
+            f"Left: the cosine between the positions of {which} of a text.",
+            "Right: the vectors themselves, a line for each, counted from 0, and what a sequence of that length would "
+            "get from the sinusoid of Vaswani et al. 2017.",
+        )
+
+    def show(self, axes: "Axes", bar: "Axes") -> None:
+        """Draw the similarities, and the bar of their colours."""
+        last = self.grid[1] - 0.5
+        axes.imshow(
+            self.canvas(),
+            cmap=SIMILAR,
+            vmin=-1,
+            vmax=1,
+            aspect="auto",
+            extent=(-0.5, last, last, -0.5),
+            interpolation="nearest",
+        )
+        bare(axes)
+        axes.set_xlabel("position, from 0", fontsize=8, color=QUIET)
+        axes.set_ylabel("position, from 0", fontsize=8, color=QUIET)
+        axes.set_title("similarity of positions", loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
+        show_bar(bar, SIMILAR, (-1, 1), vertical=True, title="cosine")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -321,6 +368,14 @@ def seen_from_query(part: RelativeBias | LogRelativeBias) -> Float[Tensor, "head
     return own(part.by_displacement().flip(1, 2))
 
 
+@runtime_checkable
+class KnowsPlaces(Protocol):
+    """A model of texts, with a vector for each place of one."""
+
+    @property
+    def place_table(self) -> Tensor: ...
+
+
 @torch.no_grad()
 def positions_of(model: nn.Module) -> PositionTable | PositionBias:
     """Find how a model knows where its tokens stand, to be drawn.
@@ -335,6 +390,10 @@ def positions_of(model: nn.Module) -> PositionTable | PositionBias:
         if isinstance(part, LearnedPositions | LearnedAxes | SinusoidalPositions):
             [table] = part(part.grid)
             return PositionTable(kind=KINDS[type(part)], grid=part.grid, prefix=part.prefix, table=own(table))
+    if isinstance(model, KnowsPlaces):
+        table, learned = model.place_table, isinstance(model.place_table, nn.Parameter)
+        kind = KINDS[LearnedPositions] if learned else "a fixed sinusoid"
+        return PlaceTable(kind=kind, grid=(1, len(table)), prefix=0, table=own(table))
     biases = [part for part in model.modules() if isinstance(part, RelativeBias | LogRelativeBias)]
     if not biases and any(isinstance(part, CountedSinusoids | CountedAxes) for part in model.modules()):
         raise ExplanationError(

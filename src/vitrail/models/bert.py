@@ -172,6 +172,11 @@ class Bert(nn.Module):
         """A vector for each word piece."""
         return self.embed.words.weight
 
+    @property
+    def place_table(self) -> Float[Tensor, "tokens dim"]:
+        """A vector for each place of a text."""
+        return self.embed.positions.weight
+
     def encode(
         self,
         ids: Int[Tensor, "batch tokens"],

@@ -136,6 +136,11 @@ class GPT(nn.Module):
         """A vector for each word piece."""
         return self.words.weight
 
+    @property
+    def place_table(self) -> Float[Tensor, "tokens dim"]:
+        """A vector for each place of a text."""
+        return self.positions.weight
+
     def cache(self, batch: int, capacity: int) -> list[KeyValueCache]:
         """Room for so many word pieces of so many texts, padding included, to be handed to `forward` as `past`."""
         attentions = [part for part in self.blocks.modules() if isinstance(part, Attention)]

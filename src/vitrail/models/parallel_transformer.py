@@ -67,6 +67,11 @@ class ParallelTransformer(nn.Module):
         """A vector for each word that is read."""
         return self.transformer.source_table
 
+    @property
+    def place_table(self) -> Float[Tensor, "tokens dim"]:
+        """A vector for each place of a sentence."""
+        return self.transformer.place_table
+
     def encode(
         self, source: Int[Tensor, "batch source"], source_valid: Bool[Tensor, "batch source"] | None = None
     ) -> Understood:

@@ -177,6 +177,11 @@ class Transformer(nn.Module):
         return (self.output if self.source_embedding is None else self.source_embedding).weight
 
     @property
+    def place_table(self) -> Float[Tensor, "tokens dim"]:
+        """A vector for each place of a sentence."""
+        return self.positions
+
+    @property
     def target_table(self) -> Float[Tensor, "vocabulary dim"]:
         """A vector for each word that is written."""
         return (self.output if self.target_embedding is None else self.target_embedding).weight
