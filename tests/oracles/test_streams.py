@@ -13,11 +13,13 @@ from oracles.planted import CORPUS, SENTENCE, of_texts, planted, planted_at_once
 from parity.references import agree, disturbed, load, saved
 from vitrail.cli.main import main
 from vitrail.errors import ConfigError, ExplanationError
-from vitrail.explain import text_evidence
 from vitrail.explain.relevance import evened, relevance, relevance_across, relevance_of, spoke, traced, traced_each
 from vitrail.explain.rollout import rollout, rollout_across
 from vitrail.explain.said import Said
 from vitrail.explain.streams import Step
+from vitrail.explain.text_trust import probabilities
+from vitrail.explain.texts import read
+from vitrail.explain.word_shares import Explained
 from vitrail.loading import save_pretrained
 from vitrail.models.bert import Bert, BertConfig
 from vitrail.predict import predictor
@@ -250,13 +252,14 @@ def test_what_cannot_be_explained_of_a_translation_is_said(how, said):
 
 def test_a_word_that_is_left_out_stands_as_if_it_had_never_been_there():
     model = reading("classify", "good", "bad")
-    read = model.card.preprocessing([TEXT])
-    found = text_evidence.read(model, read, TEXT)
-    hides = torch.zeros(2, read.ids.shape[1], dtype=torch.bool)
+    text = model.card.preprocessing([TEXT])
+    found = read(model, text, TEXT)
+    hides = torch.zeros(2, text.ids.shape[1], dtype=torch.bool)
     hides[1, [2, 5]] = True
-    asked = text_evidence.probabilities(model, found, [Said(about=0, name="bad", row=0, place=(1,))], hides)
+    explained = Explained(model, "relevance", found, [Said(about=0, name="bad", row=0, place=(1,))], "self")
+    asked = probabilities(explained, hides)
     for left_out, probability in zip(hides, asked, strict=True):
-        shorter = read.ids[:, ~left_out]
+        shorter = text.ids[:, ~left_out]
         expected = model(shorter).softmax(dim=1)[0, 1]
         torch.testing.assert_close(probability, expected.detach(), rtol=1e-5, atol=0)
 
@@ -324,7 +327,7 @@ def test_a_word_written_at_once_is_explained_by_what_was_asked_when_it_was_hidde
     ask = predictor(planted_at_once())
     model = ask.model
     text = model.card.preprocessing([SENTENCE])
-    found = text_evidence.read(model, text, SENTENCE)
+    found = read(model, text, SENTENCE)
     assert len(found.hidden) == len(found.written)
     for row, time in enumerate(found.hidden):
         arguments = found.asked_for(row)

@@ -4,41 +4,36 @@ Relevance and rollout are those of pictures (`explain.relevance`, `explain.rollo
 colour of their share. What a model answers, and from which of its tokens that is read, depends on its task.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from vitrail.errors import ExplanationError, unknown
 from vitrail.explain.drawing import Caption
 from vitrail.explain.evidence import numbers_of, plots_of
 from vitrail.explain.explanation import Drawn
-from vitrail.explain.faithfulness import TWINS, Pace, Say, Trust, curves_of, rank_correlation, shuffled
+from vitrail.explain.faithfulness import Say, Trust
 from vitrail.explain.kinds import Of
-from vitrail.explain.methods import METHODS, spoken
-from vitrail.explain.pieces import Piece, merged, words
-from vitrail.explain.recording import recording
-from vitrail.explain.relevance import Traced, relevance_of, traced_each
-from vitrail.explain.rollout import rollout_of
-from vitrail.explain.said import ANSWERS, Said, Subject, what_is_said
-from vitrail.explain.streams import Flow
+from vitrail.explain.methods import METHODS
+from vitrail.explain.pieces import words
+from vitrail.explain.said import ANSWERS, Subject, what_is_said
 from vitrail.explain.text_drawing import TextPanel, draw_matrices, draw_tinted
+from vitrail.explain.text_trust import may_be_left_out, trust_in_words
 from vitrail.explain.texts import MOST, Read, quoted, read, which
+from vitrail.explain.word_shares import Explained, shares_of
 from vitrail.samples import Words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLLOWED = ("relevance", "rollout")  # the methods that follow words through the layers
-TOGETHER = 32  # shortened texts that a model is asked about at once
 ANEW = "All words are written at once, and some anew; each is explained as it was when it was last asked for."
 STAYS = "Words are left out of the text; the translation stays as it was written."
 LEAST = 0.005  # of all: a share that is named
-FEWEST = 4  # words whose orders differ enough to be compared with
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,54 +149,6 @@ def read_from(of: Of | None, found: Read) -> Of:
     )
 
 
-def rows_of(model: Any, method: str, found: Read, numbers: Sequence[Said], of: Of) -> Float[Tensor, "rows tokens"]:
-    """What spoke for each number, or what has reached the token that it is read from."""
-    rows: dict[Said, Tensor] = {}
-    for arguments, some in together(found, numbers):
-        rows |= zip(some, (rolled if method == "rollout" else spoken_for)(model, arguments, some, of), strict=True)
-    return torch.stack([rows[said] for said in numbers])
-
-
-def together(found: Read, numbers: Sequence[Said]) -> list[tuple[tuple[Tensor, ...], list[Said]]]:
-    """Numbers that a model gives when it is asked once, with what it is asked."""
-    groups: dict[int, tuple[tuple[Tensor, ...], list[Said]]] = {}
-    for said in numbers:
-        arguments = found.asked_for(said.row)
-        groups.setdefault(id(arguments), (arguments, []))[1].append(said)
-    return list(groups.values())
-
-
-def of_stack(flow: Flow, of: Of) -> Flow:
-    """What has come from what was read, or from the tokens of the same stack."""
-    return flow if of == "cross" else Flow(flow.own)
-
-
-@torch.inference_mode()
-def rolled(
-    model: Any, arguments: tuple[Tensor, ...], numbers: Sequence[Said], of: Of
-) -> list[Float[Tensor, " tokens"]]:
-    """Attention through all layers, from the token that each number is read from."""
-    twin, records = recording(model)
-    twin.eval()(*arguments)
-    flow = of_stack(rollout_of(model, list(records), [record.maps[-1] for record in records.values()]), of)
-    return [flow.reached[0, said.row].double().cpu() for said in numbers]
-
-
-def spoken_for(
-    model: Any, arguments: tuple[Tensor, ...], numbers: Sequence[Said], of: Of
-) -> list[Float[Tensor, " tokens"]]:
-    """What spoke for each number."""
-
-    def answers(outputs: Any) -> list[Float[Tensor, " batch"]]:
-        logits = outputs[0] if isinstance(outputs, tuple) else outputs
-        return [logits[(slice(None), *said.place)] for said in numbers]
-
-    def row(number: int, seen: Traced) -> Float[Tensor, " tokens"]:
-        return spoken(of_stack(relevance_of(model, seen), of))[0, numbers[number].row].double().cpu()
-
-    return traced_each(model, arguments, answers, row)
-
-
 def check_followed(method: str, target: str | None) -> None:
     """Refuse methods that are of pictures, and a target where a method does not ask for one.
 
@@ -266,133 +213,18 @@ def evidence_in_text(
         word,
     )
     numbers = what_is_said(subject, asks=METHODS[method].asks)
-    of = read_from(of, found)
-    free = may_be_left_out(model, found, numbers, of) if faithful else []
-    names, shares = {said.about: said.name for said in numbers}, shares_of(model, method, found, numbers, of)
-    seen = tuple(words(looked_at(found, of)))
+    explained = Explained(model, method, found, numbers, read_from(of, found))
+    free = may_be_left_out(explained) if faithful else []
+    names, shares = {said.about: said.name for said in numbers}, shares_of(explained)
     evident = TextEvidence(
         text=text,
         answer=f"The model's answer: {found.answer}" if found.answer else answer,
         method=method,
-        of=of,
+        of=explained.of,
         names=tuple(names.values()),
         each=ANSWERS[model.card.task].each,
-        seen=seen,
+        seen=tuple(words(explained.seen)),
         weights=shares,
         note=ANEW if found.earlier else found.note,
     )
-    if not faithful:
-        return evident
-    return replace(evident, trust=trust_in_words(model, method, found, numbers, of, shares[0], free, say))
-
-
-def looked_at(found: Read, of: Of) -> tuple[Piece, ...]:
-    """The pieces that an answer may rest on."""
-    return found.before if of == "decoder" else found.encoded or found.source
-
-
-def shares_of(model: Any, method: str, found: Read, numbers: Sequence[Said], of: Of) -> Float[Tensor, "rows words"]:
-    """The share that each word has in each answer."""
-    every = list(dict.fromkeys(said.about for said in numbers))
-    asks = [Piece("", every.index(said.about)) for said in numbers]
-    whole = merged(rows_of(model, method, found, numbers, of), asks, looked_at(found, of))
-    sums = whole.sum(dim=1, keepdim=True)
-    return torch.where(sums > 0, whole / sums, 0.0)
-
-
-def may_be_left_out(model: Any, found: Read, numbers: Sequence[Said], of: Of) -> list[int]:
-    """The words without which an answer can still be read: not those that it is read from, and no special tokens.
-
-    Raises:
-        ExplanationError: several answers, one that rests on what was written, or a text of too few words.
-    """
-    if len({said.about for said in numbers}) > 1:
-        raise ExplanationError(f"Trust is asked of one answer at a time. {ANSWERS[model.card.task].one}.")
-    if not numbers[0].place:
-        raise ExplanationError("This model gives features and no answer, so nothing says what words are worth to it.")
-    if of == "decoder":
-        raise ExplanationError("Trust is asked by leaving out words of the text: leave out --of decoder.")
-    seen = looked_at(found, of)
-    stay = {piece.word for piece in seen if piece.special}
-    if not found.written:
-        stay |= {seen[said.row].word for said in numbers}
-    free = [word for word in dict.fromkeys(piece.word for piece in seen) if word not in stay]
-    if len(free) < FEWEST:
-        raise ExplanationError(
-            f"Trust is asked by leaving out words that the answer is not read from, and there are {len(free)} of them, "
-            f"where orders of fewer than {FEWEST} tell nothing. Give a longer text."
-        )
-    return free
-
-
-def trust_in_words(
-    model: Any,
-    method: str,
-    found: Read,
-    numbers: Sequence[Said],
-    of: Of,
-    shares: Float[Tensor, " words"],
-    free: Sequence[int],
-    say: Say | None = None,
-) -> Trust:
-    """Ask whether it is true of a model that an answer rests on some words: by leaving them out, and by unlearning.
-
-    Args:
-        model: with its card.
-        method: `relevance` or `rollout`.
-        found: the text as it was read, and what was written.
-        numbers: that the answer is made of, read anew each time.
-        of: whose words are looked at.
-        shares: of the words.
-        free: those that may be left out, by number.
-        say: is told how far it is, where it takes long.
-    """
-    seen, others, pace = looked_at(found, of), list[Tensor](), Pace(say)
-    pieces = seen[len(seen) - len(found.source) :]  # those that the model is handed
-    places = torch.tensor([[float(piece.word == word) for piece in pieces] for word in free])
-    deletion, insertion = curves_of(
-        lambda hides: probabilities(model, found, numbers, hides.float() @ places > 0), shares[free]
-    )
-    for twin in range(TWINS):
-        others.append(shares_of(shuffled(model, twin), method, found, numbers, of)[0, free])
-        pace.tell(twin + 1, TWINS, "models of shuffled weights asked")
-    return Trust(deletion, insertion, tuple(rank_correlation(shares[free], other) for other in others), len(free))
-
-
-@torch.inference_mode()
-def probabilities(
-    model: Any, found: Read, numbers: Sequence[Said], left_out: Bool[Tensor, "changed tokens"]
-) -> Float[Tensor, " changed"]:
-    """How likely an answer is without some pieces of the text, which then stands as if they had never been there.
-
-    Args:
-        model: with its card.
-        found: the text as it was read, and what was written.
-        numbers: that the answer is made of.
-        left_out: the pieces, for each time that the model is asked.
-    """
-    total = []
-    for some in left_out.split(TOGETHER):
-        alike = [likely(model, arguments, found, parts, some) for arguments, parts in together(found, numbers)]
-        total.append(torch.stack(alike).prod(dim=0).cpu())
-    return torch.cat(total)
-
-
-def likely(
-    model: Any,
-    arguments: tuple[Tensor, ...],
-    found: Read,
-    numbers: Sequence[Said],
-    left_out: Bool[Tensor, "changed tokens"],
-) -> Float[Tensor, " changed"]:
-    """The same for numbers that are asked at once."""
-    of_tokens = ANSWERS[model.card.task].of_tokens
-    given = [one.expand(len(left_out), *one.shape[1:]) for one in arguments]
-    valid = given[found.valid_at] & ~left_out.to(given[0].device)
-    given[found.valid_at] = valid
-    outputs = model(*given)
-    logits = (outputs[0] if isinstance(outputs, tuple) else outputs).float()
-    if of_tokens:
-        logits = logits.masked_fill(~valid[..., None], -torch.inf)
-    shares = logits.sigmoid() if model.card.multi_label else logits.softmax(dim=1 if of_tokens else -1)
-    return torch.stack([shares[(slice(None), *said.place)] for said in numbers]).prod(dim=0)
+    return replace(evident, trust=trust_in_words(explained, shares[0], free, say)) if faithful else evident
