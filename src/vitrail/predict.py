@@ -292,7 +292,7 @@ class Predictor:
         *,
         faithful: bool = False,
         query: int | None = None,
-        told: Callable[[str], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> Evidence:
         """What an answer about one picture rests on; see `vitrail.explain.evidence.evidence`.
 
@@ -302,7 +302,7 @@ class Predictor:
             target: the class to explain, by name or number; what the model answers unless given.
             faithful: find out how far the map can be trusted, as its `.found` then says.
             query: of a detector, whose answer; that of the object it believes in most unless given.
-            told: is told how far it is, where `faithful` takes long.
+            say: is told how far it is, where `faithful` takes long.
         """
         picture, labels = one_picture(image), self.card.labels
         if query is not None or detector_in(self.model) is not None:
@@ -316,7 +316,7 @@ class Predictor:
                 target=None if target is None else find_class(target, known),
                 query=query,
                 faithful=faithful,
-                say=told,
+                say=say,
             )
             return replace(found, answer=self.answer(picture))
         found = evidence(
@@ -327,7 +327,7 @@ class Predictor:
             target=None if target is None else find_class(target, classes_of(self.model)),
             labels=labels,
             faithful=faithful,
-            say=told,
+            say=say,
         )
         return replace(found, answer=self.answer(picture))
 

@@ -292,7 +292,7 @@ class TextPredictor:
         of: Of | None = None,
         context: str | Path | None = None,
         faithful: bool = False,
-        told: Callable[[str], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> TextEvidence:
         """Which words of a text an answer rests on.
 
@@ -303,7 +303,7 @@ class TextPredictor:
             word: of a model that tags or translates, the word whose tag, or the word written, that is explained.
             of: of a model that translates: `cross`, what it read (unless given), or `decoder`, what it had written.
             faithful: find out how far the shares can be trusted, as `.found` then says.
-            told: is told how far it is, where that takes long.
+            say: is told how far it is, where that takes long.
             context: the text that answers it, or its file, for a model that answers questions.
 
         Returns:
@@ -325,7 +325,7 @@ class TextPredictor:
             of=of,
             answer=answer,
             faithful=faithful,
-            say=told,
+            say=say,
         )
 
     def explained(self, text: str, context: str | Path | None) -> tuple[str, Any]:

@@ -158,12 +158,12 @@ def evidence_of_queries(
     ask: "Predictor", image: str, method: str, target: str | None, queries: tuple, faithful: bool, out: Path
 ) -> None:
     """Draw what the answer of one query of a detector rests on."""
-    if len(queries) > 1:
-        raise UsageError("--method explains one query at a time: type one --query.")
     from vitrail.loading import say
 
+    if len(queries) > 1:
+        raise UsageError("--method explains one query at a time: type one --query.")
     query = queries[0] if queries else None
-    found = ask.evidence(image, method, target, faithful=faithful, query=query, told=say)
+    found = ask.evidence(image, method, target, faithful=faithful, query=query, say=say)
     print("\n".join([f"{found.save(out)}: {found.caption().title}.", f"{found.answer}.", *found.found]))
 
 
@@ -174,14 +174,10 @@ def evidence(
     from dataclasses import replace
 
     from vitrail.evaluate.background import learned_from
-    from vitrail.explain.evidence import trusted
     from vitrail.explain.methods import METHODS
     from vitrail.loading import say
 
-    found = ask.evidence(image, method, target)
-    if faithful:
-        pixels = ask.card.preprocessing(found.picture).pixels[None].to(next(ask.model.parameters()))
-        found = trusted(found, ask.model, pixels, ask.card.labels, say)
+    found = ask.evidence(image, method, target, faithful=faithful, say=say)
     if faithful and (data := learned_from(run)).startswith("scenes:"):
         found = replace(found, pointed=ask.pointing(data, method).sentence(asks=METHODS[method].asks))
     title = f"{found.save(out)}: {found.caption().title}."
@@ -314,7 +310,7 @@ def evidence_in_text(
     """Draw which words of a text an answer rests on."""
     from vitrail.loading import say
 
-    found = ask.evidence(one_text(text), method, target, word=word, of=of, context=context, faithful=faithful, told=say)
+    found = ask.evidence(one_text(text), method, target, word=word, of=of, context=context, faithful=faithful, say=say)
     print(f"{found.save(out)}: {found.caption().title}.")
     for line in (found.answer, found.note, found.most, *found.found):
         if line:

@@ -29,7 +29,7 @@ from vitrail.explain.attention import (
     on_cells,
 )
 from vitrail.explain.drawing import Caption, Panel, Question
-from vitrail.explain.evidence import Evidence, evidence, trusted
+from vitrail.explain.evidence import Evidence, evidence
 from vitrail.explain.explanation import visible_channels
 from vitrail.explain.faithfulness import Say
 from vitrail.explain.kinds import kinds
@@ -418,10 +418,8 @@ def evidence_of_query(
     labels = [f"{label} by query {one.query}" for label in classes]
     if METHODS[method].asks:
         target = classes.index(one.label) if target is None else target
-    asked = OneQuery(model, one.query)
-    found = evidence(asked, preprocessing, picture, method=method, target=target, labels=labels)
-    if faithful:
-        found = trusted(found, asked, inputs.pixels, labels, say)
+    about = {"method": method, "target": target, "labels": labels, "faithful": faithful, "say": say}
+    found = evidence(OneQuery(model, one.query), preprocessing, picture, **about)
     told: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
     told |= {"mark": Question(None, corners_of(one.box_xyxy)), "one": one, "threshold": answer.threshold}
     if method == "gradient":
