@@ -194,10 +194,7 @@ class PlaceTable(PositionTable):
             interpolation="nearest",
         )
         bare(axes)
-        axes.set_xlabel("position, from 0", fontsize=8, color=QUIET)
-        axes.set_ylabel("position, from 0", fontsize=8, color=QUIET)
-        axes.set_title("similarity of positions", loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
-        show_bar(bar, SIMILAR, (-1, 1), vertical=True, title="cosine")
+        name_similarities(axes, bar, "position, from 0", "position, from 0")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -314,8 +311,13 @@ def show_similarities(axes: "Axes", bar: "Axes", positions: PositionTable) -> No
         step = (length + positions.line) / len(places)
         axis.set_ticks([(number + 0.5) * step - (positions.line + 1) / 2 for number in range(len(places))])
         axis.set_ticklabels([str(place + 1) for place in places])
-    axes.set_xlabel("column of the patch", fontsize=8, color=QUIET)
-    axes.set_ylabel("row of the patch", fontsize=8, color=QUIET)
+    name_similarities(axes, bar, "column of the patch", "row of the patch")
+
+
+def name_similarities(axes: "Axes", bar: "Axes", below: str, beside: str) -> None:
+    """What stands around similarities, and the bar of their colours."""
+    axes.set_xlabel(below, fontsize=8, color=QUIET)
+    axes.set_ylabel(beside, fontsize=8, color=QUIET)
     axes.set_title("similarity of positions", loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
     show_bar(bar, SIMILAR, (-1, 1), vertical=True, title="cosine")
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitrail.errors import ExplanationError, unknown
-from vitrail.explain.evidence import find_class
+from vitrail.explain.evidence import class_name, find_class
 from vitrail.explain.pieces import find_word, words
 from vitrail.explain.texts import Read
 from vitrail.samples import Words
@@ -95,7 +95,7 @@ def of_class(subject: Subject) -> list[Said]:
     subject.refuse_word("This model answers with a class of the whole text")
     labels = classes_of(subject.model)
     number = int(subject.logits.argmax()) if subject.target is None else find_class(subject.target, labels)
-    return [Said(0, labels[number] if number < len(labels) else f"class {number}", subject.first, (number,))]
+    return [Said(0, class_name(number, labels), subject.first, (number,))]
 
 
 def of_tags(subject: Subject) -> list[Said]:

@@ -403,7 +403,7 @@ def show_arcs(axes: "Axes", word: str, window: Window, row: Float[Tensor, " word
             axes.add_patch(PathPatch(path, fill=False, edgecolor=CURVE, alpha=0.15 + 0.85 * share, linewidth=weight))
         box = (end + 0.02, place * STEP + 0.008)
         axes.add_patch(Rectangle(box, across - end - 0.02, STEP - 0.016, facecolor=colours(share), linewidth=0))
-        ink = "white" if share > 0.55 else INK if share >= 0.1 else QUIET
+        ink = ink_on(share) if share >= 0.1 else QUIET
         bold = "bold" if place == window.at and name == word else "normal"
         said = {"fontsize": 8, "fontweight": bold, "color": ink, "parse_math": False}
         axes.text(end + 0.06, middle, drawable(name, LONGEST), va="center_baseline", **said)
