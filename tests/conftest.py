@@ -7,10 +7,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is importe
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
-# shapes and types are checked wherever vitrail runs in this process
-install_import_hook("vitrail", "typechecker.check")
+import typechecker
+
+typechecker.install("vitrail")
 torch.set_num_threads(1)  # the machine is shared by two test processes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
