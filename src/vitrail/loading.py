@@ -100,11 +100,11 @@ def without_numbers(family: Family, config: Any) -> nn.Module:
         raise ConfigError(f"No model can be made of {config} ({error}).") from error
 
 
-def check_memory(family: Family, config: Any) -> None:
-    """Refuse a model whose weights this machine cannot hold, before it tries.
+def within_memory(family: Family, config: Any) -> nn.Module:
+    """A model as shapes alone, whose weights this machine can hold.
 
     Raises:
-        ConfigError: says how much there would be, and how much there is.
+        ConfigError: it cannot; says how much there would be, and how much there is.
     """
     empty, there = without_numbers(family, config), physical_memory()
     needed = sum(tensor.numel() * tensor.element_size() for tensor in (*empty.parameters(), *empty.buffers()))
@@ -113,6 +113,7 @@ def check_memory(family: Family, config: Any) -> None:
             f"The numbers of this model fill {needed / 2**30:,.0f} GiB, and the machine has {there / 2**30:,.0f} GiB. "
             f"Choose a smaller one, or change fewer of its sizes."
         )
+    return empty
 
 
 def create_model(name: str, **changes: Any) -> nn.Module:
@@ -129,7 +130,7 @@ def create_model(name: str, **changes: Any) -> nn.Module:
         raise ConfigError(unknown("model", str(name), MODELS))
     family = load(FAMILIES[MODELS[name].target])
     config = change_config(family, family.variants[name], changes)
-    check_memory(family, config)
+    within_memory(family, config)
     return with_card(family.build(config), fresh_card(family, name, config))
 
 
@@ -315,8 +316,7 @@ def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Anno
     other = answers_otherwise(family, loaded.config, target)
     heads, before_heads = (family.heads, family.before_heads) if other else ((), ())
     may_go = (*family.heads, *before_heads, *missing)
-    check_memory(family, target)
-    expected = without_numbers(family, target).state_dict()
+    expected = within_memory(family, target).state_dict()
     usable = {name: tensor for name, tensor in tensors.items() if not is_any(name, heads)}
     new = [name for name in expected if name not in tensors and is_any(name, before_heads)]
     kept = keep(usable, expected, (*missing, *heads, *new), loaded.source)

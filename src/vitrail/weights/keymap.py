@@ -329,9 +329,8 @@ class KeyMap:
 
     def claims(self, name: str) -> list[Rule]:
         """The rules that claim a foreign name: one, unless the table is wrong or the name is foreign to it."""
-        return [
-            rule for rule in self.rules if any(pattern(theirs).fullmatch(self.spelled(name)) for theirs in rule.foreign)
-        ]
+        now = self.spelled(name)
+        return [rule for rule in self.rules if any(pattern(theirs).fullmatch(now) for theirs in rule.foreign)]
 
     def unclaimed(self, names: Iterable[str]) -> list[str]:
         """The foreign names that no rule knows."""
@@ -343,8 +342,9 @@ class KeyMap:
 
     def unread(self, names: Iterable[str]) -> tuple[int, int]:
         """How many of some foreign names no rule knows, and how many are left out: least where a table fits best."""
-        names = list(names)
-        return len(self.unclaimed(names)), len(self.ignored(names))
+        claimed = [self.claims(name) for name in names]
+        ignored = sum(any(isinstance(rule, Ignore) for rule in rules) for rules in claimed)
+        return sum(not rules for rules in claimed), ignored
 
     def read(self, foreign: Tensors) -> dict[str, Tensor]:
         """Our tensors, from all the foreign ones; those without a single number say nothing and are left out.
