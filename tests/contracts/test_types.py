@@ -15,7 +15,7 @@ def test_an_axis_too_few_is_noticed():
     assert drop_path(torch.ones(3, 4), 0.0).shape == (3, 4)
 
 
-@pytest.mark.parametrize("call", [lambda: some(7), lambda: Rename(theirs=3, mine="head")])
-def test_a_value_of_another_type_is_noticed_where_nothing_has_a_shape(call):
+@pytest.mark.parametrize(("call", "given"), [(some, (7,)), (Rename, (3, "head"))])
+def test_a_value_of_another_type_is_noticed_where_nothing_has_a_shape(call, given):
     with pytest.raises(BeartypeCallHintParamViolation):
-        call()
+        call(*given)
