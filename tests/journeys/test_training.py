@@ -22,7 +22,7 @@ from vitrail.train.fit import fit
 from vitrail.train.observers import Pace, Screen, Taken
 from vitrail.train.recipe import ModelChoice
 from vitrail.train.signals import Interrupted
-from vitrail.train.start import free_folder, resume, train
+from vitrail.train.start import free_folder, hint_at_imbalance, resume, train
 
 SMALL = ("model.dim=16", "model.depth=2", "model.heads=2", "model.mlp_dim=32", "data.mixing=none", "epochs=2")
 
@@ -196,18 +196,27 @@ def test_small_pictures_are_not_read_enlarged(model, side, expected):
     assert vitrail.create_model(model, **expected)
 
 
-def test_imbalance_gets_a_hint(home):
+def test_imbalance_gets_a_hint_unless_something_is_done_about_it(home):
     paths = open_splits("things").train.paths
     rare = PictureFiles(paths=paths, targets=[0] * 17 + [1] * 3, classes=("common", "rare"))
+    recipe = classify("things", open_splits("things")._replace(train=rare), model="vit-tiny-16", say=lambda said: None)
     said: list[str] = []
-    classify("things", open_splits("things")._replace(train=rare), model="vit-tiny-16", say=said.append)
-    [hint] = [sentence for sentence in said if "'common' has 17 pictures and 'rare' 3" in sentence]
-    assert "--set data.balanced=true" in hint
-    assert "--set task.weights=balanced" in hint
+    hint_at_imbalance(recipe, rare, said.append)
+    assert said.pop() == (
+        "'common' has 17 pictures and 'rare' 3. --set data.balanced=true shows all equally often, and "
+        "--set task.weights=balanced lets a rare class count as much as a frequent one."
+    )
     several = replace(rare, targets=[(0,)] * 17 + [(0, 1)] * 2 + [()], multi_label=True)
-    classify("things", open_splits("things")._replace(train=several), model="vit-tiny-16", say=said.append)
-    assert "'rare' 2. --set task.weights=balanced" in said[-2]
-    assert "data.balanced" not in said[-2], "no order is balanced where pictures have several labels"
+    hint_at_imbalance(recipe, several, said.append)
+    assert said.pop().startswith("'common' has 19 pictures and 'rare' 2. --set task.weights=balanced"), "no order then"
+    for done in (
+        replace(recipe, data=replace(recipe.data, balanced=True)),
+        replace(recipe, task=replace(recipe.task, weights="balanced")),
+    ):
+        hint_at_imbalance(done, rare, said.append)
+    hint_at_imbalance(recipe, replace(rare, targets=[0] * 15 + [1] * 3), said.append)
+    hint_at_imbalance(recipe, replace(several, targets=[()] * 20), said.append)
+    assert not said
 
 
 def test_balanced_weights_are_counted_from_the_pictures(home):

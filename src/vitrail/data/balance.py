@@ -1,18 +1,32 @@
 """Making up for classes that are much rarer than others."""
 
+from operator import itemgetter
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset, classes_of
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, many
+
+UNEVEN = 5  # how much more frequent the largest class must be than the smallest for somebody to be told
 
 
 def class_counts(dataset: Dataset) -> Int[np.ndarray, " classes"]:
     """How many pictures each class has."""
     numbers = [number for label in dataset.labels() for number in classes_of(label)]
     return np.bincount(np.array(numbers, dtype=np.int64), minlength=len(dataset.classes))
+
+
+def in_words_if_uneven(dataset: Dataset, unit: str) -> str:
+    """How often the most frequent class comes, and the rarest, if that is far from even; nothing otherwise."""
+    counted = zip(class_counts(dataset).tolist(), dataset.classes, strict=True)
+    present = sorted(((count, name) for count, name in counted if count), key=itemgetter(0))
+    if not present or present[-1][0] <= UNEVEN * present[0][0]:
+        return ""
+    (fewest, rare), (most, common) = present[0], present[-1]
+    return f"{common!r} has {many(most, unit)} and {rare!r} {fewest}."
 
 
 def class_weights(dataset: Dataset) -> Float[Tensor, " classes"]:

@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Any
 
 from vitrail import catalog
-from vitrail.data.balance import class_counts
 from vitrail.data.dataset import Dataset, Splits, typical_side
 from vitrail.data.material import Pictures
 from vitrail.data.mixing import Mixing
@@ -19,7 +18,6 @@ from vitrail.train.schedules import Cosine
 
 LEAST_GRID = 7  # patches along a side below which a picture is too coarse to be read
 SEEN_FRESH, SEEN_TUNED = 200_000, 20_000  # pictures, counted each time they are seen
-UNEVEN = 5  # how much more frequent the largest class must be for a hint
 
 UNDECIDED: Mapping[str, Any] = MappingProxyType({})
 
@@ -111,21 +109,6 @@ def model_changes(model: str, data: Dataset, *, fresh: bool, given: Mapping[str,
     return {**{name: value for name, value in changes.items() if name in known}, **given}
 
 
-def hint_at_imbalance(data: Dataset, say: Say) -> None:
-    """Say when some classes are much rarer than others."""
-    counts = {name: count for name, count in zip(data.classes, class_counts(data).tolist(), strict=True) if count}
-    if not counts:
-        return
-    common, rare = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    if counts[common] <= UNEVEN * counts[rare]:
-        return
-    often = "" if data.multi_label else "--set data.balanced=true shows all equally often, and "
-    say(
-        f"{common!r} has {counts[common]} pictures and {rare!r} {counts[rare]}. {often}--set task.weights=balanced "
-        f"lets a rare class count as much as a frequent one."
-    )
-
-
 def classify(
     data: str,
     splits: Splits,
@@ -157,7 +140,6 @@ def classify(
     if model not in catalog.MODELS:
         raise ConfigError(unknown("model", model, catalog.MODELS))
     train = splits.train
-    hint_at_imbalance(train, say)
     task = Classify(classes=train.classes, smoothing=0.0 if train.multi_label else 0.1, multi_label=train.multi_label)
     changed = model_changes(model, train, fresh=init is None, given=changes, say=say)
     choice = ModelChoice(name=model, init=init, changes=changed)

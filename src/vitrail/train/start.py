@@ -13,7 +13,8 @@ import torch
 from vitrail import catalog
 from vitrail.core.devices import fastest_device, usable_device
 from vitrail.core.precision import fast_float32
-from vitrail.data.dataset import Splits, refuse_one_class
+from vitrail.data.balance import in_words_if_uneven
+from vitrail.data.dataset import Dataset, Splits, refuse_one_class
 from vitrail.data.headers import unreadable
 from vitrail.data.open import name_of, open_splits
 from vitrail.data.text.pairs import spelling
@@ -23,6 +24,7 @@ from vitrail.evaluate.report import write_report
 from vitrail.loading import from_pretrained
 from vitrail.models.family import Family
 from vitrail.predict import refuse_no_model
+from vitrail.tasks.classify import Classify
 from vitrail.tasks.scores import in_words as score_in_words
 from vitrail.tasks.task import GoesOn, NeedsModels, Task
 from vitrail.train.asked import Asked, sketch
@@ -211,6 +213,17 @@ def refuse_weighing_twice(recipe: Recipe) -> None:
             "data.balanced=true and task.weights make a rare class count twice. Type --set data.balanced=false or "
             "--set task.weights=none as well."
         )
+
+
+def hint_at_imbalance(recipe: Recipe, train: Dataset, say: Say) -> None:
+    """Say when some classes are much rarer than others, and nothing is done about it."""
+    balanced = getattr(recipe.data, "balanced", None)
+    if not isinstance(recipe.task, Classify) or recipe.task.weights is not None or balanced:
+        return
+    if uneven := in_words_if_uneven(train, recipe.data.unit):
+        ordered = balanced is not None and not train.multi_label
+        often = "--set data.balanced=true shows all equally often, and " if ordered else ""
+        say(f"{uneven} {often}--set task.weights=balanced lets a rare class count as much as a frequent one.")
 
 
 def refuse_missing_weights(model: str, init: str | None) -> None:
@@ -428,6 +441,7 @@ def train(
         recipe = replace(recipe, model=replace(recipe.model, words=lasting(recipe.model.words)))
     refuse_other_classes(recipe, splits)
     refuse_weighing_twice(recipe)
+    hint_at_imbalance(recipe, splits.train, say)
     recipe = replace(recipe, data=recipe.data.fitted(splits, recipe.model.changes, say))
     if recipe.overfit is not None:
         splits = only_few(splits, recipe)
