@@ -273,7 +273,12 @@ def test_a_name_that_means_no_picture_is_a_row_and_the_others_are_answered(folde
     assert said.err.splitlines()[-1] == "vitrail: 3 rows have no answer, and say why."
     assert main(["predict", "model", "nowhere.jpg"]) == 1
     said = capsys.readouterr()
-    assert "not read: There is no such file or folder." in said.out
+    assert said.out.rstrip().endswith("not read: There is no such file or folder.")
+    assert main(["explain", "model", "what is to be seen here"]) == 1
+    assert "There is no such file or folder. Name a picture, if this was meant as a text." in capsys.readouterr().err
+    Path("texts.csv").write_text("text,label\nquite good,yes\nnot good,no\n")
+    assert main(["evaluate", "model", "--data", "texts.csv"]) == 1
+    assert "texts.csv holds texts, and this vit-tiny-16 reads pictures." in capsys.readouterr().err
     assert said.err.splitlines()[-1] == "vitrail: 1 row has no answer, and says why."
 
 

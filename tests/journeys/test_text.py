@@ -290,6 +290,8 @@ def test_several_labels_are_asked_only_of_models_that_give_them(tmp_path, monkey
     typed("train", "bert-mini", "--data", reviews, *order, "--out", "one")
     assert main(["evaluate", "one", "--data", "several.csv"]) == 1
     assert "several labels for each" in capsys.readouterr().err
+    assert main(["evaluate", "one", "--data", "scenes:8,size=16x16"]) == 1
+    assert "scenes:8,size=16x16 holds pictures, and this bert-mini reads texts." in capsys.readouterr().err
     assert main(["train", "bert-mini", "--data", "several.csv", *order, "--set", "task.multi_label=false"]) == 1
     assert "Leave it out." in capsys.readouterr().err
 

@@ -154,10 +154,7 @@ def open_file(path: Path) -> BinaryIO:
     except IsADirectoryError as error:
         raise ImageError("directory", path, "It is a folder. Name a picture inside it.") from error
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        broken = (
-            "It is a link to a file that does not exist." if path.is_symlink() else "There is no such file or folder."
-        )
-        raise ImageError("missing", path, broken) from error
+        raise ImageError("missing", path, nothing_there(path)) from error
     except PermissionError as error:
         raise ImageError("unreadable", path, "It may not be read. Change its permissions.") from error
     except OSError as error:
@@ -167,6 +164,14 @@ def open_file(path: Path) -> BinaryIO:
         return file
     file.close()
     raise ImageError("not-a-file", path, "It is a pipe or a device, and not a file.")
+
+
+def nothing_there(path: Path) -> str:
+    """What to say of a path that leads to no file."""
+    if path.is_symlink():
+        return "It is a link to a file that does not exist."
+    text = not path.suffix and len(path.name.split()) > 2
+    return "There is no such file or folder." + (" Name a picture, if this was meant as a text." if text else "")
 
 
 def unrecognised(path: Path, head: bytes) -> ImageError:

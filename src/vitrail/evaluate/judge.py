@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from vitrail.catalog import RECIPES
 from vitrail.data.dataset import Dataset
 from vitrail.data.material import RUNNING, Batches, MarkedPictures, Pictures, Texts
-from vitrail.data.open import name_of, open_dataset, parts
+from vitrail.data.open import holds_texts, name_of, open_dataset, parts
 from vitrail.errors import DataError, UsageError, span
 from vitrail.evaluate.background import learned_from, learned_length
 from vitrail.evaluate.evaluate import Report, evaluate
@@ -18,7 +18,7 @@ from vitrail.evaluate.report import write_report
 from vitrail.loading import say
 from vitrail.predict import predictor
 from vitrail.predict_objects import answer_with
-from vitrail.preprocessing import Fitted, Preprocessing
+from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.samples import Batch
 
 Announce = Callable[[str], None]
@@ -93,6 +93,18 @@ def material_for(
     return Texts(path=data, use=task, batch=batch, tokens=most, length=length)  # pyright: ignore[reportArgumentType]
 
 
+def refuse_other_kind(data: str, model: str, preprocessing: Any) -> None:
+    """Refuse texts for a model that reads pictures, and the other way round.
+
+    Raises:
+        DataError: says what is there and what is read.
+    """
+    given = "texts" if holds_texts(data) else "pictures"
+    read = "pictures" if isinstance(preprocessing, PicturePreprocessing) else "texts"
+    if given != read:
+        raise DataError(f"{data} holds {given}, and this {model} reads {read}. Name {read}.")
+
+
 def refuse_several_labels(dataset: Dataset, task: Any, data: str) -> None:
     """Refuse data with several labels for each where a model tells one class of each.
 
@@ -140,6 +152,7 @@ def judge(
         raise UsageError(f"--nms is for models that find boxes, and this {ask.card.model} does not. Leave it out.")
     answer_with(ask, nms=nms)
     task, preprocessing = ask.task, ask.card.preprocessing
+    refuse_other_kind(str(data), ask.card.model, preprocessing)
     dataset, part = part_to_judge(source, str(data), getattr(task, "classes", ask.card.labels or None), announce)
     refuse_several_labels(dataset, task, str(data))
     material = material_for(str(data), ask.card.task, preprocessing, batch, workers, source)
