@@ -33,13 +33,16 @@ def test_an_exported_model_takes_any_batch_and_answers_the_same(changes):
         torch.testing.assert_close(program(images), model(images))
 
 
-@pytest.mark.slow
-def test_a_model_compiles_without_a_break_in_the_graph():
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_models_compile_without_a_break_in_the_graph(backend):
     # in a process of its own: compiling fails under the hook that checks shapes in tests
-    script = (
-        "import torch; from vitrail.models.vit import ViT, ViTConfig\n"
-        "model = ViT(ViTConfig(image=16, patch=8, dim=16, depth=2, heads=2, mlp_dim=32, classes=5)).eval()\n"
-        "images = torch.randn(2, 3, 16, 16)\n"
-        "torch.testing.assert_close(torch.compile(model, fullgraph=True)(images), model(images))\n"
-    )
+    script = f"""
+import torch, vitrail
+small = {{"dim": 16, "depth": 2, "heads": 2, "mlp_dim": 32}}
+vit = vitrail.create_model("vit-tiny-16", image=16, patch=8, classes=5, **small).eval()
+bert = vitrail.create_model("bert-tiny", vocabulary=9, max_tokens=8, **small).eval()
+for model, inputs in ((vit, torch.randn(2, 3, 16, 16)), (bert, torch.tensor([[1, 2, 3]]))):
+    whole = torch.compile(model, fullgraph=True, backend="{backend}")
+    torch.testing.assert_close(whole(inputs), model(inputs))
+"""
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
