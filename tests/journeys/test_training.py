@@ -135,7 +135,6 @@ def test_a_dry_run_tells_the_cost_and_leaves_nothing(home):
         start.try_out(replace(tiny_recipe(Path("things")), processes=2), open_splits("things"), print)
 
 
-@pytest.mark.slow
 def test_a_stopped_run_says_how_to_go_on_and_does(home, monkeypatch):
     class Stop(Screen):
         def stepped(self, run, taken: Taken) -> None:

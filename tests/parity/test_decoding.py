@@ -100,7 +100,7 @@ def same(ours: Written, theirs: torch.Tensor, ends: tuple[int, ...]) -> bool:
     return True
 
 
-LATER = [pytest.param(some, marks=pytest.mark.slow) for some in range(1, 8)]
+LATER = [1, 2, 3, *(pytest.param(some, marks=pytest.mark.slow) for some in range(4, 8))]
 
 
 @pytest.mark.parametrize("some", [0, *LATER])

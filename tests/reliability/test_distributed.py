@@ -139,7 +139,6 @@ def test_two_processes_learn_from_uneven_pictures_what_one_does(tmp_path):
     agree(tmp_path / "one", tmp_path / "two")
 
 
-@pytest.mark.slow
 def test_a_signal_to_one_process_stops_both_and_one_goes_on_alone(pictures, tmp_path):
     recipe = tiny_recipe(pictures, epochs=2, keep="last")
     train_alone(shared(recipe, batch=6, processes=1), tmp_path / "whole")
