@@ -189,12 +189,11 @@ class Sheet(Explanation):
         return [panel for look in self.looks for panel in self.line(look)]
 
     def line(self, look: Look) -> list[Panel]:
-        """The panels of one question and layer."""
+        """The panels of one question and layer; the picture says which, for all of the line."""
         mark, used = look.asked.mark, look.asked.used
         asked = f"x = {used[0]}, y = {used[1]}" if used else look.asked.title or look.asked.words.split(" (")[0]
-        maps = [heat._replace(title=f"layer {look.layer + 1}\n{heat.title}") for heat in look.heat_maps()]
         asking = f"layer {look.layer + 1}, asked about\n{asked}"
-        return [Panel(None, mark, asking), *(Panel(heat, mark) for heat in maps)]
+        return [Panel(None, mark, asking), *(Panel(heat, mark) for heat in look.heat_maps())]
 
     def caption(self) -> Caption:
         """What is written on the drawing."""
