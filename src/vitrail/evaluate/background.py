@@ -156,8 +156,9 @@ class Background:
         which = f" ({self.part})" if self.part else ""
         names = ", ".join(dataset.classes[:CLASSES]) + (" ..." if len(dataset.classes) > CLASSES else "")
         called = classes_called(dataset.task)
+        named = self.data.removesuffix(":") or "not named"
         facts = [
-            Fact("Data", f"{self.data or 'not named'}: {many(len(dataset), unit)} judged{which}{from_others}"),
+            Fact("Data", f"{named}: {many(len(dataset), unit)} judged{which}{from_others}"),
             *([Fact(called.capitalize(), f"{len(dataset.classes):,}: {names}")] if dataset.classes else []),
             Fact("Model", self.model(model, preprocessing)),
         ]

@@ -158,7 +158,7 @@ def reliability(bins: Mapping[str, Sequence[float]]) -> "Figure":
 
     figure = new_figure(7.2, 6.4)
     deserved, occurring = figure.subplots(2, 1, height_ratios=(4, 1))
-    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.08, top=0.94, hspace=0.28)
+    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.08, top=0.94, hspace=0.36)
     plain(deserved, f"Right as often as it believes? Off by {error:.1%} on average (expected calibration error)")
     deserved.bar(height=accuracy[used], color=LIGHT, label="how often it is right", **bars)
     deserved.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="as often as it believes")
@@ -166,7 +166,8 @@ def reliability(bins: Mapping[str, Sequence[float]]) -> "Figure":
     show_gaps(deserved, [gap for gap in gaps if gap.accuracy > gap.confidence], MODEST, "better than it believes")
     deserved.set(xlim=(0, 1), ylim=(0, 1))
     deserved.set_ylabel("share of answers that are right", fontsize=8, color=QUIET)
-    deserved.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
+    told = {"loc": "upper left", "bbox_to_anchor": (-0.01, -0.06), "ncols": 4, "borderaxespad": 0}  # below the axes
+    deserved.legend(frameon=False, fontsize=8, labelcolor=INK, **told)
     plain(occurring, "How many answers it gives with each confidence", "confidence: the score of the answer")
     occurring.bar(height=count[used], color=PALE, **bars)
     for left, number in zip((edges - width)[used], count[used], strict=True):
