@@ -46,8 +46,42 @@ def some(names: Iterable[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + more
 
 
+class OneOfTheirs:
+    """A rule that claims one foreign name."""
+
+    theirs: str
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        return (self.theirs,)
+
+
+class OneOfOurs:
+    """A rule that claims one name of ours."""
+
+    mine: str
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        return (self.mine,)
+
+
+class Unread(OneOfTheirs):
+    """A rule for a foreign tensor that becomes none of ours."""
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        return ()
+
+    def read(self, tensors: list[Tensor]) -> list[Tensor]:
+        return []
+
+    def write(self, tensors: list[Tensor], sizes: Sizes) -> list[Tensor]:
+        return []
+
+
 @dataclass(frozen=True)
-class Rename:
+class Rename(OneOfTheirs, OneOfOurs):
     """The same tensor under another name.
 
     Args:
@@ -58,14 +92,6 @@ class Rename:
     mine: str
     empty: Callable[[Tensors], Tensor] | None = None
 
-    @property
-    def foreign(self) -> tuple[str, ...]:
-        return (self.theirs,)
-
-    @property
-    def ours(self) -> tuple[str, ...]:
-        return (self.mine,)
-
     def read(self, tensors: list[Tensor]) -> list[Tensor]:
         return tensors
 
@@ -74,7 +100,7 @@ class Rename:
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(OneOfTheirs):
     """One foreign tensor that stacks several of ours, all alike, along its first axis.
 
     Args:
@@ -85,10 +111,6 @@ class Split:
     theirs: str
     ours: tuple[str, ...]
     transposed: bool = False
-
-    @property
-    def foreign(self) -> tuple[str, ...]:
-        return (self.theirs,)
 
     def read(self, tensors: list[Tensor]) -> list[Tensor]:
         stacked, count = tensors[0].mT if self.transposed and tensors[0].ndim == 2 else tensors[0], len(self.ours)
@@ -104,15 +126,11 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Join:
+class Join(OneOfOurs):
     """Several foreign tensors, all alike, that are stacked along the first axis of one of ours."""
 
     foreign: tuple[str, ...]
     mine: str
-
-    @property
-    def ours(self) -> tuple[str, ...]:
-        return (self.mine,)
 
     def read(self, tensors: list[Tensor]) -> list[Tensor]:
         if len({tensor.shape for tensor in tensors}) > 1:
@@ -125,7 +143,7 @@ class Join:
 
 
 @dataclass(frozen=True)
-class Rearrange:
+class Rearrange(OneOfTheirs, OneOfOurs):
     """The same numbers with their axes in another order, or merged.
 
     Args:
@@ -136,14 +154,6 @@ class Rearrange:
     theirs: str
     mine: str
     axes: str
-
-    @property
-    def foreign(self) -> tuple[str, ...]:
-        return (self.theirs,)
-
-    @property
-    def ours(self) -> tuple[str, ...]:
-        return (self.mine,)
 
     def read(self, tensors: list[Tensor]) -> list[Tensor]:
         theirs = self.axes.split("->")[0].split()
@@ -160,15 +170,11 @@ class Rearrange:
 
 
 @dataclass(frozen=True)
-class Tie:
+class Tie(OneOfOurs):
     """One tensor of ours that the foreign file holds several times."""
 
     foreign: tuple[str, ...]
     mine: str
-
-    @property
-    def ours(self) -> tuple[str, ...]:
-        return (self.mine,)
 
     def read(self, tensors: list[Tensor]) -> list[Tensor]:
         if not all(torch.equal(tensors[0], other) for other in tensors[1:]):
@@ -180,7 +186,7 @@ class Tie:
 
 
 @dataclass(frozen=True)
-class Ignore:
+class Ignore(Unread):
     """A foreign tensor that we do without.
 
     Args:
@@ -192,23 +198,9 @@ class Ignore:
     reason: str
     rebuild: Callable[[Tensors], dict[str, Tensor]] | None = None
 
-    @property
-    def foreign(self) -> tuple[str, ...]:
-        return (self.theirs,)
-
-    @property
-    def ours(self) -> tuple[str, ...]:
-        return ()
-
-    def read(self, tensors: list[Tensor]) -> list[Tensor]:
-        return []
-
-    def write(self, tensors: list[Tensor], sizes: Sizes) -> list[Tensor]:
-        return []
-
 
 @dataclass(frozen=True)
-class Again:
+class Again(Unread):
     """A foreign tensor that older files hold a second time, under another name: read to be compared, never written.
 
     Args:
@@ -218,20 +210,6 @@ class Again:
 
     theirs: str
     first: str
-
-    @property
-    def foreign(self) -> tuple[str, ...]:
-        return (self.theirs,)
-
-    @property
-    def ours(self) -> tuple[str, ...]:
-        return ()
-
-    def read(self, tensors: list[Tensor]) -> list[Tensor]:
-        return []
-
-    def write(self, tensors: list[Tensor], sizes: Sizes) -> list[Tensor]:
-        return []
 
     def check(self, tensors: Tensors, values: Mapping[str, str]) -> None:
         """Refuse a file in which the two differ.
