@@ -16,8 +16,8 @@ from vitrail.data import randaugment
 from vitrail.data.aside import choose_validation
 from vitrail.data.balance import balanced_order, class_counts, class_weights
 from vitrail.data.chance import Draw, chance
+from vitrail.data.classes import class_order
 from vitrail.data.dataset import PictureFiles, Subset
-from vitrail.data.datasets.manifest import class_order
 from vitrail.data.images import PictureArray, picture_of
 from vitrail.data.mixing import Mixing
 from vitrail.data.open import open_dataset, open_splits, parts

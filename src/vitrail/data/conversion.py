@@ -17,10 +17,9 @@ from xml.etree import ElementTree
 
 import yaml
 
+from vitrail.data.classes import class_order, listing
 from vitrail.data.dataset import Dataset, class_ids_of
 from vitrail.data.datasets import voc
-from vitrail.data.datasets.folder import listing
-from vitrail.data.datasets.manifest import class_order
 from vitrail.data.datasets.marked import MarkedFiles, scaled, without_masks
 from vitrail.data.datasets.outlines import Outline, Runs, packed_runs
 from vitrail.data.files import shown

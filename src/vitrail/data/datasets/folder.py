@@ -7,6 +7,7 @@ pictures, are left out; `vitrail check` lists them.
 
 from pathlib import Path
 
+from vitrail.data.classes import class_numbers, listing
 from vitrail.data.dataset import PictureFiles
 from vitrail.data.files import folders_in, is_picture_name, pictures_below, shown
 from vitrail.errors import DataError, many
@@ -68,22 +69,10 @@ def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = No
 
 def numbered(root: Path, files: dict[str, list[str]], classes: tuple[str, ...]) -> PictureFiles:
     """Give each file the number of its class."""
-    number = {name: place for place, name in enumerate(classes)}
-    foreign = [name for name in files if name not in number]
-    if foreign:
-        raise DataError(
-            f"{shown(root)} has classes that are not among the {len(classes)} expected: {listing(foreign)}. "
-            f"Expected: {listing(classes)}."
-        )
+    number = class_numbers(classes, files, root)
     paths = [path for found in files.values() for path in found]
     targets = [number[name] for name, found in files.items() for _ in found]
     return PictureFiles(paths, targets, classes)
-
-
-def listing(names: list[str] | tuple[str, ...], most: int = 8) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def without_classes(root: Path) -> str:

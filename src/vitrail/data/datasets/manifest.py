@@ -21,8 +21,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from vitrail.data.classes import class_numbers, class_order, listing
 from vitrail.data.dataset import PictureFiles
-from vitrail.data.datasets.folder import PART_NAMES, listing
+from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.files import shown
 from vitrail.errors import DataError
 
@@ -251,13 +252,6 @@ def parts(path: Path) -> tuple[str, ...]:
     return tuple(part for part in PART_NAMES if part in present)
 
 
-def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in the order that people expect: 2 before 10, otherwise by the alphabet."""
-    names = set(names)
-    whole = all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in names)
-    return tuple(sorted(names, key=(lambda name: (int(name), name)) if whole else None))
-
-
 def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = None) -> PictureFiles:
     """Read one part, or a table that has no parts.
 
@@ -277,13 +271,7 @@ def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = No
         raise DataError(f"{shown(path)} names no pictures{f' for {part}' if part else ''}.")
     if classes is None:
         classes = class_order(label for row in chosen for label in row.labels)
-    number = {name: place for place, name in enumerate(classes)}
-    foreign = sorted({label for row in chosen for label in row.labels if label not in number})
-    if foreign:
-        raise DataError(
-            f"{shown(path)} has classes that are not among the {len(classes)} expected: {listing(foreign)}. "
-            f"Expected: {listing(classes)}."
-        )
+    number = class_numbers(classes, sorted({label for row in chosen for label in row.labels}), path)
     several = any(row.several for row in found)
     numbers = [tuple(sorted(number[label] for label in row.labels)) for row in chosen]
     targets = numbers if several else [first for (first,) in numbers]

@@ -19,8 +19,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 
 from vitrail.data.checks.faults import Fault, fault
+from vitrail.data.classes import class_numbers
 from vitrail.data.dataset import Dataset, Label, Subset, in_brief
-from vitrail.data.datasets.folder import listing
 from vitrail.data.datasets.outlines import Outline, OutlineError, Runs, filled
 from vitrail.data.decoding import opened, orientation
 from vitrail.data.files import fingerprint, shown
@@ -259,14 +259,7 @@ def renumbered(marks: Marks, classes: tuple[str, ...]) -> Marks:
     Raises:
         DataError: an object is of none of them.
     """
-    number = {name: place for place, name in enumerate(classes)}
-    used = np.unique(marks.labels).tolist()
-    foreign = [marks.classes[place] for place in used if marks.classes[place] not in number]
-    if foreign:
-        raise DataError(
-            f"{shown(marks.source)} has classes that are not among the {len(classes)} expected: {listing(foreign)}. "
-            f"Expected: {listing(classes)}."
-        )
+    number = class_numbers(classes, (marks.classes[place] for place in np.unique(marks.labels).tolist()), marks.source)
     table = np.array([number.get(name, -1) for name in marks.classes], np.int64)
     known = dict(zip(marks.classes, marks.class_ids, strict=True))
     labels = table[marks.labels] if len(marks.labels) else marks.labels

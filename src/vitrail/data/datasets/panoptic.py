@@ -20,11 +20,11 @@ import torch
 from jaxtyping import Bool, Int
 from PIL import Image
 
+from vitrail.data.classes import class_numbers
 from vitrail.data.dataset import Label, in_brief
 from vitrail.data.datasets import coco
 from vitrail.data.datasets.coco import Reading, Source, joined, picture_folder, picture_number, plain_name
 from vitrail.data.datasets.crowded import boxes_around
-from vitrail.data.datasets.folder import listing
 from vitrail.data.datasets.marked import displayed_masks, notes_about, refuse, turn_of
 from vitrail.data.decoding import decode, opened
 from vitrail.data.files import fingerprint, folders_in, shown
@@ -295,15 +295,8 @@ def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = No
     notes = tuple(notes_about(found.reading.faults, found.source))
     if classes is None:
         return PanopticFiles(found, found.classes, found.class_ids, found.things, found.labels, notes)
-    used = np.unique(found.labels).tolist()
-    foreign = [found.classes[place] for place in used if found.classes[place] not in classes]
-    if foreign:
-        raise DataError(
-            f"{shown(found.source)} has classes that are not among the {len(classes)} expected: {listing(foreign)}. "
-            f"Expected: {listing(classes)}."
-        )
+    number = class_numbers(classes, (found.classes[place] for place in np.unique(found.labels).tolist()), found.source)
     known = {name: place for place, name in enumerate(found.classes)}
-    number = {name: place for place, name in enumerate(classes)}
     table = np.array([number.get(name, -1) for name in found.classes], np.int64)
     ids = tuple(found.class_ids[known[name]] if name in known else -1 for name in classes)
     things = tuple(found.things[known[name]] if name in known else True for name in classes)

@@ -28,9 +28,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from vitrail.data.checks.faults import Fault, fault
+from vitrail.data.classes import class_order
 from vitrail.data.dataset import Dataset
 from vitrail.data.datasets.folder import PART_NAMES
-from vitrail.data.datasets.manifest import class_order
 from vitrail.data.datasets.marked import FARTHEST, Marks, box_faults, open_marks
 from vitrail.data.datasets.places import (
     class_folders,

@@ -14,8 +14,8 @@ A folder with `train.csv` and `val.csv` (or .tsv, .jsonl) is one data set.
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vitrail.data.datasets.folder import listing
-from vitrail.data.datasets.manifest import COLUMNS, RowError, class_order, read_labels
+from vitrail.data.classes import class_numbers, class_order, listing
+from vitrail.data.datasets.manifest import COLUMNS, RowError, read_labels
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Labelled, Texts, some
 from vitrail.data.text.reading import (
@@ -32,7 +32,6 @@ from vitrail.data.text.reading import (
     table_rows,
     text_in,
 )
-from vitrail.errors import DataError
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FIRST = ("text", "sentence", "review", "content", "comment", "document", "sentence1", "premise", "text1")
@@ -146,13 +145,7 @@ def open_part(
     chosen = some([row for said, row in found if part is None or said == part], shown(path), wanted)
     if classes is None:
         classes = class_order(label for row in chosen for label in row.labels)
-    number = {name: place for place, name in enumerate(classes)}
-    foreign = sorted({label for row in chosen for label in row.labels if label not in number})
-    if foreign:
-        raise DataError(
-            f"{shown(path)} has classes that are not among the {len(classes)} expected: {listing(foreign)}. "
-            f"Expected: {listing(classes)}."
-        )
+    number = class_numbers(classes, sorted({label for row in chosen for label in row.labels}), path)
     several = any(row.several for _, row in found)
     samples = []
     for row in chosen:

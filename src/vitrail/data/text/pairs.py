@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from vitrail.data.datasets.folder import listing
+from vitrail.data.classes import listing
 from vitrail.data.datasets.manifest import COLUMNS, RowError
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Pair, Texts, some

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vitrail.data.datasets.folder import PART_NAMES, listing
+from vitrail.data.classes import listing
+from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.manifest import RowError
 from vitrail.data.files import shown
 from vitrail.errors import DataError

@@ -9,8 +9,8 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from vitrail.data.datasets.folder import listing
-from vitrail.data.datasets.manifest import RowError, class_order
+from vitrail.data.classes import class_numbers, class_order
+from vitrail.data.datasets.manifest import RowError
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Tagged, Texts, some
 from vitrail.data.text.reading import Complain, by_part, files_in, kind_of, refuse, text_lines
@@ -95,12 +95,6 @@ def open_part(
     present = {tag for _, _, tags in found for tag in tags}
     if classes is None:
         classes = class_order(present)
-    number = {name: place for place, name in enumerate(classes)}
-    foreign = sorted(present - set(number))
-    if foreign:
-        raise DataError(
-            f"{shown(file)} has tags that are not among the {len(classes)} expected: {listing(foreign)}. "
-            f"Expected: {listing(classes)}."
-        )
+    number = class_numbers(classes, sorted(present), file, called="tags")
     samples = [Tagged(name, tuple(words), tuple(number[tag] for tag in tags)) for name, words, tags in found]
     return Texts(samples, "tag", classes)
