@@ -207,6 +207,7 @@ def test_sinusoidal_positions_stand_in_the_tokens():
         ({"drop_path": float("nan")}, "drop_path=nan must be at least 0 and below 1"),
         ({"layer_scale": float("inf")}, "layer_scale=inf must be at least .* and at most 1,000,000,000"),
         ({"distillation_token": True, "distillation_head": True, "classes": 0}, "needs classes, and there are 0"),
+        ({"distillation_token": True, "distillation_head": True, "norm_pooled": True}, "Use norm_pooled=False."),
         ({"image": 8 * 2**13}, "makes 67,108,864 patches, and at most 16,777,216"),
         ({"stem": (4, 8)}, "2 stride-2 convolutions make patches of 4 pixels, not of 8"),
         ({"class_token": False}, "pool='class' reads the class token"),

@@ -314,7 +314,6 @@ def test_a_timm_folder_of_the_old_kind_says_everything_in_one_object(tmp_path):
     [
         {"position": "relative", "activation": "relu"},
         {"position": "relative-log", "gated": True},
-        {"distillation_token": True, "distillation_head": True, "norm_pooled": True},
         {"distillation_token": True, "distillation_head": True, "position": "none"},
         {"distillation_token": True, "distillation_head": True, "positions_for": "patches"},
         {"distillation_token": True, "classes": 0},

@@ -214,3 +214,21 @@ def test_what_transformers_has_no_place_for_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"stem=\(24, 48, 96, 192\)\)\. Formats that can: vitrail\."):
         save_pretrained(conv, tmp_path / "conv", format="transformers")
     assert not (tmp_path / "conv").exists()
+
+
+def test_a_head_that_answers_a_number_is_refused_and_names_that_are_lost_are_said(tmp_path):
+    folder = saved(classifier(image_size=16, patch_size=8, num_labels=2), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"problem_type": "regression"}))
+    with pytest.raises(VitrailError, match="answer a number, as a cross-encoder or a regression does"):
+        load(folder)
+    said: list[str] = []
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": {"1": "cat", "2": "dog"}}))
+    assert from_pretrained(folder, announce=said.append).card.labels == ()
+    assert f"{folder} does not number its 2 classes from 0: their names are left out." in said
+
+
+def test_a_single_class_is_read_and_said_to_mean_little(tmp_path):
+    said: list[str] = []
+    from_pretrained(saved(classifier(image_size=16, patch_size=8, num_labels=1), tmp_path), announce=said.append)
+    assert f"{tmp_path} has one class, which gets a score of 100% whatever the model answers." in said

@@ -18,6 +18,7 @@ from vitrail.models.foreign import (
     foreign_word,
     one_of,
     read_classes,
+    refuse_number,
     refuse_others,
 )
 from vitrail.tokenizing import TextPreprocessing
@@ -109,14 +110,9 @@ def read_head(config: Fields, shapes: Shapes, head: str) -> dict[str, Any]:
     """
     if head == "masked-lm":
         refuse_others(config, tie_word_embeddings=True)
-    problem = config.get("problem_type")
     rows, *_ = shapes.get("classifier.weight", (1,))
-    alone = read_classes(config) == rows == 1
-    if head in WITH_CLASSES and (problem == "regression" or (alone and problem is None)):
-        raise ConfigError(
-            f"num_labels={read_classes(config)} and problem_type={problem!r} answer a number, as a cross-encoder or a "
-            "regression does, and only classes are read."
-        )
+    if head in WITH_CLASSES:
+        refuse_number(config, alone=read_classes(config) == rows == 1)
     if head == "answer" and read_classes(config) != 2:
         raise ConfigError(f"num_labels={read_classes(config)}, and an answer has 2: where it begins and where it ends.")
     return {

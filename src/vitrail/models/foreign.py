@@ -56,3 +56,30 @@ def read_classes(config: Fields) -> int:
     if isinstance(config.get("id2label"), dict):
         return len(config["id2label"])
     return config.get("num_labels", 2)
+
+
+def refuse_number(config: Fields, *, alone: bool = False) -> None:
+    """Refuse a head of transformers that answers a number, where ours tells classes apart.
+
+    Args:
+        alone: there is but one class, which then has to say that it is no number.
+
+    Raises:
+        ConfigError: it is a regression.
+    """
+    problem = config.get("problem_type")
+    if problem == "regression" or (alone and problem is None):
+        raise ConfigError(
+            f"num_labels={read_classes(config)} and problem_type={problem!r} answer a number, as a cross-encoder or a "
+            "regression does, and only classes are read."
+        )
+
+
+def read_told_apart(config: Fields) -> int:
+    """How many classes a classifier of transformers tells apart.
+
+    Raises:
+        ConfigError: it answers a number.
+    """
+    refuse_number(config)
+    return read_classes(config)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitrail.errors import CheckpointError, ConfigError
 from vitrail.models.family import Family, Format, Shapes, Tensors, resize_channels
-from vitrail.models.foreign import Fields, one_of, read_classes, refuse_others
+from vitrail.models.foreign import Fields, one_of, read_told_apart, refuse_others
 from vitrail.models.resnet import EXPANSION, STAGES, VARIANTS, ResNet, ResNetConfig
 from vitrail.weights.keymap import Ignore, KeyMap, Rename, within
 
@@ -185,7 +185,7 @@ def transformers(name: str, keymap: KeyMap, *, classifier: bool) -> Format:
         architectures=(name,),
         keymap=keymap,
         read_config=lambda config, shapes: (
-            read_transformers(config, shapes) | {"classes": read_classes(config) if classifier else 0}
+            read_transformers(config, shapes) | {"classes": read_told_apart(config) if classifier else 0}
         ),
         write_config=lambda config: write_transformers(config) | {"architectures": [name]},
         misfits=misfits,

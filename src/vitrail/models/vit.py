@@ -119,6 +119,8 @@ class ViTConfig:
             self.check_backbone(self.backbone)
         if "class" in self.pool and not self.class_token:
             raise ConfigError(f"pool={self.pool!r} reads the class token, and class_token is False. Use pool='mean'.")
+        if self.distillation_head and self.norm_pooled:
+            raise ConfigError("distillation_head=True reads a token after the last norm. Use norm_pooled=False.")
         if self.distillation_head and not (self.distillation_token and self.pool == "class"):
             raise ConfigError(
                 f"distillation_head=True needs distillation_token=True and pool='class', and they are "

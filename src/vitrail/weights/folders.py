@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from vitrail import generation
-from vitrail.errors import CheckpointError, ConfigError, unknown
+from vitrail.errors import CheckpointError, ConfigError, many, unknown
 from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.tokenizing import TextPreprocessing, find_tokenizer
 from vitrail.tokenizing.reading import read_text
@@ -132,7 +132,10 @@ def label_list(names: Any, classes: int) -> tuple[str, ...]:
 def transformers_pictures(folder: Path, config: Mapping[str, Any], ours: Any) -> PicturePreprocessing | None:
     """How a transformers folder prepares its pictures, if it says so."""
     path = folder / "preprocessor_config.json"
-    return preprocessors.from_transformers(read_json(path)) if path.exists() else None
+    try:
+        return preprocessors.from_transformers(read_json(path)) if path.exists() else None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def transformers_generation(folder: Path, config: Mapping[str, Any]) -> generation.ReadSettings:
@@ -329,9 +332,15 @@ def foreign_card(
         notes += [f"{folder} sets {setting} for writing, which is not supported and left out." for setting in lost]
         preprocessing = begun_by(preprocessing, fresh["generation"].start)
         languages = read_languages(folder)
+    names, classes = config.get(library.labels), getattr(ours, "classes", 0)
+    labels = languages or label_list(names, classes)
+    if isinstance(names, Mapping) and len(names) == classes and names.keys() != {*map(str, range(classes))}:
+        notes.append(f"{folder} does not number its {many(classes, 'class')} from 0: their names are left out.")
+    if classes == 1 and fresh.get("task", "classify") == "classify" and config.get("problem_type") != MULTI_LABEL:
+        notes.append(f"{folder} has one class, which gets a score of 100% whatever the model answers.")
     told = {
         "model": variant_name(family, ours),
-        "labels": languages or label_list(config.get(library.labels), getattr(ours, "classes", 0)),
+        "labels": labels,
         "multi_label": config.get("problem_type") == MULTI_LABEL,
         "preprocessing": preprocessing,
         "licence": str(published.get("license") or "") if isinstance(published, Mapping) else "",
@@ -447,8 +456,11 @@ def write_foreign(
     """
     writable = [one for one in family.formats if one.write_config is not None]
     candidates = [one for one in writable if one.library == library]
+    known = ["vitrail", *dict.fromkeys(one.library for one in writable)]
+    if not candidates and library in LIBRARIES:
+        raise ConfigError(f"{card.model} cannot be written for {library}. Formats that can: {', '.join(known)}.")
     if not candidates:
-        raise ConfigError(unknown("format", library, ["vitrail", *{one.library for one in writable}]))
+        raise ConfigError(unknown("format", library, known))
     format = min(candidates, key=lambda one: len(one.misfits(config)))
     if wrong := format.misfits(config):
         values = {name: attrgetter(name)(config) for name in wrong}

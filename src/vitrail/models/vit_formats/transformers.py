@@ -13,7 +13,7 @@ from typing import Any
 from vitrail.errors import ConfigError
 from vitrail.geometry.grid import pair
 from vitrail.models.family import Format, Shapes
-from vitrail.models.foreign import TRANSFORMERS_ACTIVATIONS, Fields, foreign_word, one_of, read_classes
+from vitrail.models.foreign import TRANSFORMERS_ACTIVATIONS, Fields, foreign_word, one_of, read_told_apart
 from vitrail.models.vit import ViTConfig
 from vitrail.models.vit_formats.common import differs
 from vitrail.weights.keymap import Alias, Ignore, KeyMap, Rename, Split, within
@@ -144,7 +144,7 @@ def vit(model_type: str, name: str, table: tuple, *, classifier: bool, **fields:
         architectures=(name,),
         keymap=KeyMap(table),
         read_config=lambda config, shapes: (
-            read_vit(config, shapes) | {"classes": read_classes(config) if classifier else 0} | fields
+            read_vit(config, shapes) | {"classes": read_told_apart(config) if classifier else 0} | fields
         ),
         write_config=lambda config: write_vit(config) | {"architectures": [name], "model_type": model_type},
         misfits=lambda config: differs(
@@ -247,7 +247,7 @@ def dinov2(*, registers: bool, classifier: bool, gated: bool) -> Format:
         architectures=(name,),
         keymap=KeyMap((*within(f"{model_type}.", rules), *CLASSIFIER) if classifier else rules),
         read_config=lambda config, shapes: (
-            read_dinov2(config, registers) | {"classes": read_classes(config) if classifier else 0} | means
+            read_dinov2(config, registers) | {"classes": read_told_apart(config) if classifier else 0} | means
         ),
         write_config=lambda config: (
             write_dinov2(config, registers) | {"architectures": [name], "model_type": model_type}
