@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import nn
 
 from oracles.planted import CORPUS, SENTENCE, of_texts, planted, planted_at_once, translating
@@ -14,15 +15,18 @@ from parity.references import disturbed, load, saved
 from vitrail.cli.main import main
 from vitrail.decoding.parallel import mask_predict
 from vitrail.errors import ConfigError, ExplanationError
+from vitrail.explain.drawing import Caption, wrapped
 from vitrail.explain.kinds import kinds
 from vitrail.explain.pieces import Piece, find_word, merged, pieces_read, pieces_written, words
 from vitrail.explain.positions import PLACES, PlaceTable, positions_of
 from vitrail.explain.recording import recording
-from vitrail.explain.text_drawing import LINES, ROWS, Layout, TextPanel, Window, darkest, marks
+from vitrail.explain.text_drawing import LINES, ROWS, Layout, TextPanel, Window, darkest, draw_arcs, marks
 from vitrail.explain.texts import Alignment, Arcs, Asking, SelfAttention, refined
 from vitrail.loading import save_pretrained
 from vitrail.predict import predictor
 from vitrail.tokenizing import train_byte_pairs, train_joint, train_word_pieces
+
+CAPTION = Caption("title", "question", (), "share")
 
 
 def ask(model: nn.Module, text: str = "The animal did not cross the street, because it was too tired", **how):
@@ -372,6 +376,27 @@ def test_what_is_left_out_of_a_long_text_is_drawn_as_one(at):
     torch.testing.assert_close(window.values[0].sum(), values.sum())
     assert window.words[round(window.at)] == str(at)
     assert len(window.words) == len(window.values[0]) <= ROWS + 2
+    figure = draw_arcs([TextPanel("", values)], str(at), [str(place) for place in range(100)], at, CAPTION, 0.01)
+    drawn = [text.get_text() for text in figure.axes[0].texts]
+    assert all(f": {window.values[0][place]:.0%}" in drawn[1 + place] for place in window.many)
+    assert len(window.many) == sum(word.startswith("...") for word in window.words) > 0
+
+
+@pytest.mark.parametrize("word", ["Mann", "WWWWWWWW", "iiii"])
+def test_a_word_by_an_arc_stays_within_its_place(word):
+    figure = draw_arcs([TextPanel("", torch.ones(1, 2) / 2)], word, [word, "a"], 0, CAPTION, 0.5)
+    page = FigureCanvasAgg(figure).get_renderer()
+    asking, looked_at, _ = (text.get_window_extent(page) for text in figure.axes[0].texts)
+    assert asking.x0 >= figure.axes[0].get_window_extent(page).x0 - 1
+    assert looked_at.x1 <= figure.axes[0].get_window_extent(page).x1
+
+
+def test_what_does_not_fit_into_a_caption_leaves_a_mark():
+    said = "one " + "a-word-so-long-that-it-needs-a-line " * 6 + "end"
+    lines = wrapped(said, 2.5, 10)
+    assert len(lines) == 4
+    assert lines[-1].endswith("\u2026")
+    assert wrapped("a few words", 2.5, 10) == ["a few words"]
 
 
 def test_even_attention_looks_even():

@@ -219,9 +219,9 @@ def high(size: float) -> float:
 
 
 def wrapped(text: str, width: float, size: float, most: int = 4) -> list[str]:
-    """Text as lines, at most so many, that fit into so many inches; size in points."""
+    """Text as lines, at most so many, that fit into so many inches; size in points. What is left out leaves a mark."""
     letters = max(int(width * 72 / (LETTER * size)), 8)
-    return textwrap.wrap(drawable(text, most * letters), letters)[:most]
+    return textwrap.wrap(drawable(text, most * letters), letters, max_lines=most, placeholder="\u2026")
 
 
 def new_figure(width: float, height: float) -> "Figure":

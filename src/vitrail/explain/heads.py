@@ -313,7 +313,7 @@ class Heads(Drawn):
     def about(self) -> str:
         """How large the model is, and what it was shown."""
         heads, layers = self.losses.size, sum(len(stack.loss) for stack in self.stacks)
-        size = f"{many(heads, 'head')} in {many(layers, 'layer')}"
+        size = f"{many(heads, 'head')} in {many(layers, 'attention')}"  # a layer of a decoder has two
         if len(self.stacks) == 1:
             size = f"{many(layers, 'layer')} of {many(heads // layers, 'head')}"
         return f"{size}, mean over {self.samples} {self.ground.size}".rstrip()

@@ -45,7 +45,7 @@ LEAST_PAGE = 6.6  # inches of a page at least, so that titles are whole
 CELL, READABLE = 0.34, 0.08  # inches: of a cell at most, and of one beside which its word can be read
 TINY = 0.72  # inches of a matrix at least
 LETTERS = (5.0, 9.0)  # points of the words beside a matrix
-LONG, LONGEST = 14, 18  # letters of a word that are drawn beside a matrix, and by an arc
+LONG, LONGEST = 14, 20  # letters of a word that are drawn beside a matrix, and by an arc
 HIGHEST = 24.0  # inches that matrices take together, down, where they have their words beside them
 BROADEST = 16.0  # inches that a row of matrices takes where that is needed to write words beside them
 NEARLY = 1.2  # times what few cells pass, up to which the colours reach the largest
@@ -95,9 +95,9 @@ def titled(panels: Sequence[TextPanel]) -> float:
     return 0.14 + 1.25 * lines * 8 / 72
 
 
-def wide(words: Sequence[str], size: float) -> float:
-    """Inches that the longest of some words takes; size in points."""
-    return max(map(len, words), default=0) * LETTER * size / 72
+def wide(words: Sequence[str], size: float, weight: str = "normal") -> float:
+    """Inches that the widest of some words takes as it is drawn; size in points."""
+    return max(measured(words, size, weight), default=0.0)
 
 
 def marks(top: float) -> list[float]:
@@ -133,7 +133,8 @@ def show_bar(figure: "Figure", top: float, title: str, *, exceeded: bool) -> Non
     )
     bar.outline.set(edgecolor=QUIET, linewidth=0.4)
     axes.tick_params(labelsize=8, length=2, color=QUIET, labelcolor=INK)
-    figure.text(left / width, 0.56 / height, title, fontsize=7, color=QUIET)
+    letters = int((width - MARGIN / 2 - left) * 72 / (LETTER * 7))
+    figure.text(left / width, 0.56 / height, drawable(title, letters), fontsize=7, color=QUIET, parse_math=False)
 
 
 class Layout(NamedTuple):
@@ -268,11 +269,11 @@ def draw_matrices(
     return figure
 
 
-def measured(words: Sequence[str], size: float) -> list[float]:
+def measured(words: Sequence[str], size: float, weight: str = "normal") -> list[float]:
     """Inches that each word takes as it is drawn, 0 where there is nothing to see of it; size in points."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    font, found = get_font(findfont(FontProperties())), []
+    font, found = get_font(findfont(FontProperties(weight=weight))), []
     font.set_size(size, 72)
     for word in words:
         font.set_text(word)
@@ -355,11 +356,13 @@ class Window(NamedTuple):
         words: from top to bottom; the first and the last stand for all that are left out there.
         values: of each panel.
         at: the place of the word that looks, from the first word.
+        many: the places that stand for many words.
     """
 
     words: list[str]
     values: list[Float[Tensor, " words"]]
     at: float
+    many: tuple[int, ...]
 
     @classmethod
     def of(cls, words: Sequence[str], panels: Sequence[TextPanel], at: float) -> "Window":
@@ -372,7 +375,8 @@ class Window(NamedTuple):
             torch.cat([row[:start].sum()[None][: start > 0], row[start:stop], row[stop:].sum()[None][: after > 0]])
             for row in rows
         ]
-        return cls(drawn, values, at - start + (start > 0))
+        together = (*((0,) if start else ()), *((len(drawn) - 1,) if after else ()))
+        return cls(drawn, values, at - start + (start > 0), together)
 
 
 def show_arcs(axes: "Axes", word: str, window: Window, row: Float[Tensor, " words"], top: float, asks: float) -> None:
@@ -402,6 +406,8 @@ def show_arcs(axes: "Axes", word: str, window: Window, row: Float[Tensor, " word
             path = Outline(curve, [Outline.MOVETO, *[Outline.CURVE4] * 3])
             axes.add_patch(PathPatch(path, fill=False, edgecolor=CURVE, alpha=0.15 + 0.85 * share, linewidth=weight))
         box = (end + 0.02, place * STEP + 0.008)
+        if place in window.many:
+            name, share = f"{name}: {value:.0%}", 0.0  # a number, as the colours are for one word
         axes.add_patch(Rectangle(box, across - end - 0.02, STEP - 0.016, facecolor=colours(share), linewidth=0))
         ink = ink_on(share) if share >= 0.1 else QUIET
         bold = "bold" if place == window.at and name == word else "normal"
@@ -430,8 +436,11 @@ def draw_arcs(
         columns: how many panels stand side by side; as many as fit unless given.
     """
     window, word = Window.of(words, panels, at), drawable(word, LONG)
-    asks = len(word) * 0.68 * 8 / 72
-    right = max(wide([drawable(name, LONGEST) for name in window.words], 8), asks) + 0.1  # the word itself is bold
+    asks = wide([word], 8, "bold") + 0.02
+    named = [
+        drawable(f"{name}: 99%" if place in window.many else name, LONGEST) for place, name in enumerate(window.words)
+    ]
+    right = max(wide(named, 8), asks) + 0.12  # the word itself is bold
     across, down = asks + FAN + right, len(window.words) * STEP
     if columns is None:
         columns = max(min(int((WIDEST + GAP) / (across + GAP)), len(panels)), 1)

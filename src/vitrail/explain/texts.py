@@ -224,7 +224,7 @@ class Arcs(TextLook):
         """What the word looks at most, in a sentence."""
         values, places = self.map[0].topk(min(MOST, len(self.seen)))
         named = [
-            f"{self.seen[place]} {value:.0%}"
+            f"{which(self.seen, place)} {value:.0%}"
             for value, place in zip(values.tolist(), places.tolist(), strict=True)
             if value > 0  # nobody looks at words that are still to come
         ]
