@@ -447,7 +447,7 @@ def refuse_no_model(source: Path) -> None:
             f"{source} is a run that was stopped before it had weights to keep. `vitrail resume {source}` goes on with "
             f"it."
         )
-    elif alone := next((file for file in sorted(source.iterdir()) if file.suffix in BARE), None):
+    elif alone := next(filter(is_bare, sorted(source.iterdir())), None):
         raise CheckpointError(
             f"{source} holds weights and no config.json. Say what {alone.name} is: vitrail convert {alone} --from timm "
             f"--model vit-base-16 OUT, for example."
@@ -458,6 +458,11 @@ def refuse_no_model(source: Path) -> None:
         f"{source} {what}. A model is expected here: a run that `vitrail train` has left, such as "
         f"runs/classify/flowers5, a folder of weights, a name from `vitrail models`, or a hub id."
     )
+
+
+def is_bare(file: Path) -> bool:
+    """Whether a file may hold weights alone; the arrays beside a drawing of `explain` do not."""
+    return file.suffix in BARE and not file.with_suffix(".png").exists()
 
 
 def predictor(

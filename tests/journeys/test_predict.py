@@ -274,12 +274,44 @@ def test_a_name_that_means_no_picture_is_a_row_and_the_others_are_answered(folde
     assert main(["predict", "model", "nowhere.jpg"]) == 1
     said = capsys.readouterr()
     assert said.out.rstrip().endswith("not read: There is no such file or folder.")
-    assert main(["explain", "model", "what is to be seen here"]) == 1
-    assert "There is no such file or folder. Name a picture, if this was meant as a text." in capsys.readouterr().err
-    Path("texts.csv").write_text("text,label\nquite good,yes\nnot good,no\n")
-    assert main(["evaluate", "model", "--data", "texts.csv"]) == 1
-    assert "texts.csv holds texts, and this vit-tiny-16 reads pictures." in capsys.readouterr().err
     assert said.err.splitlines()[-1] == "vitrail: 1 row has no answer, and says why."
+
+
+def test_texts_are_told_from_pictures(folder, tmp_path, monkeypatch, capsys):
+    save_pretrained(small(), tmp_path / "model", announce=quiet)
+    monkeypatch.chdir(tmp_path)
+    for text in ("what is to be seen here", "It rained. I liked it a lot."):
+        assert main(["explain", "model", text]) == 1
+        assert (
+            "There is no such file or folder. Name a picture, if this was meant as a text." in capsys.readouterr().err
+        )
+    Path("texts.csv").write_text("text,label\nquite good,yes\nnot good,no\n")
+    for verb in (["evaluate", "model"], ["explain", "model", "--heads"]):
+        assert main([*verb, "--data", "texts.csv"]) == 1
+        assert "texts.csv holds texts, and this vit-tiny-16 reads pictures. Name pictures." in capsys.readouterr().err
+
+
+def test_a_report_is_never_written_among_other_files(folder, tmp_path, monkeypatch, capsys):
+    save_pretrained(small(), tmp_path / "model", announce=quiet)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "scores.json").write_text("mine")
+    for verb in (["evaluate", "model", "--data", "scenes:8,size=16x16"], ["benchmark", "imagenet"]):
+        assert main([*verb, "--out", "mine"]) == 2
+        assert "mine holds something else already (scores.json), and a report needs" in capsys.readouterr().err
+        assert main([*verb, "--out", "mine/scores.json"]) == 2
+        assert "mine/scores.json is a file, and a report needs a folder." in capsys.readouterr().err
+    assert (tmp_path / "mine" / "scores.json").read_text() == "mine"
+    for _ in range(2):  # over an earlier one
+        assert main(["benchmark", "imagenet", "--out", "new"]) == 0
+
+
+def test_the_arrays_of_an_explanation_are_not_taken_for_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("attention.npz").write_bytes(b"")
+    Path("attention.png").write_bytes(b"")
+    assert main(["info", "."]) == 1
+    assert "weights" not in capsys.readouterr().err.split("A model is expected")[0]
 
 
 def test_several_labels_can_hold_where_the_card_says_so():

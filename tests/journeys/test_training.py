@@ -218,6 +218,20 @@ def test_imbalance_gets_a_hint_unless_something_is_done_about_it(home):
     assert not said
 
 
+def test_the_hint_comes_when_a_model_is_trained_on_texts_too(home):
+    rows = [
+        f"{word} {number},{label}"
+        for word, label, count in (("fine", "yes", 30), ("bad", "no", 4))
+        for number in range(count)
+    ]
+    (home / "uneven.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    said: list[str] = []
+    tiny = [f"model.{one}" for one in ("dim=16", "depth=1", "heads=2", "mlp_dim=16", "max_tokens=16")]
+    train("bert-tiny", "uneven.csv", dry_run=True, workers=0, say=said.append, set=(*tiny, "data.vocabulary=300"))
+    [hint] = [sentence for sentence in said if sentence.startswith("'yes' has")]
+    assert re.fullmatch(r"'yes' has \d+ texts and 'no' \d\. --set task\.weights=balanced lets a rare class .*", hint)
+
+
 def test_balanced_weights_are_counted_from_the_pictures(home):
     for number in range(8):
         (home / f"things/train/dark/{number:02d}.png").unlink()

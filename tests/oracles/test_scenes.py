@@ -173,9 +173,11 @@ def test_scenes_open_as_a_data_set_in_parts():
     assert splits.train.labels() == list(range(10)) * 10
     turned = open_dataset("scenes:100", "test", classes=CLASSES[::-1])
     assert turned.labels()[:2] == [turned[0].label, turned[1].label] == [9, 8]
-    with pytest.raises(DataError, match="triangle were not expected"):
+    with pytest.raises(DataError, match="triangle, and the classes expected are arrow,"):
         open_dataset("scenes:100", "val", classes=CLASSES[:-1])
     assert check("scenes:100") == []
+    with pytest.raises(DataError, match="99,999,999,999 scenes: at most 10,000,000"):
+        open_dataset("scenes:99999999999", "val")
 
 
 def test_scenes_in_many_channels_are_scenes_and_no_channel_is_anothers_copy():

@@ -79,8 +79,11 @@ def benchmark(
 
     from vitrail.cli.screen import print_json_lines
     from vitrail.evaluate.benchmarks import as_json, find_benchmark, ranked, rows_of, save
+    from vitrail.evaluate.judge import refuse_taken
 
     about = find_benchmark(name)
+    if out is not None:
+        refuse_taken(out, earlier=f"{name}.png")
     rows = ranked(rows_of(name, data, model, batch=batch, workers=workers, device=device), about)
     if json:
         print_json_lines([as_json(name, rows)])

@@ -29,6 +29,7 @@ def quick(
     """`plain` on a CPU for short sequences that it multiplies at full speed, and with dropout; else `fused`."""
     queries, keys = query.shape[-2], key.shape[-2]
     short = queries >= FEWEST and queries * keys * query.element_size() <= CACHE
+    # while a graph is traced no product is quick, so that nothing asks there what the processor can do
     whole = short and products_are_quick(query) and (query.requires_grad or not multiplies_in_tiles())
     exact = query.device.type == "cpu" and query.dtype in (torch.float32, torch.float64)
     if dropout and (exact or products_are_quick(query)) and not torch.compiler.is_compiling():

@@ -14,7 +14,7 @@ UNEVEN = 5  # how much more frequent the largest class must be than the smallest
 
 
 def class_counts(dataset: Dataset) -> Int[np.ndarray, " classes"]:
-    """How many pictures each class has."""
+    """How many samples each class has."""
     numbers = [number for label in dataset.labels() for number in classes_of(label)]
     return np.bincount(np.array(numbers, dtype=np.int64), minlength=len(dataset.classes))
 
@@ -26,7 +26,7 @@ def in_words_if_uneven(dataset: Dataset, unit: str) -> str:
     if not present or present[-1][0] <= UNEVEN * present[0][0]:
         return ""
     (fewest, rare), (most, common) = present[0], present[-1]
-    return f"{common!r} has {many(most, unit)} and {rare!r} {fewest}."
+    return f"{common!r} has {many(most, unit)} and {rare!r} {fewest:,}."
 
 
 def class_weights(dataset: Dataset) -> Float[Tensor, " classes"]:

@@ -170,7 +170,7 @@ def nothing_there(path: Path) -> str:
     """What to say of a path that leads to no file."""
     if path.is_symlink():
         return "It is a link to a file that does not exist."
-    text = not path.suffix and len(path.name.split()) > 2
+    text = (not path.suffix or " " in path.suffix or path.suffix == ".") and len(path.name.split()) > 2
     return "There is no such file or folder." + (" Name a picture, if this was meant as a text." if text else "")
 
 

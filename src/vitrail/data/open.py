@@ -85,6 +85,8 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     place, _ = pairs.spelling(path)
     if not place.exists():
         raise DataError(f"There is no data set at {shown(place)}. {KINDS}")
+    if not place.is_file() and not place.is_dir():
+        raise DataError(f"{shown(place)} is a pipe or a device. Name a file or a folder.")
     if place == path and (reader := marked_reader(path)):
         return reader, path
     if yolo.lists_pictures(place):

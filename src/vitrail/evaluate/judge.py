@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from vitrail.catalog import RECIPES
 from vitrail.data.dataset import Dataset
+from vitrail.data.files import hidden
 from vitrail.data.material import RUNNING, Batches, MarkedPictures, Pictures, Texts
 from vitrail.data.open import holds_texts, name_of, open_dataset, parts
 from vitrail.errors import DataError, UsageError, span
@@ -105,6 +106,28 @@ def refuse_other_kind(data: str, model: str, preprocessing: Any) -> None:
         raise DataError(f"{data} holds {given}, and this {model} reads {read}. Name {read}.")
 
 
+def refuse_taken(out: Path, earlier: str) -> None:
+    """Refuse a place for a report in which there is anything but an earlier one.
+
+    Args:
+        out: the folder.
+        earlier: a file that such a report has left there.
+
+    Raises:
+        UsageError: a file, a run, or a folder with something else in it.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file, and a report needs a folder. Type --out with another name.")
+    if (out / "recipe.json").exists():
+        raise UsageError(f"{out} is a run with a report of its own. Give another folder: --out {out}/evaluated.")
+    there = sorted(entry.name for entry in out.iterdir() if not hidden(entry.name)) if out.exists() else []
+    if there and not (out / earlier).exists():
+        raise UsageError(
+            f"{out} holds something else already ({there[0]}), and a report needs a folder of its own. Type --out with "
+            f"another name, or leave it out."
+        )
+
+
 def refuse_several_labels(dataset: Dataset, task: Any, data: str) -> None:
     """Refuse data with several labels for each where a model tells one class of each.
 
@@ -145,8 +168,8 @@ def judge(
     Raises:
         VitrailError: whatever is wrong, in a sentence.
     """
-    if out is not None and (Path(out) / "recipe.json").exists():
-        raise UsageError(f"{out} is a run with a report of its own. Give another folder: --out {out}/evaluated.")
+    if out is not None:
+        refuse_taken(Path(out), earlier="report.html")
     ask = predictor(source, device=device, announce=announce)
     if nms is not None and not hasattr(ask.task, "nms"):
         raise UsageError(f"--nms is for models that find boxes, and this {ask.card.model} does not. Leave it out.")

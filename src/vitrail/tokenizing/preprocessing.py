@@ -166,7 +166,8 @@ class TextPreprocessing:
         if len(encoded.ids) > self.max_tokens:
             raise ConfigError(
                 f"{name} has {len(encoded.ids):,} tokens, and this model reads {self.max_tokens:,} at once: "
-                f"{text[:40]!r} ... Shorten it, cut it into parts, or have it cut with overflow=cut."
+                f"{text[:40]!r} ... Shorten it, or cut it into parts. From Python, "
+                "preprocessing={'overflow': 'cut'} has its end left out."
             )
         return encoded
 

@@ -43,7 +43,7 @@ def introduction(path: Path, families: list[Family], foreign: Mapping[str, Tenso
     """What a file that nobody introduces looks like, and what to type to say so."""
     guess = guess_format(families, foreign, library)
     if guess is None:
-        return f"from_pretrained({path.name!r}, format=..., model=...) says it."
+        return f"from_pretrained({path.name!r}, format=..., model=...) says it, or --from LIBRARY --model NAME."
     family, format = guess
     try:
         ours = format.keymap.read(foreign)
@@ -53,7 +53,8 @@ def introduction(path: Path, families: list[Family], foreign: Mapping[str, Tenso
     if model is None:
         return (
             f"It looks like {format.library}'s, of no published size; say from_pretrained({path.name!r}, "
-            f"format={format.library!r}, model=...) with the size it comes nearest to."
+            f"format={format.library!r}, model=...), or --from {format.library} --model NAME, with the size it comes "
+            "nearest to."
         )
     return (
         f"It looks like {format.library}'s {model}; if so, say from_pretrained({path.name!r}, "

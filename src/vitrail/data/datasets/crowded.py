@@ -19,7 +19,19 @@ from jaxtyping import Bool, Float
 
 from vitrail.data.chance import Draw, chance
 from vitrail.data.dataset import Label
-from vitrail.data.datasets.painting import CLASSES, DIM, PARTS, Canvas, Dice, Drawing, Scene, Thing, check_scenes, draw
+from vitrail.data.datasets.painting import (
+    CLASSES,
+    DIM,
+    PARTS,
+    Canvas,
+    Dice,
+    Drawing,
+    Scene,
+    Thing,
+    check_scenes,
+    draw,
+    refuse_other_shapes,
+)
 from vitrail.data.images import picture_of
 from vitrail.errors import DataError
 from vitrail.samples import Objects, Sample
@@ -81,8 +93,7 @@ class CrowdedScenes:
         check_scenes(self.count, self.size, self.channels, self.classes)
         if not 1 <= self.objects <= MOST:
             raise DataError(f"objects={self.objects} in a scene: at least one, and at most {MOST}.")
-        if foreign := set(every).difference(self.classes):
-            raise DataError(f"Scenes show {', '.join(every)}; {', '.join(sorted(foreign))} were not expected.")
+        refuse_other_shapes(every, self.classes)
 
     def __len__(self) -> int:
         return self.count

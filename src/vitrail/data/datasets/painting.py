@@ -10,6 +10,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 
+from vitrail.data.classes import listing
 from vitrail.data.datasets.shapes import PATTERNS, SHAPES, Field, bar, exact, unit_area, wave
 from vitrail.errors import DataError
 
@@ -17,6 +18,7 @@ CLASSES = tuple(SHAPES)
 PARTS = ("train", "val", "test")
 OUTLINES = {**SHAPES, "bar": bar}
 LARGEST = 64_000_000  # values of one scene
+MOST_SCENES = 10_000_000  # in one data set
 SMALLEST = 16  # rows and columns in which a shape can still be told
 LIT, DIM = (0.5, 0.9), (0.1, 0.35)  # lightness of colours, from 0 to 1
 LEAN = math.pi / 6  # how far a thing is turned, at most, to either side
@@ -31,6 +33,8 @@ def check_scenes(count: int, size: tuple[int, int], channels: int, classes: tupl
     Raises:
         DataError: there are none, they are too small or too large, or `classes` lacks a shape.
     """
+    if count > MOST_SCENES:
+        raise DataError(f"{count:,} scenes: at most {MOST_SCENES:,}, whose classes have to be held in memory.")
     if count < 1 or min(size) < SMALLEST:
         raise DataError(f"{count} scenes of {size[0]}x{size[1]}: at least one, and {SMALLEST}x{SMALLEST} pixels.")
     if channels < 1 or math.prod(size) * channels > LARGEST:
@@ -38,9 +42,17 @@ def check_scenes(count: int, size: tuple[int, int], channels: int, classes: tupl
             f"Scenes of {size[0]}x{size[1]} pixels in channels={channels}: at least one channel, "
             f"and at most {LARGEST // 1_000_000} million values."
         )
-    foreign = set(CLASSES).difference(classes)
-    if foreign:
-        raise DataError(f"Scenes show {', '.join(CLASSES)}; {', '.join(sorted(foreign))} were not expected.")
+    refuse_other_shapes(CLASSES, classes)
+
+
+def refuse_other_shapes(painted: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    """Refuse classes among which some of the shapes that are painted are not.
+
+    Raises:
+        DataError: names both.
+    """
+    if not set(painted) <= set(classes):
+        raise DataError(f"Scenes show {', '.join(painted)}, and the classes expected are {listing(classes)}.")
 
 
 class Texture(NamedTuple):
