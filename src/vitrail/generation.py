@@ -112,6 +112,17 @@ def as_ids(value: Any) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 
 
+def as_runs(value: Any) -> tuple[tuple[int, ...], ...]:
+    """Words that are forbidden, each as the numbers of its pieces.
+
+    Raises:
+        ConfigError: it is no list of lists.
+    """
+    if not isinstance(value, list) or not all(isinstance(run, list) for run in value):
+        raise ConfigError(f"bad_words_ids={value!r:.60} is not a list of lists of numbers, such as [[5], [7, 2]].")
+    return tuple(map(tuple, value))
+
+
 def from_transformers(config: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> ReadSettings:
     """The settings of a transformers folder.
 
@@ -128,7 +139,7 @@ def from_transformers(config: Mapping[str, Any], settings: Mapping[str, Any] | N
     if config.get("is_encoder_decoder"):
         values["start"] = said.get("decoder_start_token_id", said.get("bos_token_id"))
     if "bad_words_ids" in said:
-        values["forbidden"] = tuple(tuple(run) for run in said["bad_words_ids"])
+        values["forbidden"] = as_runs(said["bad_words_ids"])
     values.setdefault("max_tokens", None if "max_length" in values else DEFAULT_LENGTH)
     if values["max_tokens"] is not None:
         values["max_length"] = None  # there too, the number of new tokens wins

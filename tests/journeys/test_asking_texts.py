@@ -213,6 +213,12 @@ def test_pairs_that_are_too_long_to_be_judged_are_said(translator, tmp_path, cap
     assert sentence in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("flag", ["--beam", "--tokens"])
+def test_nobody_asks_for_no_sentence(translator, flag, capsys):
+    assert main(["predict", translator, "ein", flag, "0"]) == 2
+    assert f"{flag} 0 would write nothing. Type {flag} 1 or more." in capsys.readouterr().err
+
+
 def test_a_context_is_for_questions(nameless, tmp_path, capsys):
     assert main(["explain", nameless, "a dog", "--context", "a bench", "--out", str(tmp_path / "a.png")]) == 1
     assert "A context is for a model that answers questions" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import transformers
 
 from vitrail import from_pretrained, save_pretrained
 from vitrail.decoding.write import complete, translate
+from vitrail.errors import ConfigError
 from vitrail.generation import Generation, from_transformers, to_transformers
 
 PAD, END, PLACES = 32, 0, 48
@@ -159,3 +160,8 @@ def test_of_two_least_lengths_the_one_of_new_words_is_read():
     assert from_transformers({}, {"min_length": 9, "min_new_tokens": 0}).generation.min_length == 0
     read = from_transformers({}, {"min_length": 9, "min_new_tokens": 2}).generation
     assert (read.min_tokens, read.min_length) == (2, 0)
+
+
+def test_forbidden_words_that_are_no_lists_are_named_as_the_file_names_them():
+    with pytest.raises(ConfigError, match=r"bad_words_ids=\[3\] is not a list of lists of numbers"):
+        from_transformers({}, {"bad_words_ids": [3]})

@@ -199,8 +199,15 @@ def only(whose: str, **flags: Any) -> None:
 
 
 def writing(**said: Any) -> dict[str, Any]:
-    """How somebody wants sentences to be written, as a model that writes has it."""
+    """How somebody wants sentences to be written, as a model that writes has it.
+
+    Raises:
+        UsageError: there would be no sentence, or two flags ask for different things.
+    """
     names = {"beam": "beams", "tokens": "max_tokens"}
+    for name in names:
+        if said[name] is not None and said[name] < 1:
+            raise UsageError(f"--{name} {said[name]} would write nothing. Type --{name} 1 or more.")
     given = {names.get(name, name): value for name, value in said.items() if value is not None}
     if given.keys() & {"temperature", "top_p", "top_k"}:
         if given.get("beams", 1) > 1:

@@ -91,7 +91,8 @@ class TextEvidence(Drawn):
         method, one = METHODS[self.method], len(self.names) == 1
         about = self.names[0] if one else self.each
         read = f"the translation of {quoted(self.text)}" if self.of == "decoder" else quoted(self.text)
-        rows = "Row: what is explained; column: the word that speaks for it. A row sums to 100%, or nothing was found."
+        speaks = "the word that speaks for it" if method.asks else "the word it comes from"
+        rows = f"Row: what is explained; column: {speaks}. A row sums to 100%, or nothing was found."
         asked = method.question.format(about)
         if not method.asks:
             asked = f"What has reached the token that {about or 'the answer'} is read from"

@@ -115,7 +115,8 @@ class ViTConfig:
                 f"{len(self.stem)} stride-2 convolutions make patches of {2 ** len(self.stem)} pixels, not of "
                 f"{self.patch}. Set patch={2 ** len(self.stem)} or give another number of widths in stem."
             )
-        if self.backbone is not None:
+        if self.backbone is not None:  # which has no head, and reads what the whole model reads
+            object.__setattr__(self, "backbone", replace(self.backbone, image=224, channels=3, classes=0))
             self.check_backbone(self.backbone)
         if "class" in self.pool and not self.class_token:
             raise ConfigError(f"pool={self.pool!r} reads the class token, and class_token is False. Use pool='mean'.")
@@ -134,8 +135,7 @@ class ViTConfig:
             raise ConfigError(unknown("dialect of resizing positions", self.dialect, DIALECTS))
 
     def check_backbone(self, backbone: ResNetV2Config) -> None:
-        """Refuse a backbone whose cells make no patches. It has no head, and reads what the whole model reads."""
-        object.__setattr__(self, "backbone", replace(backbone, image=224, channels=3, classes=0))
+        """Refuse a backbone whose cells make no patches."""
         if self.stem:
             raise ConfigError(
                 f"stem={self.stem} and a backbone are two ways to make patches. Set stem=() or backbone=None."
@@ -178,7 +178,7 @@ class ViTConfig:
 
     @property
     def prefix(self) -> int:
-        """How many tokens without a place stand before the patches."""
+        """How many tokens that are no part of the picture stand before the patches."""
         return self.class_token + self.distillation_token + self.registers
 
     @property
@@ -383,7 +383,7 @@ class ViT(nn.Module):
         return [*parts, slice(tokens.prefix, None)] if "mean" in self.config.pool else parts
 
     def prefix_tokens(self) -> list[Tensor]:
-        """The tokens without a place, in their order."""
+        """The tokens that are no part of the picture, in their order."""
         tokens = (self.class_token, self.distillation_token, self.registers)
         return [token for token in tokens if token is not None]
 
@@ -392,7 +392,7 @@ class ViT(nn.Module):
         images: Float[Tensor, "batch channels height width"],
         valid: Bool[Tensor, "batch height width"] | None = None,
     ) -> Tokens:
-        """Cut into patches, make each a vector, tell each its place, and put the class token in front."""
+        """Cut into patches, make each a vector, put the class token in front, and tell each its place."""
         check_images(images, next(self.patch_embed.parameters()))
         if valid is not None:
             images = images.masked_fill(~valid[:, None], 0.0)  # a patch may be partly padding
