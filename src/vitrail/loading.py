@@ -350,6 +350,23 @@ def published_card(card: Card, name: str, checkpoint: Checkpoint) -> Card:
     )
 
 
+def with_imagenet_names(card: Card, config: Any, announce: Announce) -> Card:
+    """The card of a published checkpoint; the names of ImageNet's classes stand on it where its folder has none."""
+    classes = getattr(config, "classes", 0)
+    if card.labels or classes != 1000:
+        return card
+    file = hub.imagenet_names()
+    if file is None:
+        repo, name = hub.IMAGENET
+        announce(
+            "Its classes are called by number: the names of ImageNet's are not in the cache, and the hub cannot be "
+            f"reached. `hf download {repo} {name} --repo-type dataset` fetches them."
+        )
+        return card
+    announce(f"The names of its classes are those of {hub.IMAGENET[0]}.")
+    return replace(card, labels=folders.label_list(read_json(file), classes))
+
+
 def adapt_text(prepared: TextPreprocessing, old: Any, new: Any, changes: Mapping[str, Any]) -> TextPreprocessing:
     """How texts are prepared for a model whose configuration has changed, with some fields as a person says.
 
@@ -543,7 +560,9 @@ def from_pretrained(
         announce(note)
     target = change_config(loaded.family, loaded.config, changes)
     made = assemble(replace(loaded, tensors=tensors), target, missing, announce)
-    card = loaded.card if checkpoint is None else published_card(loaded.card, str(source), checkpoint)
+    card = loaded.card
+    if checkpoint is not None:
+        card = with_imagenet_names(published_card(card, str(source), checkpoint), target, announce)
     adapted = adapt_card(loaded.family, card, loaded.config, target, preprocessing)
     for note in changed_channels(card.preprocessing, adapted.preprocessing):
         announce(note)

@@ -15,6 +15,7 @@ import vitrail
 from vitrail.cli.main import main
 from vitrail.data.images import ImageFile
 from vitrail.errors import ConfigError, DataError, ImageError
+from vitrail.evaluate.judge import judge
 from vitrail.loading import create_model, save_pretrained
 from vitrail.predict import pictures, predictor
 
@@ -340,3 +341,18 @@ def test_a_card_with_a_task_that_there_is_not_names_those_that_there_are():
     model.card = replace(model.card, task="clasify")
     with pytest.raises(ConfigError, match=r"There is no task called 'clasify'\. Did you mean classify"):
         predictor(model)(noise(0))
+
+
+def test_folders_called_as_imagenet_calls_them_are_numbered_in_their_order(tmp_path):
+    model = small()
+    save_pretrained(model, tmp_path / "model", announce=quiet)
+    for number in range(len(CLASSES)):
+        home = tmp_path / "val" / f"n{number:08}"
+        home.mkdir(parents=True)
+        for again in range(2):
+            Image.fromarray(noise(10 * number + again)).save(home / f"{again}.png")
+    judged = judge(tmp_path / "model", tmp_path / "val", workers=0, announce=quiet)
+    assert judged.report.seen == 2 * len(CLASSES)
+    (tmp_path / "val" / "n00000000").rename(tmp_path / "val" / "rose")
+    with pytest.raises(DataError, match="that are not among the"):
+        judge(tmp_path / "model", tmp_path / "val", workers=0, announce=quiet)

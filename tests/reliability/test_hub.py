@@ -78,6 +78,22 @@ def test_a_published_size_takes_its_default_checkpoint_and_its_page(cache):
     assert "Steiner" in model.card.origin
 
 
+def test_a_published_classifier_of_imagenet_calls_its_classes_by_name(cache):
+    cached(cache, checkpoints()["vit-tiny-16"].source, "timm", classes=1000)
+    heard = []
+    assert from_pretrained("vit-tiny-16", announce=heard.append).card.labels == ()
+    assert "`hf download huggingface/label-files imagenet-1k-id2label.json --repo-type dataset` fetches" in heard[-1]
+    home = cache / "datasets--huggingface--label-files"
+    snapshot = home / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    snapshot.mkdir(parents=True)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(snapshot.name)
+    (snapshot / "imagenet-1k-id2label.json").write_text(json.dumps({str(one): f"thing {one}" for one in range(1000)}))
+    assert from_pretrained("vit-tiny-16", announce=heard.append).card.labels[281] == "thing 281"
+    assert heard[-1] == "The names of its classes are those of huggingface/label-files."
+    assert from_pretrained("vit-tiny-16", announce=quiet, classes=3).card.labels == ()
+
+
 def test_an_existing_path_comes_before_a_name_and_a_hub_id(cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("vit-tiny-16", "someone/vit-tiny"):

@@ -1,5 +1,6 @@
 """From a model and a data set, as a person names them, to scores and a report."""
 
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.samples import Batch
 
 Announce = Callable[[str], None]
+WORDNET = re.compile(r"n\d{8}")  # how ImageNet's folders are called; in this order its classes are numbered
 EVERY = 20  # seconds between two sentences about how far one is
 
 
@@ -78,7 +80,25 @@ def part_to_judge(source: str | Path, data: str, classes: tuple[str, ...] | None
         split, words = "val", "what training sets aside"
     if words:
         announce(f"{data.removesuffix(':')}: judged by {words}.")
-    return Part(open_dataset(data, split, classes), words)
+    return Part(open_numbered(data, split, classes), words)
+
+
+def open_numbered(data: str, split: str | None, classes: tuple[str, ...] | None) -> Dataset:
+    """One part of a data set, numbered as a model numbers its classes.
+
+    Folders that are called as ImageNet calls them (n01440764) are numbered in their order, whatever the model calls its
+    classes, if it has as many.
+
+    Raises:
+        DataError: it cannot be read, or its classes are others than the model's.
+    """
+    try:
+        return open_dataset(data, split, classes)
+    except DataError:
+        plain = None if classes is None else open_dataset(data, split)
+        if plain is None or len(plain.classes) != len(classes or ()) or not all(map(WORDNET.fullmatch, plain.classes)):
+            raise
+        return plain
 
 
 def material_for(

@@ -25,6 +25,7 @@ TEXT = (
     "target.spm",
     "generation_config.json",
 )  # fmt: skip; of a model that has a vocabulary
+IMAGENET = ("huggingface/label-files", "imagenet-1k-id2label.json")  # a data set of the hub, and a file in it
 
 
 def is_id(source: str) -> bool:
@@ -95,3 +96,17 @@ def fetch(source: str) -> Path:
             f"{repo} has none of {', '.join(WEIGHTS)}, or they are not in the cache and there is no network."
         )
     return folder
+
+
+def imagenet_names() -> Path | None:
+    """The file with the names of ImageNet's 1,000 classes, fetched once; none where there is no network either."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+
+    there = try_to_load_from_cache(*IMAGENET, repo_type="dataset")
+    if isinstance(there, str):
+        return Path(there)
+    try:
+        get_hf_file_metadata(hf_hub_url(*IMAGENET, repo_type="dataset"))  # fails at once, downloads retry
+        return Path(hf_hub_download(*IMAGENET, repo_type="dataset"))
+    except Exception:  # whatever the network raises: the model answers without them
+        return None

@@ -6,7 +6,6 @@ files of this folder; a benchmark whose task is not there yet can be shown and n
 
 import json
 import math
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from vitrail.data.transforms import eval_transform
 from vitrail.errors import DataError, UsageError, many, unknown
 from vitrail.evaluate.benchmarks.costs import PICTURE, Costs, costs
 from vitrail.evaluate.evaluate import evaluate
-from vitrail.evaluate.judge import material_for
+from vitrail.evaluate.judge import WORDNET, material_for
 from vitrail.evaluate.plots import PALE, RIGHT, plain
 from vitrail.explain.drawing import INK, QUIET, drawable, lacking, new_figure
 from vitrail.loading import create_model, say
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
 OF_PICTURES = ("classify", "detect")  # tasks
 FILES = ("published.toml", "detection.toml")
-WORDNET = re.compile(r"n\d{8}")  # how ImageNet's folders are called; in this order its classes are numbered
 
 
 class Row(NamedTuple):
