@@ -363,6 +363,10 @@ def test_a_class_is_found_by_its_name_or_part_of_it_or_its_number(wanted, number
     assert find_class(wanted, ("tabby, cat", "dog", "hound dog")) == number
 
 
+def test_one_of_the_names_of_a_class_comes_before_a_part_of_another():
+    assert find_class("Tiger", ("tiger cat", "tiger, Panthera tigris", "tiger shark, Galeocerdo cuvieri")) == 1
+
+
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [

@@ -153,7 +153,7 @@ def numbers_of(trust: Trust) -> dict[str, np.ndarray]:
 
 
 def find_class(wanted: str | int, labels: Sequence[str]) -> int:
-    """The number of a class that somebody names: in full, in part where only one has it, or by its number.
+    """The number of a class that somebody names: in full, by one of its names, in part if that is clear, or by number.
 
     Raises:
         ExplanationError: there is none, or several.
@@ -164,7 +164,9 @@ def find_class(wanted: str | int, labels: Sequence[str]) -> int:
         return wanted
     if wanted in labels:
         return list(labels).index(wanted)
-    having = [number for number, label in enumerate(labels) if wanted.lower() in label.lower()]
+    small, lowered = wanted.lower(), [label.lower() for label in labels]
+    called = [number for number, label in enumerate(lowered) if small in label.split(", ")]  # ImageNet's have several
+    having = called or [number for number, label in enumerate(lowered) if small in label]
     if len(having) == 1:
         return having[0]
     if having:
