@@ -27,6 +27,7 @@ from vitrail.weights.configs import checked, differences
 from vitrail.weights.files import check_finite, read_json, write_folder
 from vitrail.weights.formats import Loaded, variant_name
 from vitrail.weights.keymap import some
+from vitrail.weights.published import published_card, with_imagenet_names
 
 Announce = Callable[[str], None]
 
@@ -336,35 +337,6 @@ def assemble(loaded: Loaded, target: Any, missing: Sequence[str], announce: Anno
         model = family.build(target)
     model.to(dtype).load_state_dict({**model.state_dict(), **kept})
     return model
-
-
-def published_card(card: Card, name: str, checkpoint: Checkpoint) -> Card:
-    """The card of a published checkpoint, with what is known about it beside its folder."""
-    return replace(
-        card,
-        model=name,
-        licence=checkpoint.licence,
-        origin=f"{checkpoint.source} ({checkpoint.origin})",
-        scores=checkpoint.scores,
-        notes=checkpoint.notes,
-    )
-
-
-def with_imagenet_names(card: Card, config: Any, announce: Announce) -> Card:
-    """The card of a published checkpoint; the names of ImageNet's classes stand on it where its folder has none."""
-    classes = getattr(config, "classes", 0)
-    if card.labels or classes != 1000:
-        return card
-    file = hub.imagenet_names()
-    if file is None:
-        repo, name = hub.IMAGENET
-        announce(
-            "Its classes are called by number: the names of ImageNet's are not in the cache, and the hub cannot be "
-            f"reached. `hf download {repo} {name} --repo-type dataset` fetches them."
-        )
-        return card
-    announce(f"The names of its classes are those of {hub.IMAGENET[0]}.")
-    return replace(card, labels=folders.label_list(read_json(file), classes))
 
 
 def adapt_text(prepared: TextPreprocessing, old: Any, new: Any, changes: Mapping[str, Any]) -> TextPreprocessing:
