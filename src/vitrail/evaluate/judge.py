@@ -95,8 +95,10 @@ def open_numbered(data: str, split: str | None, classes: tuple[str, ...] | None)
     try:
         return open_dataset(data, split, classes)
     except DataError:
-        plain = None if classes is None else open_dataset(data, split)
-        if plain is None or len(plain.classes) != len(classes or ()) or not all(map(WORDNET.fullmatch, plain.classes)):
+        if classes is None:
+            raise
+        plain = open_dataset(data, split)
+        if len(plain.classes) != len(classes) or not all(map(WORDNET.fullmatch, plain.classes)):
             raise
         return plain
 

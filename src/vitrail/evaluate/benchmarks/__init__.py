@@ -23,7 +23,7 @@ from vitrail.data.transforms import eval_transform
 from vitrail.errors import DataError, UsageError, many, unknown
 from vitrail.evaluate.benchmarks.costs import PICTURE, Costs, costs
 from vitrail.evaluate.evaluate import evaluate
-from vitrail.evaluate.judge import WORDNET, material_for
+from vitrail.evaluate.judge import material_for, open_numbered
 from vitrail.evaluate.plots import PALE, RIGHT, plain
 from vitrail.explain.drawing import INK, QUIET, drawable, lacking, new_figure
 from vitrail.loading import create_model, say
@@ -183,8 +183,6 @@ def ranked(rows: list[Row], benchmark: Benchmark) -> list[Row]:
 def open_labelled(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
     """The pictures, numbered as the model numbers its classes.
 
-    Folders that are called as ImageNet calls them are numbered in their order, whatever the model calls its classes.
-
     Raises:
         DataError: the classes are others than the model's.
     """
@@ -192,15 +190,12 @@ def open_labelled(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
     part = next((name for name in ("val", "test") if name in found), None)
     plain_numbers = open_dataset(data, part)
     names, labels = plain_numbers.classes, ask.card.labels
-    wordnet = all(WORDNET.fullmatch(name) for name in names)
     if benchmark.classes and len(names) != benchmark.classes:
         raise DataError(
             f"{data} has {len(names)} classes, and {benchmark.title} has {benchmark.classes:,}: a score on others "
             f"cannot stand beside published ones. `vitrail evaluate` scores any data."
         )
-    if wordnet or not labels or names == labels:
-        return plain_numbers
-    return open_dataset(data, part, labels)
+    return open_numbered(data, part, labels) if labels and names != labels else plain_numbers
 
 
 def open_texts_for(data: str, benchmark: Benchmark) -> Dataset:
