@@ -462,7 +462,8 @@ def refuse_no_model(source: Path) -> None:
 
 def is_bare(file: Path) -> bool:
     """Whether a file may hold weights alone; the arrays beside a drawing of `explain` do not."""
-    return file.suffix in BARE and not file.with_suffix(".png").exists()
+    beside_a_drawing = file.suffix == ".npz" and file.with_suffix(".png").exists()
+    return file.suffix in BARE and not beside_a_drawing
 
 
 def predictor(
