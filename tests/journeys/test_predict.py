@@ -15,7 +15,7 @@ import vitrail
 from vitrail.cli.main import main
 from vitrail.data.images import ImageFile
 from vitrail.errors import ConfigError, DataError, ImageError
-from vitrail.evaluate.judge import judge
+from vitrail.evaluate.judge import judge, open_numbered
 from vitrail.loading import create_model, save_pretrained
 from vitrail.predict import pictures, predictor
 
@@ -351,6 +351,7 @@ def test_folders_called_as_imagenet_calls_them_are_numbered_in_their_order(tmp_p
         home.mkdir(parents=True)
         for again in range(2):
             Image.fromarray(noise(10 * number + again)).save(home / f"{again}.png")
+    assert open_numbered(str(tmp_path / "val"), None, CLASSES).labels() == [0, 0, 1, 1, 2, 2, 3, 3]
     judged = judge(tmp_path / "model", tmp_path / "val", workers=0, announce=quiet)
     assert judged.report.seen == 2 * len(CLASSES)
     (tmp_path / "val" / "n00000000").rename(tmp_path / "val" / "rose")
