@@ -48,6 +48,10 @@ class KeyValueCache:
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
+    def forget(self, count: int) -> None:
+        """Let go of the newest tokens, so many of them."""
+        self.length -= count
+
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
         """Let each sample go on from what another has kept: sample `n` from that of `rows[n]`.
 

@@ -1,4 +1,4 @@
-"""Drawing the next word: the fewer words are let in, the safer and the duller the text."""
+"""Choosing the next word. Where it is drawn, the fewer words are let in, the safer and the duller the text."""
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +27,13 @@ def with_top_p(scores: Float[Tensor, "batch vocabulary"], share: float) -> Float
     unlikely = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - share
     unlikely[:, -1] = False
     return scores.masked_fill(unlikely.scatter(1, words, unlikely), -torch.inf)
+
+
+def choose(
+    scores: Float[Tensor, "batch vocabulary"], generation: Generation, generator: torch.Generator | None
+) -> Int[Tensor, "batch"]:
+    """The next word of each row: the likeliest, or one that is drawn."""
+    return draw(scores, generation, generator) if generation.sample else scores.argmax(dim=-1)
 
 
 def draw(

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from vitrail.core.words import check_length
 from vitrail.decoding.beam import beam_search, is_any
+from vitrail.decoding.guessing import MOST, with_guesses
 from vitrail.decoding.rules import Rules, lengths
-from vitrail.decoding.sampling import draw
-from vitrail.decoding.writers import NOTHING, Continuation, Translation, Writer, aligned
+from vitrail.decoding.sampling import choose
+from vitrail.decoding.writers import NOTHING, Continuation, Reviser, Translation, Writer, aligned
 from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 
@@ -51,7 +52,7 @@ def one_by_one(
     ended = torch.zeros(prompt.shape[0], dtype=torch.bool, device=prompt.device)
     for place in range(prompt.shape[1], ids.shape[1]):
         scores = rules(ids[:, :place], logits.float())
-        words = draw(scores, generation, generator) if generation.sample else scores.argmax(dim=-1)
+        words = choose(scores, generation, generator)
         ids[:, place] = words.masked_fill(ended, NOTHING)
         ended |= is_any(words, generation.end) | (rules.room == place + 1 - prompt.shape[1])
         if ended.all():
@@ -65,8 +66,9 @@ def write(
     prompt: Int[Tensor, "batch prompt"],
     generation: Generation,
     generator: torch.Generator | None = None,
+    guesses: int = MOST,
 ) -> Written:
-    """Write with a writer that has not been told the prompt yet; see `one_by_one` and `beam_search`.
+    """Write with a writer that has not been told the prompt yet; see `one_by_one`, `with_guesses` and `beam_search`.
 
     Raises:
         ConfigError: a prompt that leaves no room for a word.
@@ -81,6 +83,8 @@ def write(
         )
     if generation.beams > 1:
         ids = beam_search(writer, prompt, generation).ids[:, 0]
+    elif prompt.shape[0] == 1 and guesses and isinstance(writer, Reviser):
+        ids = with_guesses(writer, prompt, generation, generator, guesses)
     else:
         ids = one_by_one(writer, prompt, generation, generator)
     new = ids[:, prompt.shape[1] :]
@@ -130,6 +134,7 @@ def complete(
     generation: Generation,
     valid: Bool[Tensor, "batch prompt"] | None = None,
     generator: torch.Generator | None = None,
+    guesses: int = MOST,
 ) -> Written:
     """How a decoder goes on with each text.
 
@@ -139,6 +144,7 @@ def complete(
         generation: how they go on.
         valid: `True` where a word of the prompt is real; `None` when all are.
         generator: chance, where words are drawn.
+        guesses: words that one text is taken to repeat of itself in a step, which changes nothing but the time.
 
     Raises:
         ConfigError: an empty prompt, or one that leaves no room for a word.
@@ -152,4 +158,5 @@ def complete(
     counts = lengths(prompt)
     check_length(max(counts, default=0), model.config.max_tokens)
     room = max((generation.most(count) - count for count in counts), default=0)
-    return write(Continuation(model, valid, prompt.shape[0], prompt.shape[1] + room), prompt, generation, generator)
+    writer = Continuation(model, valid, prompt.shape[0], prompt.shape[1] + room)
+    return write(writer, prompt, generation, generator, guesses)

@@ -33,6 +33,19 @@ class Writer(Protocol):
         ...
 
 
+@runtime_checkable
+class Reviser(Writer, Protocol):
+    """A writer that says what follows each of several words, and can take back the last ones."""
+
+    def steps(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new vocabulary"]:
+        """Write these words after those that are there; logits of what comes after each of them."""
+        ...
+
+    def forget(self, count: int) -> None:
+        """Take back the last words, so many of each row."""
+        ...
+
+
 class Translation:
     """Sentences written by a decoder that looks at what its encoder has understood of others.
 
@@ -86,10 +99,23 @@ class Continuation:
         self.past: Sequence[KeyValueCache] = model.cache(rows, capacity)
 
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
+        return self.model.next(self.read(ids)[:, -1])
+
+    def steps(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new vocabulary"]:
+        return self.model.next(self.read(ids))
+
+    def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new dim"]:
+        """What the model makes of the newest words."""
         if self.valid is not None:
             told = self.valid.shape[1] - self.past[0].length  # of the prompts, at the first step
             self.valid = torch.cat([self.valid, ids[:, told:] != NOTHING], dim=1)
-        return self.model.next(self.model.encode(ids.clamp(min=0), self.valid, self.past)[:, -1])
+        return self.model.encode(ids.clamp(min=0), self.valid, self.past)
+
+    def forget(self, count: int) -> None:
+        for kept in self.past:
+            kept.forget(count)
+        if self.valid is not None:
+            self.valid = self.valid[:, : self.past[0].length]
 
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
         for kept in self.past:
