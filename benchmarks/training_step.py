@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 import torch.nn.functional as F
 import transformers
+from products import of_a_step
 from side_by_side import Work, apart, in_turns, show
 from torch import Tensor, nn
 
@@ -96,12 +97,17 @@ def our_step(name: str, batch: int, quick: bool, half: bool) -> Work:
     return step(lambda: model(images), target, optimiser, products, precision)
 
 
+def products(name: str, batch: int) -> Work:
+    return of_a_step(lambda: vitrail.create_model(name), data(VARIANTS[name], batch)[0])
+
+
 def ways(name: str, batch: int) -> dict[str, Work]:
     return {
         "transformers, float32": apart(their_step, name, batch),
         "vitrail, nothing done for speed": apart(our_step, name, batch, False, False),
         "vitrail, float32, as fit": apart(our_step, name, batch, True, False),
         "vitrail, bfloat16, as fit": apart(our_step, name, batch, True, True),
+        "its products alone, float32": apart(products, name, batch),
     }
 
 
