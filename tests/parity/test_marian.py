@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from safetensors.torch import load_file, save_file
 
 from parity.references import agree, disturbed, load, quiet, saved
 from vitrail.errors import CheckpointError, ConfigError
@@ -148,6 +149,27 @@ OPUS = {  # as opus-mt checkpoints have it, all in the config
     "bad_words_ids": [[20]], "num_beams": 6, "max_length": 40, "normalize_before": False, "add_final_layer_norm": False,
     "normalize_embedding": False, "static_position_embeddings": True, "bos_token_id": 0,
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tensor", "sentence"),
+    [
+        (None, "the weights have no output.weight, as a transformer has"),
+        (torch.zeros(0, 33), r"final_logits_bias has shape \(0, 33\); expected axes 1 vocabulary"),
+        (torch.zeros(33), r"final_logits_bias has shape \(33,\); expected axes 1 vocabulary"),
+    ],
+    ids=["an output that is not there", "biases of nothing", "a bias for each word"],
+)
+def test_weights_that_are_not_those_of_the_config_are_a_sentence(tmp_path, tensor, sentence):
+    folder = saved(marian(), tmp_path)
+    if tensor is None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    else:
+        tensors = load_file(folder / "model.safetensors") | {"final_logits_bias": tensor}
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=sentence):
+        load(folder)
 
 
 def test_the_settings_of_older_folders_are_kept(tmp_path):

@@ -16,7 +16,7 @@ from vitrail.tokenizing import TextPreprocessing, find_tokenizer
 from vitrail.tokenizing.reading import read_text
 from vitrail.weights import preprocessors, tokenizers
 from vitrail.weights.card import Card
-from vitrail.weights.configs import build, written
+from vitrail.weights.configs import build, checked, complete, written
 from vitrail.weights.files import read_json, read_shards, read_tensors, sha256, write_json, write_safetensors
 from vitrail.weights.formats import (
     Family,
@@ -288,19 +288,40 @@ def library_of(config: Mapping[str, Any], folder: Path) -> str:
     )
 
 
+UNREAD = (ConfigError, TypeError, ValueError, AttributeError, KeyError, IndexError, ArithmeticError)
+
+
+def culprit(read: Callable[[Mapping[str, Any]], Any], config: Mapping[str, Any], error: Exception) -> str | None:
+    """The field of a configuration that an error is about: without it there is none, or another one."""
+    other = None
+    for field in config:
+        try:
+            read({name: value for name, value in config.items() if name != field})
+            return field
+        except UNREAD as changed:
+            other = field if other is None and str(changed) != str(error) else other
+    return other
+
+
 def read_config(family: Family, format: Format, config: Mapping[str, Any], shapes: Any, where: str) -> Any:
     """Our configuration from a foreign one.
 
     Raises:
-        ConfigError: what it says cannot be, or is not of the kind it should be.
+        ConfigError: what it says cannot be, or is not of the kind it should be; in the words of its file.
     """
+
+    def read(config: Mapping[str, Any]) -> Any:
+        return complete(family.config, checked(family.config, format.read_config(config, shapes)), "")
+
     try:
-        values = format.read_config(config, shapes)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
-        raise ConfigError(f"{where} has a value of the wrong kind: {error}.") from error
-    return build(family.config, values, where)
+        return read(config)
+    except UNREAD as error:
+        field = culprit(read, config, error)
+        said = "a value" if field is None else f"{field}={config[field]!r:.60}"
+        if not isinstance(error, ConfigError):
+            raise ConfigError(f"{where}: {said} is of the wrong kind.") from error
+        known = field is None or (isinstance(config[field], Mapping) and config[field]) or f"{field}=" in str(error)
+        raise ConfigError(f"{where}: {error}" if known else f"{where}: {said} cannot be: {error}") from error
 
 
 def begun_by(preprocessing: TextPreprocessing, start: int | None) -> TextPreprocessing:

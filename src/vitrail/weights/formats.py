@@ -77,10 +77,15 @@ def tell(family: Family, tensors: Mapping[str, Tensor], guess: Mapping[str, Any]
     """What the shapes of our tensors tell about a configuration.
 
     Raises:
-        CheckpointError: they are not shapes that any model of the family has.
+        CheckpointError: they are not shapes that any model of the family has, or one is not there.
     """
     try:
         return family.infer(shapes_of(tensors), guess)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{where}: the weights have no {error.args[0]}, as a {family.name} has. They are cut short, or not of the "
+            f"model that config.json describes."
+        ) from error
     except (IndexError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{where}: a tensor has shapes that no {family.name} has ({error}).") from error
     except CheckpointError as error:

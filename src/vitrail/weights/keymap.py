@@ -156,11 +156,10 @@ class Rearrange(OneOfTheirs, OneOfOurs):
     axes: str
 
     def read(self, tensors: list[Tensor]) -> list[Tensor]:
-        theirs = self.axes.split("->")[0].split()
-        if tensors[0].ndim != len(theirs):
-            raise CheckpointError(
-                f"{self.theirs} has shape {tuple(tensors[0].shape)}; expected axes {' '.join(theirs)}."
-            )
+        theirs, shape = self.axes.split("->")[0].split(), tuple(tensors[0].shape)
+        ones = [size for axis, size in zip(theirs, shape, strict=False) if axis == "1"]
+        if len(shape) != len(theirs) or any(size != 1 for size in ones):
+            raise CheckpointError(f"{self.theirs} has shape {shape}; expected axes {' '.join(theirs)}.")
         return [rearrange(tensors[0], self.axes)]
 
     def write(self, tensors: list[Tensor], sizes: Sizes) -> list[Tensor]:
