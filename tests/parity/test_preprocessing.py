@@ -20,6 +20,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from vitrail.errors import ConfigError
 from vitrail.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitrail.weights.blame import read_as
 from vitrail.weights.preprocessors import from_timm, from_transformers, lost, to_timm, to_transformers
 
 SIZES = [
@@ -191,21 +192,21 @@ def test_what_is_written_for_transformers_is_read_by_transformers(tmp_path):
         ({"size": {"height": 10**9, "width": 224}}, "from 1 to 65,536"),
         ({"size": True}, "not a number of pixels"),
         ({"size": {"height": "224", "width": 224}}, "not a number of pixels"),
-        ({"resample": 17}, "no sense"),
+        ({"resample": 17}, "file: resample=17, and Pillow numbers its filters from 0 to 5"),
         ({"resample": -1}, "from 0 to 5"),
         ({"resample": True}, "from 0 to 5"),
-        ({"do_resize": "no"}, "do_resize is 'no', neither true nor false"),
+        ({"do_resize": "no"}, "file: do_resize='no' is neither true nor false"),
         ({"image_processor_type": ["ViTImageProcessor"]}, "no image processor called"),
-        ({"resample": "bicubic"}, "no sense"),
-        ({"rescale_factor": 0}, "no sense"),
+        ({"resample": "bicubic"}, "file: resample='bicubic', and Pillow numbers"),
+        ({"rescale_factor": 0}, "file: rescale_factor=0 is of the wrong kind"),
         ({"image_std": [0.5, 0.0, 0.5]}, "not zero"),
         ({"image_mean": [0.5, 0.5]}, "one value for each channel"),
-        ({"image_mean": {"red": 1}}, "no sense"),
+        ({"image_mean": {"red": 1}}, "file: image_mean={'red': 1} is of the wrong kind"),
     ],
 )
 def test_a_processor_that_makes_no_sense_is_said_so(file, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        from_transformers(file)
+        read_as(from_transformers, file, "file")
 
 
 # timm and torchvision ----------------------------------------------------------------------------------------------
@@ -301,14 +302,14 @@ def test_every_crop_that_can_be_published_survives_writing():
     [
         ({"crop_mode": "diagonal"}, "no crop mode of timm called 'diagonal'"),
         ({"interpolation": "random"}, "no interpolation called 'random'"),
-        ({"input_size": 224}, "no sense"),
-        ({"crop_pct": "all"}, "no sense"),
+        ({"input_size": 224}, "file: input_size=224 is of the wrong kind"),
+        ({"crop_pct": "all"}, "file: crop_pct='all' is of the wrong kind"),
         ({"input_size": [3, 224.5, 224]}, "not a number of pixels"),
     ],
 )
 def test_settings_of_timm_that_make_no_sense_are_said_so(file, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        from_timm(file)
+        read_as(from_timm, file, "file")
 
 
 def test_a_processor_of_transformers_written_for_timm_says_what_is_lost():

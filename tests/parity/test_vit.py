@@ -198,7 +198,11 @@ def test_a_model_of_ours_opens_in_transformers_with_the_same_answers(tmp_path):
         ("hidden_size", "twenty-four", "config.json: hidden_size='twenty-four' is of the wrong kind."),
         ("hidden_size", None, "config.json: hidden_size=None is of the wrong kind."),
         ("num_hidden_layers", "x", "config.json: num_hidden_layers='x' cannot be: depth='x' is not a whole number"),
-        ("num_attention_heads", None, "config.json: num_attention_heads=None cannot be: heads=None is not"),
+        (
+            "num_attention_heads",
+            None,
+            "config.json: num_attention_heads=None cannot be: heads=None is not a whole number",
+        ),
         ("num_attention_heads", 0, "heads=0 must be at least 1"),
         ("num_attention_heads", 5, "does not divide into heads=5"),
     ],

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.tokenizing import TextPreprocessing, find_tokenizer
 from vitrail.tokenizing.reading import read_text
 from vitrail.weights import preprocessors, tokenizers
+from vitrail.weights.blame import read_as
 from vitrail.weights.card import Card
 from vitrail.weights.configs import build, checked, complete, written
 from vitrail.weights.files import read_json, read_shards, read_tensors, sha256, write_json, write_safetensors
@@ -132,19 +134,15 @@ def label_list(names: Any, classes: int) -> tuple[str, ...]:
 def transformers_pictures(folder: Path, config: Mapping[str, Any], ours: Any) -> PicturePreprocessing | None:
     """How a transformers folder prepares its pictures, if it says so."""
     path = folder / "preprocessor_config.json"
-    try:
-        return preprocessors.from_transformers(read_json(path)) if path.exists() else None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    return read_as(preprocessors.from_transformers, read_json(path), str(path)) if path.exists() else None
 
 
 def transformers_generation(folder: Path, config: Mapping[str, Any]) -> generation.ReadSettings:
     """How the sentences of a transformers folder are written; older ones say it in the config."""
     path = folder / "generation_config.json"
-    try:
-        return generation.from_transformers(config, read_json(path) if path.exists() else None)
-    except (ConfigError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path if path.exists() else folder / 'config.json'}: {error}") from error
+    if not path.exists():
+        return read_as(generation.from_transformers, config, str(folder / "config.json"))
+    return read_as(partial(generation.from_transformers, config), read_json(path), str(path))
 
 
 def transformers_text(folder: Path, config: Mapping[str, Any], ours: Any) -> TextPreprocessing | None:
@@ -154,7 +152,8 @@ def transformers_text(folder: Path, config: Mapping[str, Any], ours: Any) -> Tex
 
 def timm_pictures(folder: Path, config: Mapping[str, Any], ours: Any) -> Preprocessing | None:
     """How a timm folder prepares its pictures; timm has a default for whatever it does not say."""
-    return preprocessors.from_timm(config.get("pretrained_cfg") or config)  # in older folders it stands among the rest
+    said = config.get("pretrained_cfg") or config  # in older folders it stands among the rest
+    return read_as(preprocessors.from_timm, said, str(folder / "config.json"))
 
 
 MULTI_LABEL = "multi_label_classification"  # transformers' problem_type where several labels can hold at once
@@ -288,21 +287,6 @@ def library_of(config: Mapping[str, Any], folder: Path) -> str:
     )
 
 
-UNREAD = (ConfigError, TypeError, ValueError, AttributeError, KeyError, IndexError, ArithmeticError)
-
-
-def culprit(read: Callable[[Mapping[str, Any]], Any], config: Mapping[str, Any], error: Exception) -> str | None:
-    """The field of a configuration that an error is about: without it there is none, or another one."""
-    other = None
-    for field in config:
-        try:
-            read({name: value for name, value in config.items() if name != field})
-            return field
-        except UNREAD as changed:
-            other = field if other is None and str(changed) != str(error) else other
-    return other
-
-
 def read_config(family: Family, format: Format, config: Mapping[str, Any], shapes: Any, where: str) -> Any:
     """Our configuration from a foreign one.
 
@@ -313,15 +297,7 @@ def read_config(family: Family, format: Format, config: Mapping[str, Any], shape
     def read(config: Mapping[str, Any]) -> Any:
         return complete(family.config, checked(family.config, format.read_config(config, shapes)), "")
 
-    try:
-        return read(config)
-    except UNREAD as error:
-        field = culprit(read, config, error)
-        said = "a value" if field is None else f"{field}={config[field]!r:.60}"
-        if not isinstance(error, ConfigError):
-            raise ConfigError(f"{where}: {said} is of the wrong kind.") from error
-        known = field is None or (isinstance(config[field], Mapping) and config[field]) or f"{field}=" in str(error)
-        raise ConfigError(f"{where}: {error}" if known else f"{where}: {said} cannot be: {error}") from error
+    return read_as(read, config, where)
 
 
 def begun_by(preprocessing: TextPreprocessing, start: int | None) -> TextPreprocessing:

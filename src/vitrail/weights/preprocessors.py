@@ -2,8 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from vitrail.errors import ConfigError, unknown
@@ -44,15 +43,6 @@ UNKNOWN_STEPS = ("do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
 PLAINLY = {"margin": " (where an odd number of pixels is cut away, the picture may be cut one pixel further on)"}
 
 
-@contextmanager
-def legible(file: str) -> Iterator[None]:
-    """Values of a wrong kind inside a file are one sentence about the file."""
-    try:
-        yield
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        raise ConfigError(f"{file} holds a value that makes no sense ({error}).") from error
-
-
 def processor_name(config: Mapping[str, Any]) -> tuple[str, bool]:
     """Which processor of transformers a file is for, and whether it works on tensors ("fast")."""
     name = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "ViTImageProcessor")
@@ -66,14 +56,14 @@ def processor_name(config: Mapping[str, Any]) -> tuple[str, bool]:
 def whole(side: Any) -> int:
     """A number of pixels, and nothing else."""
     if type(side) is not int:
-        raise TypeError(f"{side!r} is not a number of pixels")
+        raise ConfigError(f"{side!r:.40} is not a number of pixels.")
     return side
 
 
 def number_of_filter(resample: Any) -> int:
     """What Pillow counts its filters by."""
     if isinstance(resample, bool) or not isinstance(resample, int) or not 0 <= resample < len(FILTERS):
-        raise ValueError(f"resample is {resample!r:.40}, and Pillow numbers its filters from 0 to {len(FILTERS) - 1}")
+        raise ConfigError(f"resample={resample!r:.40}, and Pillow numbers its filters from 0 to {len(FILTERS) - 1}.")
     return resample
 
 
@@ -131,7 +121,6 @@ def fitting(said: Mapping[str, Any], *, fast: bool) -> Fitted:
     )
 
 
-@legible("preprocessor_config.json")
 def from_transformers(config: Mapping[str, Any]) -> PicturePreprocessing:
     """What `preprocessor_config.json` says.
 
@@ -145,7 +134,7 @@ def from_transformers(config: Mapping[str, Any]) -> PicturePreprocessing:
     said = PROCESSORS[name] | {key: value for key, value in config.items() if value is not None}
     for step, wanted in said.items():
         if step.startswith("do_") and not isinstance(wanted, bool):
-            raise TypeError(f"{step} is {wanted!r:.40}, neither true nor false")
+            raise ConfigError(f"{step}={wanted!r:.40} is neither true nor false.")
         if wanted and (step in UNKNOWN_STEPS or (step == "do_pad" and name != "Detr")):
             raise ConfigError(f"The image processor wants {step}, which is not known here.")
     if name == "Detr":
@@ -208,7 +197,6 @@ def to_transformers(preprocessing: PicturePreprocessing) -> dict[str, Any]:
     }
 
 
-@legible("pretrained_cfg")
 def from_timm(config: Mapping[str, Any]) -> Preprocessing:
     """What `pretrained_cfg` says; what is missing or empty in it is timm's default.
 
