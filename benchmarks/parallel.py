@@ -19,7 +19,7 @@ from side_by_side import Work, in_turns
 
 from vitrail.core.precision import describe, fast_float32
 from vitrail.data.open import open_dataset, parts
-from vitrail.explain.drawing import INK, QUIET, new_figure
+from vitrail.explain.figures import INK, QUIET, new_figure
 from vitrail.predict import predictor
 from vitrail.predict_texts import TextPredictor
 from vitrail.tasks.text_scores import bleu

@@ -1,6 +1,6 @@
 """How the figures of the lecture look. What they show is computed on its pages, by the modules that vitrail ships.
 
-As in `vitrail.explain.drawing`, only matplotlib's `Figure` is used: no window, no global state.
+As in `vitrail.explain.figures`, only matplotlib's `Figure` is used: no window, no global state.
 """
 
 import math
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vitrail.evaluate.plots import LIGHT, MODEST, PALE, RIGHT, WRONG, plain
-from vitrail.explain.drawing import INK, QUIET, png
+from vitrail.explain.figures import INK, QUIET, png
 
 WIDTH, RESOLUTION = 7.6, 200  # inches, so that letters are equally large in all figures; pixels per inch
 TEAL, ORANGE, PURPLE = RIGHT, WRONG, MODEST

@@ -15,7 +15,7 @@ from vitrail.evaluate.evaluate import Case, Report
 from vitrail.evaluate.objects import side_by_side
 from vitrail.evaluate.plots import RIGHT, WRONG
 from vitrail.evaluate.report import write_report
-from vitrail.explain.drawing import png
+from vitrail.explain.figures import png
 from vitrail.preprocessing import Fitted
 from vitrail.samples import Batch, Objects, Truth
 from vitrail.tasks.detected import Detected

@@ -22,8 +22,9 @@ from vitrail.core.tokens import Tokens
 from vitrail.data.images import ImageFile, PictureArray
 from vitrail.errors import ExplanationError
 from vitrail.explain.attention import check_head, explain, look, pixel_at, sheet
-from vitrail.explain.drawing import KINDS, HeatMap, Page, Panel, brightest, draw, drawable, overlay, visible
+from vitrail.explain.drawing import HeatMap, Page, Panel, brightest, draw, overlay, visible
 from vitrail.explain.evidence import evidence
+from vitrail.explain.figures import KINDS, drawable
 from vitrail.explain.recording import chosen_layers, recording
 from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained, save_pretrained

@@ -15,7 +15,8 @@ from parity.references import disturbed, load, saved
 from vitrail.cli.main import main
 from vitrail.decoding.parallel import mask_predict
 from vitrail.errors import ConfigError, ExplanationError
-from vitrail.explain.drawing import Caption, wrapped
+from vitrail.explain.drawing import Caption
+from vitrail.explain.figures import wrapped
 from vitrail.explain.kinds import kinds
 from vitrail.explain.pieces import Piece, find_word, merged, pieces_read, pieces_written, words
 from vitrail.explain.positions import PLACES, PlaceTable, positions_of

@@ -27,7 +27,7 @@ from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.plots import Tile, curves, reliability, sheet
 from vitrail.evaluate.readings import label_in_words
 from vitrail.evaluate.report import beside, write_report
-from vitrail.explain.drawing import png
+from vitrail.explain.figures import png
 from vitrail.models.vit import ViT, ViTConfig
 from vitrail.preprocessing import Preprocessing
 from vitrail.samples import Sample

@@ -471,7 +471,7 @@ def explain(
             positions.png or queries.png without it.
         device: cpu, cuda, cuda:1 or mps; the fastest there is without it.
     """
-    from vitrail.explain.drawing import check_place
+    from vitrail.explain.figures import check_place
     from vitrail.predict import predictor
     from vitrail.predict_texts import TextPredictor
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from vitrail.errors import many
 from vitrail.evaluate.plots import PALE, RIGHT, WRONG, plain
-from vitrail.explain.drawing import INK, LACKING, QUIET, drawable, new_figure
+from vitrail.explain.figures import INK, LACKING, QUIET, drawable, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vitrail.errors import many
 from vitrail.evaluate.confusion import LETTER, printed
 from vitrail.evaluate.plots import LIGHT, PALE, RIGHT, WRONG, plain
-from vitrail.explain.drawing import INK, QUIET, high, new_figure, wrapped
+from vitrail.explain.figures import INK, QUIET, high, new_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vitrail.evaluate.background import meaning
-from vitrail.explain.drawing import INK, QUIET, high, lacking, new_figure, wrapped
+from vitrail.explain.figures import INK, QUIET, high, lacking, new_figure, wrapped
 from vitrail.tasks.scores import in_words
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from vitrail.evaluate.evaluate import Case, Report, write_table
 from vitrail.evaluate.plots import Tile, curves, reliability, sheet
 from vitrail.evaluate.readings import label_in_words, readings
 from vitrail.explain.attention import explain
-from vitrail.explain.drawing import HeatMap, overlay, png
+from vitrail.explain.drawing import HeatMap, overlay
+from vitrail.explain.figures import png
 from vitrail.loading import libraries_for
 from vitrail.pixels import to_channels
 from vitrail.preprocessing import PicturePreprocessing

@@ -21,9 +21,9 @@ from vitrail.core.devices import to_device
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
 from vitrail.errors import ExplanationError, many, percent
-from vitrail.explain.drawing import GAP, INK, MARGIN, QUIET, high, new_figure, wrapped
 from vitrail.explain.explanation import Drawn
 from vitrail.explain.faithfulness import Pace
+from vitrail.explain.figures import GAP, INK, MARGIN, QUIET, high, new_figure, wrapped
 from vitrail.explain.objects import ByQuery, by_query, every_query
 from vitrail.geometry.boxes import overlap, share, to_cxcywh
 from vitrail.samples import Batch

@@ -1,16 +1,12 @@
 """Heat maps over pictures, as a paper would print them.
 
 A map has one value for each patch and is drawn as such: nothing is smoothed. It is laid over the picture through
-its `Placement`, so that what the model saw as a square crop lies where it lies in the file. matplotlib is imported
-when something is drawn, and only its `Figure` is used: no window, no global state, any thread.
+its `Placement`, so that what the model saw as a square crop lies where it lies in the file.
 """
 
 import io
 import math
-import textwrap
-from collections.abc import Iterable, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +15,23 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vitrail.errors import ExplanationError
+from vitrail.explain.curves import Plot, high_plots, show_plots
+from vitrail.explain.figures import (
+    BESIDE,
+    BOLD,
+    GAP,
+    INK,
+    MARGIN,
+    QUIET,
+    RESOLUTION,
+    drawable,
+    high,
+    lacking,
+    new_figure,
+    on_pixels,
+    png,
+    wrapped,
+)
 from vitrail.geometry.placement import Box, Placement
 from vitrail.pixels import to_channels
 
@@ -31,30 +43,18 @@ if TYPE_CHECKING:
 COLOURS = "inferno"  # perceptually uniform, and it still reads when printed in grey
 OPACITY = (0.5, 0.9)  # of the faintest and the brightest colour over the grey picture
 BENEATH = (0.02, 0.45)  # black and white of that picture: so dark that its light is not taken for attention
-INK, QUIET = "#1a1a1a", "#6b6b6b"
 MARK = "#00c2d1"  # cyan: a colour that the map does not have
-MARGIN, GAP = 0.35, 0.18  # inches around the panels and between them
 HEAD, FOOT, TITLE = 0.85, 0.8, 0.42  # inches above all panels, below them, and above each
-LINE = 1.6  # from one line of text to the next, in heights of its letters
-LETTER, BOLD = 0.58, 0.68  # width of a letter of text, and of a bold one, in heights
 WIDEST, HIGHEST = 11.0, 7.5  # inches that all panels take at most
 LARGEST, NARROWEST = 5.2, 4.4  # inches: the width of a square panel at most, and that of the page at least
-BESIDE = 7.5  # inches of a page from which there is room for the colour bar beside the notes
 TITLED = 1.37  # inches that the title of a panel may take at least: 21 letters
 LONGEST, LOWEST = 60.0, 1.0  # inches: of the panels of a sheet together, down; and of one of very many
 LANDSCAPE = 1.6  # width to height that the panels together come near to
 SCALE = 3.0  # inches that the colour bar is wide
 SMALL = 10.0  # points of a title that is long; a longer one is cut
-LACKING = "\u25a1"  # drawn for a letter that the font lacks
-CURVE = "#b5367a"  # a colour out of the middle of the map's
-WIDEST_PLOT, HIGH_PLOT = 5.4, 1.35  # inches: of a plot with what is written beside it, and of its axes
-BESIDE_PLOT, BELOW_PLOT, ABOVE_PLOT = 0.38, 0.42, 0.36  # inches for what is written around the axes
-RESOLUTION = 150  # pixels per inch
-SIDE, PIXELS = 16_000, 40_000_000  # of a drawing, at most; WebP ends at 16,383 pixels a side
 APART = 3.0  # times what is read of a picture, from which it is not drawn whole
 BESIDE_READ = 0.5  # of what is read, which is then drawn on either side of it
 PLAINLY = 4.0  # times an even share that the brightest colour means at least, so that flat attention looks flat
-KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".pdf": "pdf", ".svg": "svg"}
 
 
 class HeatMap(NamedTuple):
@@ -187,86 +187,6 @@ class Page(NamedTuple):
         left = MARGIN + column * self.step
         bottom = self.size[1] - self.head - (row + 1) * (height + self.title) - row * GAP
         return left / self.size[0], bottom / self.size[1], width / self.size[0], height / self.size[1]
-
-
-@cache
-def glyphs() -> frozenset[int]:
-    """The characters that matplotlib's own font has."""
-    from matplotlib.font_manager import findfont, get_font
-
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
-
-
-def drawable(text: str, most: int = 80) -> str:
-    """Text on one line of so many characters, with a box for each that the font lacks.
-
-    What is too long loses its middle, since long names often differ only in how they end.
-    """
-    line = "".join(letter if ord(letter) in glyphs() else LACKING for letter in " ".join(text.split()))
-    end = (most - 1) // 3
-    return line if len(line) <= most else f"{line[: most - 1 - end]}\u2026{line[-end:] if end else ''}"
-
-
-def lacking(said: Iterable[str]) -> list[str]:
-    """The sentence that a drawing needs where some letter on it cannot be drawn; none where all can."""
-    boxes = any(LACKING in drawable(line, len(line) + 1) for line in said)
-    return [f"{LACKING} is a letter that this figure's font lacks."] if boxes else []
-
-
-def high(size: float) -> float:
-    """Inches from one line of text to the next; size in points."""
-    return LINE * size / 72
-
-
-def wrapped(text: str, width: float, size: float, most: int = 4) -> list[str]:
-    """Text as lines, at most so many, that fit into so many inches; size in points. What is left out leaves a mark."""
-    letters = max(int(width * 72 / (LETTER * size)), 8)
-    return textwrap.wrap(drawable(text, most * letters), letters, max_lines=most, placeholder="\u2026")
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty white page of whole pixels, inches; a very large one has fewer pixels to the inch."""
-    from matplotlib.figure import Figure
-
-    dpi = min(RESOLUTION, SIDE / max(width, height), math.sqrt(PIXELS / (width * height)))
-    across, down = ((math.ceil(side * dpi - 1e-6) + 1e-3) / dpi for side in (width, height))  # not one less by rounding
-    return Figure(figsize=(across, down), dpi=dpi, facecolor="white")
-
-
-def on_pixels(figure: "Figure", place: Box) -> Box:
-    """A place on a page (left, bottom, width and height, as parts of it) moved to the edges of the nearest pixels.
-
-    What is drawn into it then covers every pixel of it whole: none of the last row or column is left half covered.
-    """
-    width, height = figure.bbox.size
-    left, bottom = round(place[0] * width), round(place[1] * height)
-    right, top = round((place[0] + place[2]) * width), round((place[1] + place[3]) * height)
-    return left / width, bottom / height, max(right - left, 1) / width, max(top - bottom, 1) / height
-
-
-def png(figure: "Figure") -> bytes:
-    """A figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def check_place(path: Path) -> None:
-    """Refuse a path at which no drawing can be written, before anybody has waited for one.
-
-    Raises:
-        ExplanationError: its ending is not that of a picture, or a folder or file is in the way.
-    """
-    if path.is_dir():
-        raise ExplanationError(f"{path} is a folder. Give the name of a file in it, such as {path / 'attention.png'}.")
-    if path.suffix.lower() not in KINDS:
-        raise ExplanationError(
-            f"{path} does not end like a picture. Give a name that ends with {', '.join(KINDS)}, "
-            f"such as {path.with_suffix('.png') if path.name else 'attention.png'}."
-        )
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise ExplanationError(f"{path} cannot be written: {above} is a file and not a folder. Give another place.")
 
 
 def corners(placement: Placement) -> Float[Tensor, "corners 2"]:
@@ -461,73 +381,6 @@ class Words(NamedTuple):
         for line, note in enumerate(self.foot):
             bottom = (self.room()[1] - 0.25 - high(8) * line) / height
             figure.text(left, bottom, note, fontsize=8, color=QUIET, parse_math=False)
-
-
-class Plot(NamedTuple):
-    """A curve beside those that chance gives; all run from 0 to 1 across, and lie between 0 and 1.
-
-    Attributes:
-        title: what is shown; `across`: along which axis.
-        shares: where the values stand.
-        chosen: the values by the map.
-        orders: those of each random order.
-    """
-
-    title: str
-    across: str
-    shares: Float[Tensor, " steps"]
-    chosen: Float[Tensor, " steps"]
-    orders: Float[Tensor, "orders steps"]
-
-
-def show_plot(axes: "Axes", plot: Plot, highest: float) -> None:
-    """The curve of a map over those of random orders: their mean, and from the least to the most of them.
-
-    Args:
-        axes: where.
-        plot: what.
-        highest: value of all plots that are compared.
-    """
-    shares, chosen, orders = (values.double().numpy() for values in (plot.shares, plot.chosen, plot.orders))
-    low, high = orders.min(axis=0), orders.max(axis=0)
-    axes.fill_between(shares, low, high, color=QUIET, alpha=0.18, linewidth=0)
-    axes.plot(shares, orders.mean(axis=0), color=QUIET, linewidth=1.2, linestyle=(0, (3, 2)), label="random parts")
-    axes.plot(shares, chosen, color=CURVE, linewidth=1.8, label="by the map")
-    axes.set(xlim=(0, 1), ylim=(0, max(highest, 0.05) * 1.08))
-    axes.set_title(drawable(plot.title, 60), loc="left", fontsize=8, color=INK, pad=4, parse_math=False)
-    axes.set_xlabel(plot.across, fontsize=7, color=QUIET, labelpad=2)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda share, _: f"{share * 100:.3g}%")
-    axes.tick_params(labelsize=7, length=2, color=QUIET, labelcolor=INK)
-    axes.locator_params(nbins=5)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(QUIET)
-    axes.legend(fontsize=7, frameon=False, labelcolor=INK, handlelength=1.8, loc="best")
-
-
-def beside(plots: Sequence[Plot], width: float) -> int:
-    """How many plots stand side by side on a page so wide; the others below."""
-    return len(plots) if width >= BESIDE else 1
-
-
-def high_plots(plots: Sequence[Plot], width: float) -> float:
-    """Inches that plots take, down a page so wide."""
-    return -(-len(plots) // beside(plots, width)) * (BELOW_PLOT + HIGH_PLOT + ABOVE_PLOT) if plots else 0.0
-
-
-def show_plots(figure: "Figure", plots: Sequence[Plot], bottom: float) -> None:
-    """Plots in a block, so many inches above the lower edge of the page."""
-    width, height = figure.get_size_inches()
-    columns = beside(plots, width)
-    step = min((width - 2 * MARGIN) / columns, WIDEST_PLOT)
-    top = bottom + high_plots(plots, width)
-    highest = max(float(values.max()) for plot in plots for values in (plot.chosen, plot.orders)) if plots else 0.0
-    for number, plot in enumerate(plots):
-        row, column = divmod(number, columns)
-        left = MARGIN + BESIDE_PLOT + column * step
-        low = top - (row + 1) * (BELOW_PLOT + HIGH_PLOT + ABOVE_PLOT) + BELOW_PLOT
-        place = left / width, low / height, (step - BESIDE_PLOT - GAP) / width, HIGH_PLOT / height
-        show_plot(figure.add_axes(place), plot, highest)
 
 
 def brightest(maps: Sequence[HeatMap]) -> float:

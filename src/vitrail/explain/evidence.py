@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from vitrail.errors import ExplanationError, unknown
 from vitrail.explain.attention import plural
-from vitrail.explain.drawing import Caption, HeatMap, Panel, Plot, Question, lacking
+from vitrail.explain.curves import Plot
+from vitrail.explain.drawing import Caption, HeatMap, Panel, Question
 from vitrail.explain.explanation import Explanation, visible_channels
 from vitrail.explain.faithfulness import Say, Trust, trust
+from vitrail.explain.figures import lacking
 from vitrail.explain.methods import METHODS
 from vitrail.geometry.placement import Placement
 from vitrail.preprocessing import PicturePreprocessing

@@ -10,7 +10,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitrail.data.images import PictureArray
-from vitrail.explain.drawing import KINDS, Caption, Panel, Plot, check_place, corners, draw
+from vitrail.explain.curves import Plot
+from vitrail.explain.drawing import Caption, Panel, corners, draw
+from vitrail.explain.figures import KINDS, check_place
 from vitrail.geometry.placement import Placement
 from vitrail.samples import Picture
 

@@ -19,8 +19,9 @@ from vitrail.core.kernels import Kernel
 from vitrail.core.precision import fast_float32
 from vitrail.errors import ExplanationError, many
 from vitrail.explain.attention import encode
-from vitrail.explain.drawing import COLOURS, INK, MARGIN, QUIET, high, new_figure, wrapped
+from vitrail.explain.drawing import COLOURS
 from vitrail.explain.explanation import Drawn
+from vitrail.explain.figures import INK, MARGIN, QUIET, high, new_figure, wrapped
 from vitrail.explain.kinds import NAMES, Of, kinds
 from vitrail.explain.looks import Ground, Looks, Patches, Pieces, looking
 from vitrail.explain.seam import Around, attentions, check_within, own_twin, with_kernels

@@ -26,8 +26,8 @@ from vitrail.core.positions import (
     sinusoidal,
 )
 from vitrail.errors import ExplanationError, many
-from vitrail.explain.drawing import INK, MARGIN, QUIET, high, new_figure, wrapped
 from vitrail.explain.explanation import Drawn
+from vitrail.explain.figures import INK, MARGIN, QUIET, high, new_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,28 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitrail.explain.drawing import (
-    BESIDE,
-    CURVE,
-    GAP,
-    INK,
-    LANDSCAPE,
-    LETTER,
-    MARGIN,
-    PLAINLY,
-    QUIET,
-    SCALE,
-    WIDEST,
-    Caption,
-    Plot,
-    Words,
-    drawable,
-    high_plots,
-    lacking,
-    new_figure,
-    on_pixels,
-    show_plots,
-)
+from vitrail.explain.curves import CURVE, Plot, high_plots, show_plots
+from vitrail.explain.drawing import LANDSCAPE, PLAINLY, SCALE, WIDEST, Caption, Words
+from vitrail.explain.figures import BESIDE, GAP, INK, LETTER, MARGIN, QUIET, drawable, lacking, new_figure, on_pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,8 @@ from vitrail.evaluate.evaluate import Case, evaluate
 from vitrail.evaluate.plots import sheet
 from vitrail.evaluate.report import looked_at
 from vitrail.explain.attention import Look
-from vitrail.explain.drawing import png
 from vitrail.explain.faithfulness import as_read
+from vitrail.explain.figures import png
 from vitrail.predict import Predictor, predictor
 from vitrail.train.start import speak, train
 

@@ -6,7 +6,7 @@ from vitrail.core.tokens import extent
 from vitrail.errors import many
 from vitrail.evaluate.plots import Tile, sheet
 from vitrail.explain.boxes import colour_of, draw_objects
-from vitrail.explain.drawing import png
+from vitrail.explain.figures import png
 from vitrail.geometry.boxes import to_xyxy
 from vitrail.pixels import MODES, to_image
 from vitrail.preprocessing import PicturePreprocessing, seen_again

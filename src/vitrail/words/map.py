@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitrail.errors import ConfigError
-from vitrail.explain.drawing import INK, LETTER, QUIET, drawable, new_figure
+from vitrail.explain.figures import INK, LETTER, QUIET, drawable, new_figure
 from vitrail.words.vectors import WordVectors
 
 if TYPE_CHECKING:

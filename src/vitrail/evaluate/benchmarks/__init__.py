@@ -25,7 +25,7 @@ from vitrail.evaluate.benchmarks.costs import PICTURE, Costs, costs
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.judge import material_for, open_numbered
 from vitrail.evaluate.plots import PALE, RIGHT, plain
-from vitrail.explain.drawing import INK, QUIET, drawable, lacking, new_figure
+from vitrail.explain.figures import INK, QUIET, drawable, lacking, new_figure
 from vitrail.loading import create_model, say
 from vitrail.predict import Predictor, predictor
 from vitrail.predict_texts import TextPredictor
