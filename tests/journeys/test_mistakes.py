@@ -99,7 +99,7 @@ def test_an_option_that_takes_a_number_says_so(arguments, words, capsys):
         ([*UNREAD, "--out", "notes", "--dry-run"], 1, "notes holds something else already (note.txt)"),
         ([*UNREAD, "--out", "note.txt"], 1, "note.txt is a file, and a run needs a folder."),
         ([*UNREAD, "--out", "note.txt", "--dry-run"], 1, "note.txt is a file, and a run needs a folder."),
-        ([*UNREAD, "--out", "empty"], 1, "There is no data set at nowhere."),
+        ([*UNREAD, "--out", "empty"], 1, "There is no data set at nowhere:"),
         (["train", "demo", "--data", "nowhere", "--set", "epoch=1"], 1, "Did you mean epochs"),
         (["train", "recipe.json", "--data", "nowhere", "--epochs", "0"], 1, "epochs=0 must be at least 1"),
     ],

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import struct
 import zlib
 from dataclasses import replace
@@ -117,6 +118,23 @@ def test_ten_thousand_classes_open(tmp_path):
         (tmp_path / f"{number:05d}" / "1.jpg").touch()
     dataset = open_dataset(tmp_path)
     assert len(dataset.classes) == len(dataset) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("flowrs", "{root} holds no flowrs. Did you mean flowers? "),
+        ("Flowers/train", "{root} holds no Flowers. Did you mean flowers? "),
+        ("flowers/tulip", "{root}/flowers holds no tulip. `"),
+        ("flowers/../nothing", "{root} holds no nothing. `"),
+        ("flowers/a.txt/train", "{root}/flowers/a.txt is a file and not a folder. `"),
+    ],
+)
+def test_where_a_path_goes_wrong_is_said(tmp_path, typed, told):
+    (tmp_path / "flowers").mkdir()
+    (tmp_path / "flowers/a.txt").touch()
+    with pytest.raises(DataError, match=re.escape(f": {told.format(root=tmp_path)}")):
+        open_dataset(tmp_path / typed)
 
 
 def test_folders_that_are_no_data_set_are_sentences(tmp_path):

@@ -204,7 +204,7 @@ def test_pictures_of_which_a_square_shows_the_middle_only_are_counted(root, caps
 def test_a_folder_that_is_no_data_set_is_a_fault(tmp_path):
     (tmp_path / "empty").mkdir()
     assert [fault.code for fault in check(tmp_path / "empty")] == ["no-data"]
-    with pytest.raises(DataError, match="There is no data set"):
+    with pytest.raises(DataError, match="There is no data set at"):
         check(tmp_path / "missing")
 
 

@@ -1,8 +1,10 @@
 """Finding picture files and telling whether two of them have the same content."""
 
+import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -20,6 +22,7 @@ SUFFIXES = {
 PICTURE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 SYSTEM_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 MOST_DIGITS = 15  # of a number that every reader of JSON keeps exactly
+MOST_COMPARED = 1000  # names of a folder with one that is not there
 HEAD = 1 << 16  # bytes that a fingerprint reads: two pictures agree in these, and in length, only by being copies
 
 
@@ -30,6 +33,21 @@ def shown(path: Path | str) -> str:
     except UnicodeEncodeError:  # half a character, out of a file: no path has that
         content = str(path).encode("utf-8", "backslashreplace")
     return content.decode("utf-8", "backslashreplace")
+
+
+def nowhere(path: Path) -> str:
+    """Where a path that leads nowhere goes wrong, and what was probably meant."""
+    path = Path(os.path.abspath(path))  # without the .. that may stand in it
+    folder = next(above for above in path.parents if above.is_dir())
+    missing = path.relative_to(folder).parts[0]
+    if (folder / missing).exists():
+        return f"{shown(folder / missing)} is a file and not a folder."
+    with suppress(OSError):  # one that may not be listed
+        names = {name.lower(): shown(name) for name in sorted(os.listdir(folder))[:MOST_COMPARED]}
+        close = [names[name] for name in difflib.get_close_matches(missing.lower(), names, n=2)]
+        meant = f" Did you mean {' or '.join(close)}?" if close else ""
+        return f"{shown(folder)} holds no {shown(missing)}.{meant}"
+    return f"{shown(folder)} may not be listed."
 
 
 def hidden(name: str) -> bool:

@@ -14,7 +14,7 @@ from vitrail.data.aside import choose_validation
 from vitrail.data.dataset import Dataset, Splits, Subset
 from vitrail.data.datasets import coco, folder, idx, manifest, panoptic, scenes, voc, yolo
 from vitrail.data.datasets.places import class_folders, few_folders_in
-from vitrail.data.files import pictures_below, shown
+from vitrail.data.files import nowhere, pictures_below, shown
 from vitrail.data.text import labelled, lines, pairs, questions, tagged
 from vitrail.data.text.dataset import Texts
 from vitrail.errors import DataError
@@ -84,7 +84,9 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     path = Path(path).expanduser()
     place, _ = pairs.spelling(path)
     if not place.exists():
-        raise DataError(f"There is no data set at {shown(place)}. {KINDS}")
+        raise DataError(
+            f"There is no data set at {shown(place)}: {nowhere(place)} `vitrail train --help` says what may be there."
+        )
     if not place.is_file() and not place.is_dir():
         raise DataError(f"{shown(place)} is a pipe or a device. Name a file or a folder.")
     if place == path and (reader := marked_reader(path)):
