@@ -395,5 +395,5 @@ def test_a_mistake_is_belief_that_is_lacking_or_wrong():
 
 @pytest.mark.parametrize("score", DETECTION)
 def test_every_score_of_a_detector_says_what_it_means(score):
-    assert meaning(score).name != score
-    assert meaning(score).words
+    assert meaning(score, "detect").name != score
+    assert meaning(score, "detect").words

@@ -122,7 +122,7 @@ def test_where_no_class_occurs_nothing_is_defined():
 
 def test_scores_are_read_as_in_the_papers():
     assert in_words("pq", 0.4344) == "43.4"
-    assert all(meaning(name).name != name for name in PANOPTIC)
+    assert all(meaning(name, "panoptic").name != name for name in PANOPTIC)
 
 
 def test_a_picture_of_segments_is_told_in_a_line():

@@ -493,7 +493,7 @@ RECORDS = [
 
 
 def test_curves_begin_at_zero_and_count_whole_epochs():
-    figure = curves(RECORDS, "top1")
+    figure = curves(RECORDS, "top1", "classify")
     figure.draw_without_rendering()
     loss, score, rate = figure.get_axes()
     assert loss.get_ylim()[0] == rate.get_ylim()[0] == 0
@@ -506,7 +506,10 @@ def test_curves_begin_at_zero_and_count_whole_epochs():
 
 
 def test_what_was_never_written_down_has_no_empty_axes():
-    assert [axes.get_title(loc="left") for axes in curves(RECORDS[:2], "top1").get_axes()] == ["Loss", "Learning rate"]
+    assert [axes.get_title(loc="left") for axes in curves(RECORDS[:2], "top1", "classify").get_axes()] == [
+        "Loss",
+        "Learning rate",
+    ]
 
 
 LONG = tuple(f"a name of a class that goes on and on until it has sixty letters {end}" for end in "AB")
@@ -566,8 +569,8 @@ def test_figures_of_nothing_are_drawn_without_complaint(recwarn):
     for figure in (
         confusion([[0, 0], [0, 0]], ["a", "b"]),
         reliability(empty),
-        curves([], "top1"),
-        curves([{"step": 1, "epoch": 0.1, "loss": float("nan"), "rate": 0.1}], "top1"),
+        curves([], "top1", "classify"),
+        curves([{"step": 1, "epoch": 0.1, "loss": float("nan"), "rate": 0.1}], "top1", "classify"),
         sheet([], "Nothing"),
     ):
         assert drawn(figure).size

@@ -322,8 +322,12 @@ def test_tags_that_mark_no_names_are_scored_by_class():
 
 
 def test_every_score_of_texts_is_explained_to_whoever_reads_a_report():
-    kinds = (TranslationMetrics(), AnswerMetrics(), TokenMetrics(), TagMetrics(("O", "B-PER")))
-    names = {name for metrics in kinds for name in metrics.compute()}
-    assert all(meaning(name).words for name in names), names
+    kinds = {"translate": TranslationMetrics(), "answer": AnswerMetrics(), "causal-lm": TokenMetrics()}
+    kinds["tag"] = TagMetrics(("O", "B-PER"))
+    scores = {(name, task): meaning(name, task) for task, metrics in kinds.items() for name in metrics.compute()}
+    assert all(one.words for one in scores.values()), scores
+    assert "all names together" in scores["f1", "tag"].words
+    assert "share with the right ones" in scores["f1", "answer"].words
+    assert "macro" in meaning("f1", "classify").name
     assert in_words("exact", 0.815) == in_words("accuracy", 0.815) == "81.5%"
     assert in_words("bleu", 34.123) == "34.12"

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from gensim.models import KeyedVectors
 from torch import nn
 
 from vitrail.errors import ConfigError, DataError
@@ -52,6 +53,28 @@ def test_analogies_count_sections_and_unknown_words(royal, tmp_path):
     (tmp_path / "p.tsv").write_text("# remark\nman\twoman\t9\nking\tqueen\t9.5\nman\tapple\t1\nman\tcat\t4\n")
     likeness = judge_likeness(royal, tmp_path / "p.tsv")
     assert (likeness.pairs, likeness.unknown, likeness.spearman) == (3, 1, pytest.approx(1))
+
+
+def test_another_spelling_of_a_word_asked_with_is_no_answer_as_in_gensim(tmp_path):
+    """Where two spellings of a word have vectors, as in files that keep capitals."""
+    draw = np.random.default_rng(0)
+    names = [f"w{number}" for number in range(24)]
+    words = [*names, *(name.upper() for name in draw.permutation(names)[:16])]
+    vectors = draw.standard_normal((len(words), 6)).astype(np.float32)
+    vectors[24:] = vectors[[names.index(word.lower()) for word in words[24:]]] + 0.3 * vectors[24:]
+    questions = [draw.choice(names, 3, replace=False).tolist() for _ in range(200)]
+    target = [vectors[names.index(b)] - vectors[names.index(a)] + vectors[names.index(c)] for a, b, c in questions]
+    close = (np.array(target) @ vectors[:24].T).argsort(axis=1)[:, ::-1]
+    asked = [" ".join([*three, names[best[draw.integers(3)]]]) for three, best in zip(questions, close, strict=True)]
+    path = tmp_path / "questions.txt"
+    path.write_text("\n".join([": all", *asked]))
+
+    theirs = KeyedVectors(6)
+    theirs.add_vectors(words, vectors)
+    _, [section, _] = theirs.evaluate_word_analogies(str(path), case_insensitive=True, dummy4unknown=False)
+    [ours] = judge_analogies(WordVectors(tuple(words), vectors), path)
+    assert (ours.right, ours.asked) == (len(section["correct"]), len(section["correct"]) + len(section["incorrect"]))
+    assert 0 < ours.right < ours.asked
 
 
 def test_words_are_small_letters_without_punctuation():
@@ -120,6 +143,24 @@ def test_an_embedding_begins_with_the_vectors_of_its_words(royal, vocabulary, wo
     assert embedding.weight[3].tolist() == [1, 1, 1]
     assert embedding.weight[[0, 2, 4, 5]].equal(before[[0, 2, 4, 5]])
     assert tied.weight is embedding.weight
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        (
+            ["dog", "##s", "##ed", "\u2581", "Ġgħandha"],
+            ["dog", "\u2581", "Ġgħandha"],
+        ),  # letters of the text, and no marks
+        (
+            ["dog", "hält", "\u2581", *(f"w{n}" for n in range(60))],
+            ["dog", "hält", "\u2581", *(f"w{n}" for n in range(60))],
+        ),
+        (["Ġdog", "ĠhÃ¤lt", "Ã", "Ġ", "##"], ["dog", "hält"]),  # bytes as GPT-2 spells them
+    ],
+)
+def test_a_mark_is_told_from_a_letter_and_bytes_are_read(pieces, words):
+    assert [*whole_words({piece: number for number, piece in enumerate(pieces)})] == words
 
 
 def test_a_table_that_is_also_the_output_can_begin_with_vectors(royal):

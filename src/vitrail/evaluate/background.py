@@ -67,9 +67,18 @@ MEANINGS = {
 }
 
 
-def meaning(score: str) -> Meaning:
-    """What a score says; only its name where that is all that is known."""
-    return MEANINGS.get(score, Meaning(score, ""))
+NAMELESS = "; of tags that mark no names, the mean over the tags."
+OTHERWISE = {  # where a task counts what others count for each class
+    ("tag", "precision"): Meaning("precision", f"Of the names found, the share right to their ends{NAMELESS}"),
+    ("tag", "recall"): Meaning("recall", f"Of the true names, the share found to their ends{NAMELESS}"),
+    ("tag", "f1"): Meaning("F1", f"Precision and recall of all names together, as in CoNLL{NAMELESS}"),
+    ("answer", "f1"): Meaning("F1", "How many words answers share with the right ones; the mean over all (SQuAD)."),
+}
+
+
+def meaning(score: str, task: str) -> Meaning:
+    """What a score of a task says; only its name where that is all that is known."""
+    return OTHERWISE.get((task, score)) or MEANINGS.get(score, Meaning(score, ""))
 
 
 class Fact(NamedTuple):

@@ -154,7 +154,7 @@ def cases(results: list[Any], batch: Batch) -> Iterator[Case]:
         yield Case(index, result, result.mistake(truth) if isinstance(result, Judged) else None)
 
 
-def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT) -> Report:
+def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT, samples: int | None = None) -> Report:
     """Judge a model on all that a loader gives.
 
     Memory does not grow with their number, except where a metric needs every score.
@@ -164,6 +164,7 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT)
         task: gives meaning to its answers.
         loader: the samples; its first epoch is taken.
         kept: how many predictions and how many mistakes to keep.
+        samples: how many there are, where a long one comes in several parts; as many as the loader gives unless said.
 
     Raises:
         DataError: there are none.
@@ -188,7 +189,7 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT)
         raise DataError("There is nothing to judge the model by. `vitrail check --data PATH` says what is there.")
     return Report(
         task=task.name,
-        seen=seen,
+        seen=seen if samples is None else samples,
         scores=metrics.compute(),
         best=task.best[0],
         details=metrics.details(),

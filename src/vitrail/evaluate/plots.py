@@ -94,16 +94,17 @@ def show_lines(axes: "Axes", records: Records, lines: Sequence[Line], title: str
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
 
 
-def curves(records: Records, best: str) -> "Figure":
+def curves(records: Records, best: str, task: str) -> "Figure":
     """How a run went: the loss, the score that decides, and the learning rate, of which those are drawn that are known.
 
     Args:
         records: the lines of `metrics.jsonl`.
         best: the name of the score.
+        task: whose score it is.
     """
     panels = {
         "Loss": (Line("loss", "training", RIGHT), Line("val_loss", "validation", WRONG)),
-        f"{meaning(best).name}, validation": (Line(f"val_{best}", "", WRONG),),
+        f"{meaning(best, task).name}, validation": (Line(f"val_{best}", "", WRONG),),
         "Learning rate": (Line("rate", "", QUIET),),
     }
     known = {title: [line for line in lines if series(records, line.name)[0]] for title, lines in panels.items()}

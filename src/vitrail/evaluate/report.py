@@ -294,7 +294,8 @@ def typed(sample: TextSample, preprocessing: TextPreprocessing, task: Any) -> li
 def headline(report: Report) -> str:
     """The scores, each with what it means, and how they were counted."""
     boxes = page.scores(
-        page.Score(in_words(name, value), *meaning(name), name == report.best) for name, value in report.telling.items()
+        page.Score(in_words(name, value), *meaning(name, report.task), name == report.best)
+        for name, value in report.telling.items()
     )
     return boxes + page.remarks(report.remarks)
 
@@ -338,8 +339,10 @@ def write_report(
         headline(report),
     ]
     if source is None and background.records:
-        words = f"Judged on what was set aside, by {meaning(report.best).name}."
-        content.append(drawn(folder, "curves", "How training went", words, curves(background.records, report.best)))
+        words = f"Judged on what was set aside, by {meaning(report.best, report.task).name}."
+        content.append(
+            drawn(folder, "curves", "How training went", words, curves(background.records, report.best, report.task))
+        )
     for name, figure in FIGURES.items():
         if name in report.details:
             content.append(drawn(folder, name, figure.title, figure.words, figure.draw(report.details)))

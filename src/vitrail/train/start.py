@@ -331,7 +331,7 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
     loader = replace(recipe.data, workers=0).judging(splits.val, card_of(model).preprocessing)
     with leaving_with(done_without_report(folder)):
         with fast_float32():
-            report = evaluate(model, recipe.task, loader)
+            report = evaluate(model, recipe.task, loader, samples=len(splits.val))
         page = write_report(
             report,
             folder,

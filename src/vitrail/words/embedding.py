@@ -5,13 +5,16 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
+from tokenizers import decoders
 from torch import Tensor
 
 from vitrail.errors import ConfigError
 from vitrail.words.vectors import WordVectors
 
-MARKS = ("\u2581", "\u0120")  # before a piece that begins a word: sentencepiece's, and that of byte pairs
+BYTES = "\u0120"  # before a piece that begins a word, where pieces are bytes, each spelled as some letter
+MARKS = ("\u2581", BYTES)  # before a piece that begins a word: sentencepiece's, and that of byte pairs
 CONTINUES = "##"  # before a piece that does not: BERT's
+OFTEN = 0.02  # share of the pieces from which a mark is one, and not a letter of the text
 
 
 class Filled(NamedTuple):
@@ -28,13 +31,13 @@ class Filled(NamedTuple):
 
 def whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:
     """The pieces of a vocabulary that begin a word, as words: `dog` for `\u2581dog`."""
-    mark = next((mark for mark in MARKS if any(piece.startswith(mark) for piece in vocabulary)), "")
-    begun = {piece: number for piece, number in vocabulary.items() if piece.startswith(mark)}
-    return {
-        piece.removeprefix(mark): number
-        for piece, number in begun.items()
-        if not piece.startswith(CONTINUES) and piece != mark
-    }
+    marked = {mark: sum(piece.startswith(mark) for piece in vocabulary) for mark in (CONTINUES, *MARKS)}
+    mark = max(marked, key=lambda one: marked[one])
+    if mark == CONTINUES or marked[mark] < OFTEN * len(vocabulary):
+        return {piece: number for piece, number in vocabulary.items() if not piece.startswith(CONTINUES)}
+    begun = {piece: number for piece, number in vocabulary.items() if piece.startswith(mark) and piece != mark}
+    spell = decoders.ByteLevel() if mark == BYTES else decoders.Metaspace()
+    return {spell.decode([piece]).strip(): number for piece, number in begun.items()}
 
 
 @torch.no_grad()

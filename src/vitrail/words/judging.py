@@ -90,21 +90,21 @@ def read_analogies(path: Path | str) -> dict[str, list[tuple[str, str, str, str]
     return found
 
 
-def known_rows(vectors: WordVectors) -> dict[str, int]:
-    """The rows of the most frequent words, in small letters; of two spellings the more frequent one counts."""
-    rows: dict[str, int] = {}
+def spellings(vectors: WordVectors) -> dict[str, list[int]]:
+    """The rows of the most frequent words, in small letters: all spellings of each, the most frequent one first."""
+    rows: dict[str, list[int]] = {}
     for row, word in enumerate(vectors.words[:MOST_FREQUENT]):
-        rows.setdefault(word.lower(), row)
+        rows.setdefault(word.lower(), []).append(row)
     return rows
 
 
 def judge_analogies(vectors: WordVectors, path: Path | str) -> list[Section]:
-    """Ask all analogies of a file; capitals do not count, and the three words asked with are no answers.
+    """Ask all analogies of a file; capitals do not count, and words asked with are no answers, however spelled.
 
     Raises:
         DataError: the file cannot be read.
     """
-    rows, units = known_rows(vectors), vectors.units[:MOST_FREQUENT]
+    rows, units = spellings(vectors), vectors.units[:MOST_FREQUENT]
     spelled = [word.lower() for word in vectors.words[:MOST_FREQUENT]]
     found = []
     for name, questions in read_analogies(path).items():
@@ -118,13 +118,14 @@ def judge_analogies(vectors: WordVectors, path: Path | str) -> list[Section]:
 
 
 def answered(
-    units: Float[np.ndarray, "words dim"], spelled: list[str], rows: dict[str, int], questions: list[list[str]]
+    units: Float[np.ndarray, "words dim"], spelled: list[str], rows: dict[str, list[int]], questions: list[list[str]]
 ) -> int:
     """How many of some questions are answered rightly."""
-    places = np.array([[rows[word] for word in question] for question in questions])
+    places = np.array([[rows[word][0] for word in question] for question in questions])
     directions = units[places[:, 1]] - units[places[:, 0]] + units[places[:, 2]]
     scores = directions @ units.T
-    np.put_along_axis(scores, places[:, :3], -np.inf, axis=1)
+    for number, question in enumerate(questions):
+        scores[number, [row for word in question[:3] for row in rows[word]]] = -np.inf
     said = scores.argmax(axis=1)
     return sum(spelled[row] == question[3] for row, question in zip(said.tolist(), questions, strict=True))
 
@@ -178,7 +179,7 @@ def judge_likeness(vectors: WordVectors, path: Path | str) -> Likeness:
     Raises:
         DataError: the file cannot be read, or fewer than two of its pairs are known.
     """
-    rows = known_rows(vectors)
+    rows = {word: places[0] for word, places in spellings(vectors).items()}
     pairs = list(pairs_in(Path(path)))
     known = [pair for pair in pairs if pair[0].lower() in rows and pair[1].lower() in rows]
     if len(known) < 2:

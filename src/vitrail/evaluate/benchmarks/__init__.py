@@ -237,11 +237,11 @@ def run_on_texts(benchmark: Benchmark, data: str, ask: TextPredictor, batch: int
     material = material_for(data, ask.card.task, preprocessing, batch, 0)
     dataset = open_texts_for(data, benchmark)
     batches = material.judging(dataset, preprocessing)
-    report = evaluate(ask.model, task, batches)
+    report = evaluate(ask.model, task, batches, samples=len(dataset))
     signature = report.details.get("signatures", {}).get(benchmark.metric)
     how = f"sacrebleu {signature}" if signature else f"exact match {100 * report.scores['exact']:.2f}"
     other = unlike(dataset, benchmark, material.unit)
-    seen = many(report.details.get("questions", report.seen), material.unit)
+    seen = many(report.seen, material.unit)
     source = f"computed here on {seen}, {how}{other}{'; ' * bool(batches.lost)}{batches.lost}"
     score = benchmark.shown(report.scores[benchmark.metric])
     return Row(ask.card.model, score, source, here=True, alike=not other and not batches.lost)
