@@ -10,7 +10,7 @@ import vitrail
 
 PACKAGE = Path(vitrail.__file__).parent
 ROWS = (
-    {"errors", "environment", "fields", "outputs", "samples", "geometry"},
+    {"errors", "environment", "fields", "outputs", "samples", "geometry", "writing"},
     {"core", "decoding", "generation", "pixels", "preprocessing", "tokenizing"},
     {"models", "tasks", "data", "weights"},
     {"catalog", "loading"},

@@ -287,3 +287,10 @@ def test_the_guide_says_what_training_really_does(column, init):
         if cell == "off":
             assert recipe.data.mixing is None
     assert compared >= 30
+
+
+def test_of_two_values_for_one_setting_the_last_one_counts():
+    recipe = replace(everything(), average_last=None)
+    assert with_assignments(recipe, ["seed=3", "ema=none", "seed=4", "ema=0.9"]).ema == 0.9
+    last = with_assignments(recipe, ["seed=3", "ema=0.9", "seed=4", "ema=none"])
+    assert (last.seed, last.ema) == (4, None)

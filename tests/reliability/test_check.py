@@ -55,7 +55,7 @@ def save(name, image, **options):
     """A picture added under a name."""
 
     def spoil(root):
-        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(root / name, **options)
 
     return spoil
@@ -65,7 +65,7 @@ def write(name, content=b"words"):
     """Any file added under a name."""
 
     def spoil(root):
-        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
 
     return spoil
@@ -125,6 +125,10 @@ FOLDERS = [
     ("hidden-file", "train/.ipynb_checkpoints", save("train/.ipynb_checkpoints/x.png", picture(1))),
     ("not-a-picture", "train/cat/notes.txt", write("train/cat/notes.txt")),
     ("loose-picture", "train/x.png", save("train/x.png", picture(1))),
+    ("loose-picture", "x.png", save("x.png", picture(1))),
+    ("hidden-file", "Thumbs.db", write("Thumbs.db")),
+    ("beside-parts", "extra", save("extra/x.png", picture(1))),
+    ("beside-parts", "valid", save("valid/cat/x.png", picture(1))),
     ("nested-folder", "train/cat/more", save("train/cat/more/x.png", picture(1))),
     ("outside-root", "train/cat/x.png", lambda root: [picture(1).save(root.parent / "x.png"),
                                                       link("train/cat/x.png", root.parent / "x.png")(root)]),
@@ -167,6 +171,11 @@ def test_a_fault_brings_no_others(root):
         ("truncated", "error"),
         ("hidden-file", "warning"),
     ]
+
+
+def test_lines_are_told_in_the_order_in_which_they_stand(root):
+    (root / "labels.csv").write_text("path,label\n" + "".join(f"{number}.png,cat\n" for number in range(12)))
+    assert [fault.path.rpartition(":")[2] for fault in check(root / "labels.csv")][:12] == [*map(str, range(2, 14))]
 
 
 def test_many_notes_of_one_kind_are_one_line(root):
@@ -221,6 +230,8 @@ MANIFESTS = [
     ("empty-label", "labels.csv:5", GOOD + "set/train/cat/1.png,,train\n"),
     ("wrong-columns", "labels.csv:5", GOOD + "set/train/cat/1.png,cat, or dog,train\n"),
     ("unknown-split", "labels.csv:5", GOOD + "set/train/cat/1.png,cat,dev\n"),
+    ("no-part", "labels.csv:5", GOOD + "set/train/cat/1.png,cat,\n"),
+    ("wrong-columns", "labels.csv:1", "path,label,Label\nset/train/cat/0.png,cat,dog\n"),
     ("encoding", "labels.csv", GOOD.replace("cat", "caf\xe9").encode("latin-1")),
     ("encoding", "labels.csv", GOOD.encode("utf-16")),
     ("bom", "labels.csv", GOOD.encode("utf-8-sig")),
@@ -293,6 +304,8 @@ IDX = [
     ("count-mismatch", LABELS_FILE, {LABELS_FILE: idx_bytes(LABELS[:5])}),
     ("wrong-shape", IMAGES_FILE, {IMAGES_FILE: idx_bytes(PICTURES.reshape(6, 256))}),
     ("too-large", IMAGES_FILE, {IMAGES_FILE: b"\0\0\x08\3" + b"\xff" * 12}),
+    ("too-large", IMAGES_FILE, {IMAGES_FILE: b"\0\0\x08\3" + b"\xff" * 4 + b"\0" * 8}),  # pictures of nothing
+    ("wrong-shape", IMAGES_FILE, {IMAGES_FILE: b"\0\0\x08\3" + b"\0\0\0\6" + b"\0" * 8}),
     ("missing-file", "", {LABELS_FILE: None}),
     ("duplicate-across-parts", "t10k-images-idx3-ubyte[1]", COPIED),
     ("one-class", "", {LABELS_FILE: idx_bytes(0 * LABELS)}),

@@ -131,12 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our lines has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"vitrail: {error.filename}: {error.strerror}.", file=sys.stderr)
-        return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:  # a disk that is full, say
+            print(f"vitrail: {': '.join(filter(None, (error.filename, error.strerror)))}.", file=sys.stderr)
+            return 1
         print(
             f"vitrail: This is our mistake, not yours: {type(error).__name__}: {error}. What happened is written in "
             f"{keep_traceback(arguments)}; please send it with what you did.",

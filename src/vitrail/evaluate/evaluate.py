@@ -2,6 +2,7 @@
 
 import csv
 import heapq
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from vitrail.errors import DataError
 from vitrail.samples import Batch
 from vitrail.tasks.scores import telling
 from vitrail.tasks.task import Judges, Metrics, Task
+from vitrail.writing import write_whole
 
 KEPT = 16  # predictions that are shown, and worst mistakes
 GOLDEN = (5**0.5 - 1) / 2
@@ -72,11 +74,11 @@ class Kept:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Rows that all have the same columns, as a CSV file; gives its path."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_whole(path, text.getvalue())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +131,7 @@ class Report:
         """Write `scores.json`, and a CSV file for each table; gives the paths."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / "scores.json"]
-        paths[0].write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        write_whole(paths[0], json.dumps(self.to_json(), indent=1) + "\n")
         for name, rows in self.tables().items():
             paths.append(write_table(folder / f"{name}.csv", rows))
         return paths

@@ -30,6 +30,7 @@ from vitrail.tasks.result_files import write_results
 from vitrail.tasks.scores import in_words
 from vitrail.tasks.segmented import Segmented
 from vitrail.tokenizing import TextPreprocessing
+from vitrail.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,7 +160,7 @@ def looked_at(case: Case, dataset: Dataset, model: nn.Module, preprocessing: Pic
 def drawn(folder: Path, name: str, title: str, words: str, figure: "Figure") -> str:
     """A figure as a file of the folder, and as a section of the page."""
     data = png(figure)
-    (folder / f"{name}.png").write_bytes(data)
+    write_whole(folder / f"{name}.png", data)
     return page.section(title, page.drawing(data, figure.get_figwidth(), title), words)
 
 
@@ -201,7 +202,7 @@ def pictured(
     width: Literal["narrow", "wide", "whole"] = "narrow",
 ) -> str:
     """Pictures as a file of the folder, and as a section of the page."""
-    (folder / f"{name}.png").write_bytes(png(sheet(tiles, title, words, wide=width != "narrow")))
+    write_whole(folder / f"{name}.png", png(sheet(tiles, title, words, wide=width != "narrow")))
     return page.section(title, page.tiles((page.tile(*tile) for tile in tiles), width=width), words)
 
 
@@ -367,5 +368,5 @@ def write_report(
     commands = background.commands(example, foreign, prompt=getattr(task, "goes_on", False))
     content.append(page.section("What to type next", page.commands(commands)))
     path = folder / "report.html"
-    path.write_text(page.page(title, content), encoding="utf-8", errors="backslashreplace")
+    write_whole(path, page.page(title, content))
     return path

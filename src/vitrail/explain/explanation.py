@@ -1,5 +1,6 @@
 """What every explanation is: maps over a picture that can be drawn, and taken on into a notebook as numbers."""
 
+import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from vitrail.explain.drawing import Caption, Panel, corners, draw
 from vitrail.explain.figures import KINDS, check_place
 from vitrail.geometry.placement import Placement
 from vitrail.samples import Picture
+from vitrail.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,9 +46,11 @@ class Drawn(ABC):
         path = Path(path)
         check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.figure().savefig(path, format=KINDS[path.suffix.lower()])
-        np.savez_compressed(path.with_suffix(".npz"), allow_pickle=False, **self.arrays())
-        return path
+        drawing, numbers = io.BytesIO(), io.BytesIO()
+        self.figure().savefig(drawing, format=KINDS[path.suffix.lower()])
+        np.savez_compressed(numbers, allow_pickle=False, **self.arrays())
+        write_whole(path.with_suffix(".npz"), numbers.getvalue())
+        return write_whole(path, drawing.getvalue())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -97,9 +97,9 @@ class ViTConfig:
                 object.__setattr__(self, name, pair(getattr(self, name)))  # a list, as JSON gives it
         object.__setattr__(self, "stem", tuple(self.stem))
         check_fields(self)
+        check_ranges(self, "", **RANGES)
         if self.layer_scale is not None:
             object.__setattr__(self, "layer_scale", float(self.layer_scale))  # 1 would make a factor of whole numbers
-        check_ranges(self, "", **RANGES)
         if (patches := self.grid[0] * self.grid[1]) > MOST_PATCHES:
             raise ConfigError(
                 f"image={self.image} with patch={self.patch} makes {patches:,} patches, and at most {MOST_PATCHES:,} "

@@ -19,6 +19,7 @@ from vitrail.geometry.panoptic import from_colours, in_colours
 from vitrail.tasks.detected import Detected
 from vitrail.tasks.detection_scores import compressed
 from vitrail.tasks.segmented import Segment, Segmented
+from vitrail.writing import write_whole
 
 DIGITS = 4  # behind the point of a pixel; YOLO's are of the whole picture, and have two more
 
@@ -69,8 +70,7 @@ def coco_results(result: Detected, number: int | str) -> list[dict[str, Any]]:
 
 def write_results(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """COCO's results as a file: one JSON list, an object on each line."""
-    path.write_text("[" + ",\n".join(map(json.dumps, rows)) + "]\n", encoding="utf-8")
-    return path
+    return write_whole(path, "[" + ",\n".join(map(json.dumps, rows)) + "]\n")
 
 
 def yolo_numbers(classes: Sequence[str], class_ids: Sequence[int]) -> tuple[int, ...]:

@@ -64,7 +64,8 @@ def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
         ConfigError: there is no such field, or its value is of another kind.
     """
     of_task: dict[str, str] = {}  # which are taken together: in any order they say what the task is
-    for assignment in sorted(assignments, key=decides_little):
+    last = {assignment.partition("=")[0]: assignment for assignment in assignments}  # of two for one field
+    for assignment in sorted(last.values(), key=decides_little):
         path, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set {assignment} has no '='. Type --set optimiser.rate=1e-4, for example.")

@@ -18,7 +18,7 @@ from vitrail.data.dataset import Dataset, Splits, refuse_one_class
 from vitrail.data.headers import unreadable
 from vitrail.data.open import name_of, open_splits
 from vitrail.data.text.pairs import spelling
-from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, UsageError, many
+from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, UsageError, VitrailError, many
 from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import from_pretrained
@@ -332,15 +332,18 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
     with leaving_with(done_without_report(folder)):
         with fast_float32():
             report = evaluate(model, recipe.task, loader, samples=len(splits.val))
-        page = write_report(
-            report,
-            folder,
-            title=f"{folder.name}: {recipe.model.name}",
-            dataset=splits.val,
-            model=model,
-            preprocessing=card_of(model).preprocessing,
-            learned=len(splits.train),
-        )
+        try:
+            page = write_report(
+                report,
+                folder,
+                title=f"{folder.name}: {recipe.model.name}",
+                dataset=splits.val,
+                model=model,
+                preprocessing=card_of(model).preprocessing,
+                learned=len(splits.train),
+            )
+        except OSError as error:
+            raise VitrailError(f"{error.filename}: {error.strerror}. {done_without_report(folder)}") from error
     say(", ".join(f"{name} {score_in_words(name, value)}" for name, value in report.telling.items()))
     for remark in report.remarks:
         say(remark)

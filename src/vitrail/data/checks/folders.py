@@ -9,11 +9,15 @@ from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.checks.pictures import Entry, clashes, class_faults, picture_faults
 from vitrail.data.datasets.folder import find_parts, without_classes
 from vitrail.data.files import folders_in, hidden, is_picture_name, pictures_below, shown
+from vitrail.errors import many
 
 
 def check(path: Path) -> Iterator[Fault]:
     """All faults of a folder, with parts or without."""
-    roots: dict[str | None, Path] = {**find_parts(path)} or {None: path}
+    parts = find_parts(path)
+    roots: dict[str | None, Path] = {**parts} or {None: path}
+    if parts:
+        yield from faults_beside(path, parts)
     counts: dict[str | None, Counter[str]] = {}
     for part, root in roots.items():
         classes = {folder.name: sum(1 for _ in pictures_below(folder)) for folder in folders_in(root)}
@@ -30,6 +34,26 @@ def list_entries(roots: dict[str | None, Path]) -> Iterator[Entry]:
     for part, root in roots.items():
         for folder in folders_in(root):
             yield from (Entry(picture, part, (folder.name,)) for picture in pictures_below(folder))
+
+
+def faults_beside(path: Path, parts: dict[str, Path]) -> Iterator[Fault]:
+    """What stands beside the folders of the parts, where nobody looks."""
+    read = ", ".join(folder.name for folder in parts.values())
+    for folder in folders_in(path):
+        count = sum(1 for _ in pictures_below(folder))
+        if folder not in parts.values() and count:
+            reason = f"{many(count, 'picture')} beside {read}, and not read. Move them there, or out of the data set."
+            yield fault("beside-parts", folder, reason)
+    yield from loose_files(path)
+
+
+def loose_files(root: Path) -> Iterator[Fault]:
+    """Files that stand where only folders are read."""
+    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        if hidden(entry.name):
+            yield fault("hidden-file", entry.path, "Hidden, and not read. Remove it.")
+        elif entry.is_file() and is_picture_name(entry.name):
+            yield fault("loose-picture", entry.path, "Beside the class folders, and not read. Move it into one.")
 
 
 def layout_faults(root: Path, classes: dict[str, int]) -> Iterator[Fault]:
@@ -51,11 +75,8 @@ def layout_faults(root: Path, classes: dict[str, int]) -> Iterator[Fault]:
             yield fault("space-in-name", root / name, f"The class is called {name!r}. Rename the folder.")
     for name, twin in clashes(classes):
         yield fault("class-case-clash", root / name, f"There is also {twin}, another class. Rename or join them.")
-    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        if hidden(entry.name):
-            yield fault("hidden-file", entry.path, "Hidden, and not read. Remove it.")
-        elif classes and entry.is_file() and is_picture_name(entry.name):
-            yield fault("loose-picture", entry.path, "Beside the class folders, and not read. Move it into one.")
+    if classes:
+        yield from loose_files(root)
 
 
 def file_faults(folder: Path, root: Path) -> Iterator[Fault]:

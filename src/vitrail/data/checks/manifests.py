@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.checks.pictures import Entry, class_faults, name_faults, picture_faults
-from vitrail.data.datasets.manifest import Row, RowError, rows, tables
+from vitrail.data.datasets.manifest import Row, RowError, rows, tables, without_part
 from vitrail.data.files import shown
 
 BOM = b"\xef\xbb\xbf"
@@ -21,12 +21,17 @@ def check(path: Path) -> Iterator[Fault]:
         with open(table, "rb") as file:
             if file.read(len(BOM)) == BOM:
                 yield fault("bom", table, "It begins with a byte order mark, which is skipped.")
+        said: list[tuple[str, str | None]] = []
         try:
             for row in rows(table):
                 if isinstance(row, RowError):
                     yield fault(row.code, row.place, row.hint)
                 else:
-                    yield from row_faults(f"{shown(table)}:{row.line}", row._replace(split=part or row.split), listed)
+                    place, split = f"{shown(table)}:{row.line}", part or row.split
+                    said.append((place, split))
+                    yield from row_faults(place, row._replace(split=split), listed)
+            for error in without_part(said):
+                yield fault(error.code, error.place, error.hint)
         except RowError as error:
             readable = False
             yield fault(error.code, error.place, error.hint)

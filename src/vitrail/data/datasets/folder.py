@@ -29,7 +29,7 @@ def find_parts(path: Path) -> dict[str, Path]:
     Only a folder with folders in it is a part: `train` beside `car` and `bus` is a class.
     """
     folders = {folder.name.lower(): folder for folder in folders_in(path) if folders_in(folder)}
-    return {part: folders[name] for part, names in PART_NAMES.items() for name in names if name in folders}
+    return {part: folders[name] for part, names in PART_NAMES.items() for name in names[::-1] if name in folders}
 
 
 def parts(path: Path) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from vitrail.samples import Sample
 PART_PREFIXES = {"train": "train", "val": "val", "t10k": "test", "test": "test"}
 FILE_NAME = re.compile(r"(train|val|t10k|test)[-_.](images|labels)[-_.]idx\d-ubyte(\.gz)?")
 UNSIGNED_BYTES = 8
-LARGEST = 1 << 32  # bytes of values in one file
+LARGEST, MOST = 1 << 32, 1 << 26  # bytes of values in one file, and items
 
 
 class IdxError(FileError):
@@ -114,8 +114,11 @@ def read_header(path: Path, file: BufferedIOBase) -> tuple[int, ...]:
     if len(sizes) < 4 * magic[3]:
         raise IdxError("truncated", path, "ends inside its own header.")
     shape = struct.unpack(f">{magic[3]}I", sizes)
-    if math.prod(shape) > LARGEST:
-        raise IdxError("too-large", path, f"promises {' x '.join(map(str, shape))} values, more than {LARGEST}.")
+    promised = " x ".join(map(str, shape))
+    if math.prod(shape) > LARGEST or shape[0] > MOST:
+        raise IdxError("too-large", path, f"promises {promised} values; at most {LARGEST} are read, of {MOST} items.")
+    if 0 in shape:
+        raise IdxError("wrong-shape", path, f"promises {promised} values, and that is nothing.")
     return shape
 
 

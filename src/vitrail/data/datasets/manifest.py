@@ -17,7 +17,8 @@ name, or by number if all are whole numbers. A folder with `train.csv` and `val.
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,6 +126,7 @@ def read_csv(table: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict | Ro
         raise RowError("empty", shown(table), f"the file is empty. {EXPECTED}")
     separator = "\t" if table.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
+    require_different(names, f"{shown(table)}:1")
     require_columns(names, f"{shown(table)}:1")
     reader = csv.reader(lines, delimiter=separator)
     try:
@@ -161,6 +163,22 @@ def named(record: Iterable[str], column: str) -> str | None:
     """How a column is called here, in its own spelling."""
     spelling = {name.strip().lower(): name for name in record}
     return next((spelling[name] for name in COLUMNS[column] if name in spelling), None)
+
+
+def require_different(names: Sequence[str], place: str) -> None:
+    """Complain about a name that two columns have."""
+    counted = Counter(name.strip().lower() for name in names if name.strip())
+    twice = next((name for name, count in counted.items() if count > 1), None)
+    if twice is not None:
+        raise RowError("wrong-columns", place, f"two columns are called {twice}. Rename one, or leave it out.")
+
+
+def without_part(said: Sequence[tuple[str, str | None]]) -> Iterator[RowError]:
+    """Complaints about rows (their place and their part) that name no part while others do: nobody would read them."""
+    for place, part in said if any(part for _, part in said) else ():
+        if part is None:
+            hint = "it names no part, and other lines do. Write train, val or test, or leave the line out."
+            yield RowError("no-part", place, hint)
 
 
 def require_columns(names: Iterable[str], place: str) -> None:
@@ -235,16 +253,17 @@ def sound_rows(path: Path) -> list[Row]:
     Raises:
         RowError: the first bad line, with how many there are.
     """
-    found = [
-        row._replace(split=part or row.split) if isinstance(row, Row) else row
-        for part, table in tables(path).items()
-        for row in rows(table)
-    ]
-    bad = [row for row in found if isinstance(row, RowError)]
+    found, bad = [], []
+    for part, table in tables(path).items():
+        read = list(rows(table))
+        sound = [row._replace(split=part or row.split) for row in read if isinstance(row, Row)]
+        found += sound
+        bad += [row for row in read if isinstance(row, RowError)]
+        bad += without_part([(f"{shown(table)}:{row.line}", row.split) for row in sound])
     if bad:
         more = f" {len(bad) - 1} more lines are at fault; `vitrail check` lists them." if len(bad) > 1 else ""
         raise RowError(bad[0].code, bad[0].place, bad[0].hint + more)
-    return [row for row in found if isinstance(row, Row)]
+    return found
 
 
 def parts(path: Path) -> tuple[str, ...]:

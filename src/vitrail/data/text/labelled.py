@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitrail.data.classes import class_numbers, class_order, listing
-from vitrail.data.datasets.manifest import COLUMNS, RowError, read_labels
+from vitrail.data.datasets.manifest import COLUMNS, RowError, read_labels, without_part
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Labelled, Texts, some
 from vitrail.data.text.reading import (
@@ -110,13 +110,17 @@ def rows(path: Path, complain: Complain) -> list[tuple[str | None, Row]]:
     """All rows with the part they are of."""
     found = []
     for part, table in tables_in(path).items():
+        read = []
         for place, record in table_rows(table, complain):
             try:
                 row = read_row(place, record)
             except RowError as error:
                 complain(error)
             else:
-                found.append((part or row.part, row))
+                read.append((part or row.part, row))
+        for error in without_part([(row.place, said) for said, row in read]):
+            complain(error)
+        found += read
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.data.classes import listing
-from vitrail.data.datasets.manifest import COLUMNS, RowError
+from vitrail.data.datasets.manifest import COLUMNS, RowError, without_part
 from vitrail.data.files import shown
 from vitrail.data.text.dataset import Pair, Texts, some
 from vitrail.data.text.reading import (
@@ -158,6 +158,8 @@ def read_table(path: Path, way: tuple[str, str], complain: Complain) -> list[tup
             found.append(read_row(place, record, way))
         except RowError as error:
             complain(error)
+    for error in without_part([(pair.name, part) for pair, part in found]):
+        complain(error)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vitrail.data.classes import listing
 from vitrail.data.datasets.folder import PART_NAMES
-from vitrail.data.datasets.manifest import RowError
+from vitrail.data.datasets.manifest import RowError, require_different
 from vitrail.data.files import shown
 from vitrail.errors import DataError
 
@@ -138,7 +138,7 @@ class Counted(io.RawIOBase):
 def header_of(path: Path) -> list[str]:
     """The names of the columns of a table; none where it has none, or cannot be read."""
     try:
-        first = next((line for line in text_lines(path) if line.strip()), "")
+        first = next((line for line in text_lines(path) if line.strip()), "").split("\r")[0]  # old Mac programs' end
     except DataError:
         return []
     if kind_of(path) in (".jsonl", ".ndjson"):
@@ -175,7 +175,11 @@ def table_rows(path: Path, complain: Complain = refuse) -> Iterator[tuple[str, d
     if not header.strip():
         raise RowError("empty", shown(path), "it is empty. Expected a first line with the names of the columns.")
     separator = separator_of(path, header)
+    if "\r" in header:
+        hint = "its lines end as old Mac programs end them. Save it as CSV in UTF-8, with the line ends of today."
+        raise RowError("bad-csv", shown(path), hint)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
+    require_different(names, f"{shown(path)}:1")
     reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator)
     try:
         for values in reader:

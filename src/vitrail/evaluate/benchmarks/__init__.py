@@ -25,7 +25,7 @@ from vitrail.evaluate.benchmarks.costs import PICTURE, Costs, costs
 from vitrail.evaluate.evaluate import evaluate
 from vitrail.evaluate.judge import material_for, open_numbered
 from vitrail.evaluate.plots import PALE, RIGHT, plain
-from vitrail.explain.figures import INK, QUIET, drawable, lacking, new_figure
+from vitrail.explain.figures import INK, QUIET, drawable, lacking, new_figure, png
 from vitrail.loading import create_model, say
 from vitrail.predict import Predictor, predictor
 from vitrail.predict_texts import TextPredictor
@@ -35,6 +35,7 @@ from vitrail.tasks.translate import Translate
 from vitrail.weights.card import classes_of
 from vitrail.weights.cards import checkpoints
 from vitrail.weights.configs import build
+from vitrail.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -437,7 +438,5 @@ def as_json(name: str, rows: list[Row]) -> dict[str, Any]:
 def save(name: str, rows: list[Row], folder: Path) -> Path:
     """Write the chart and the table; gives the path of the chart."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(as_json(name, rows), indent=2) + "\n", encoding="utf-8")
-    path = folder / f"{name}.png"
-    chart(name, rows).savefig(path, format="png")
-    return path
+    write_whole(folder / f"{name}.json", json.dumps(as_json(name, rows), indent=2) + "\n")
+    return write_whole(folder / f"{name}.png", png(chart(name, rows)))
