@@ -1,5 +1,6 @@
 """What `vitrail train` and `vitrail resume` say and leave behind, for somebody who has read no manual."""
 
+import json
 import os
 import re
 import signal
@@ -155,6 +156,31 @@ def test_a_stopped_run_says_how_to_go_on_and_does(home, monkeypatch):
     assert not any("is finished" in words or "Not as it was" in words for words in said)
     resume("runs/classify/things", workers=0, say=said.append)
     assert "runs/classify/things is finished: only its report is written again." in said
+
+
+def test_what_is_no_longer_as_it_was_is_said_when_a_run_goes_on(home, monkeypatch):
+    class Stop(Screen):
+        def stepped(self, run, taken: Taken) -> None:
+            if run.step == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(start, "Screen", Stop)
+        with pytest.raises(Interrupted):
+            begin()
+    path = Path("runs/classify/things/recipe.json")
+    written = json.loads(path.read_text())
+    for change in ({"model": written["model"] | {"changes": {"dim": 32}}}, {"ema": 0.9}):
+        path.write_text(json.dumps(written | change))
+        with pytest.raises(TrainingError, match=r"recipe\.json was changed: .*A run keeps its model and how it"):
+            resume("runs/classify/things", say=lambda words: None)
+    path.write_text(json.dumps(written | {"seed": 7, "clip": 0.5, "save_every": 99}))
+    next(Path("things/val").glob("*/*")).unlink()
+    said: list[str] = []
+    resume("runs/classify/things", say=said.append)
+    [words] = [words for words in said if "Not as it was" in words]
+    assert "seed was 0 and is 7; clip was 1.0 and is 0.5; some pictures to be judged by are others" in words
+    assert "save_every" not in words
 
 
 def test_mistakes_are_sentences(home):

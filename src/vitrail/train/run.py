@@ -33,7 +33,7 @@ from vitrail.train.memory import refuse_too_little
 from vitrail.train.optim import build_optimiser, set_rate
 from vitrail.train.overfit import splits_of
 from vitrail.train.recipe import Recipe
-from vitrail.train.sameness import environment, seed_of
+from vitrail.train.sameness import environment, seed_of, settings
 from vitrail.train.signals import Stopped, Stopping, Until
 from vitrail.weights.card import GENERATED
 
@@ -298,6 +298,8 @@ class Run:
             "seconds": self.seconds,
             "pictures": len(self.splits.train),
             "data": self.data,
+            "judged_by": self.judged_by,
+            "recipe": settings(self.recipe),
             "environment": environment(self.recipe),
         }
 
@@ -306,9 +308,15 @@ class Run:
         """What it learns from, in a word that tells it from other data."""
         return identity(self.splits.train)
 
+    @cached_property
+    def judged_by(self) -> str:
+        """The same of what it is judged by."""
+        return identity(self.splits.val)
+
     def restore(self, saved: Checkpoint) -> None:
         """Stand where a checkpoint stood."""
         progress, tensors = saved.progress, saved.tensors
+        self.notice_changes(progress)
         self.step, self.judged = saved.step, progress["judged"]
         self.scores, self.seconds_before = progress["scores"], progress["seconds"]
         self.model.load_state_dict(below("model", tensors))
@@ -323,26 +331,34 @@ class Run:
             weights = {name: tensor.clone() for name, tensor in below("best", tensors).items()}
             told = {"since": progress["best"]["step"], **progress["best"]}  # which older checkpoints do not say
             self.best = Best(**told, tensors=weights)
-        self.notice_changes(progress)
 
     def notice_changes(self, progress: Mapping[str, Any]) -> None:
         """Say what is no longer as it was, since the bytes will then differ.
 
         Raises:
-            TrainingError: the data has other classes now.
+            TrainingError: the data has other classes now, or the recipe another model.
         """
         if self.splits.train.classes != card_of(self.model).labels:
             raise TrainingError(
                 f"The classes of {self.recipe.data.path} are no longer those that this run learns: "
                 f"{', '.join(card_of(self.model).labels)}. Put the data back as it was, or train anew."
             )
-        then, now = progress["environment"], environment(self.recipe)
-        changes = [f"{name} was {then.get(name)} and is {now[name]}" for name in now if now[name] != then.get(name)]
+        before = progress.get("recipe", settings(self.recipe))  # which older checkpoints do not say
+        then, now = before | progress["environment"], settings(self.recipe) | environment(self.recipe)
+        changed = [name for name in (*before, *environment(self.recipe)) if then.get(name) != now.get(name)]
+        changes = [f"{name} was {then.get(name)} and is {now.get(name)}" for name in changed]
+        if any(name.startswith(("model.", "ema", "average_last")) for name in changed):
+            raise TrainingError(
+                f"{self.folder / 'recipe.json'} was changed: {'; '.join(changes)}. A run keeps its model and how it is "
+                "averaged: put them back, or train anew."
+            )
         were, are, unit = progress["pictures"], len(self.splits.train), self.recipe.data.unit
         if were != are:
             changes.append(f"there were {were} {unit}s to learn from and are {are}")
         elif "data" in progress and progress["data"] != self.data:
             changes.append(f"some {unit}s to learn from are others, stand in another order or have another label")
+        if progress.get("judged_by", self.judged_by) != self.judged_by:
+            changes.append(f"some {unit}s to be judged by are others, so that scores do not compare with those before")
         if changes:
             self.say(f"Not as it was: {'; '.join(changes)}. The run goes on, but not to the same bytes.")
 

@@ -1,7 +1,7 @@
 """What makes two runs end in the same bytes: seeds that are functions, and settings that are kept."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from vitrail.core.memory import keep_freed_memory
 from vitrail.core.precision import decide, fast_float32
 from vitrail.train.recipe import Recipe
+from vitrail.train.recipe_text import plain
 
 
 def seed_of(*key: int | str) -> int:
@@ -33,6 +34,22 @@ def numerics(recipe: Recipe) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
+
+
+FREE = ("device", "threads", "processes", "save_every", "data.path", "data.workers")  # what may be otherwise
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Every setting that decides what a run learns, by the name that `--set` has for it."""
+
+    def flat(values: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+        for name, value in values.items():
+            if isinstance(value, Mapping) and value:
+                yield from flat(value, f"{where}{name}.")
+            else:
+                yield f"{where}{name}", value
+
+    return {name: value for name, value in flat(plain(recipe), "") if name not in FREE}
 
 
 def environment(recipe: Recipe) -> dict[str, Any]:
