@@ -436,6 +436,10 @@ def refuse_no_model(source: Path) -> None:
         raise CheckpointError(nothing_at(str(source)))
     if source.is_file() and is_picture_name(source.name):
         what = "is a picture"
+    elif source.is_file() and vectors_at(source) is not None:
+        raise CheckpointError(
+            f"{source} holds word vectors and no network. vitrail predict {source} WORD names the nearest words."
+        )
     elif not source.is_dir() or (source / "config.json").exists():
         return
     elif vectors_at(source) is not None:

@@ -159,10 +159,10 @@ def test_a_word_is_found_as_it_is_written_or_nearly_so(word, place):
     [
         ("THE", "'THE' stands 2 times in the text. Say which: THE:1 is the first, THE:2 the last."),
         ("THE:3", "There is no THE:3: 'THE' stands 2 times in the text."),
-        ("cow", "There is no word 'cow' in the text, whose words are: The cat , the dog . Don't"),
+        ("cow", "There is no word 'cow' among those that can be asked about: The cat , the dog . Don't"),
         ("the dog", "'the dog' is 2 words, and one is asked at a time."),
-        ("", "There is no word '' in the text"),
-        ("?", "There is no word '?' in the text"),
+        ("", "There is no word '' among"),
+        ("?", "There is no word '?' among"),
     ],
 )
 def test_a_word_that_is_not_there_or_not_alone_is_one_sentence(word, sentence):

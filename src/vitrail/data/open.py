@@ -203,7 +203,7 @@ def split_off(whole: Dataset, name: str, seed: int = 0, validation: float = 0.1)
         )
     train = [index for index in range(len(whole)) if index not in aside]
     note = (
-        f"{shown(name)} has no validation part: {len(aside):,} of its {len(whole):,} {unit} are set aside as one, "
-        f"chosen by a hash of their content."
+        f"{shown(name)} has no validation part: {len(aside):,} of its {len(whole):,} {unit} "
+        f"{'is' if len(aside) == 1 else 'are'} set aside as one, chosen by a hash of their content."
     )
     return Splits(Subset(whole, train), Subset(whole, sorted(aside)), [*notes_of(whole), note])

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 
 
@@ -39,11 +40,17 @@ def choose(
 def draw(
     scores: Float[Tensor, "batch vocabulary"], generation: Generation, generator: torch.Generator | None
 ) -> Int[Tensor, "batch"]:
-    """One word for each row, after temperature, top-k and top-p in this order, as in transformers."""
+    """One word for each row, after temperature, top-k and top-p in this order, as in transformers.
+
+    Raises:
+        ConfigError: nothing may come.
+    """
     if generation.temperature != 1.0:
         scores = scores / generation.temperature
     if generation.top_k:
         scores = with_top_k(scores, generation.top_k)
     if generation.top_p < 1.0:
         scores = with_top_p(scores, generation.top_p)
+    if not (scores > -torch.inf).any(dim=1).all():
+        raise ConfigError("Every word is forbidden here by the generation settings. Allow some (forbidden, no_repeat).")
     return torch.multinomial(scores.softmax(dim=-1), 1, generator=generator).squeeze(1)

@@ -186,4 +186,4 @@ def find_word(word: str, among: Sequence[str]) -> int:
     if len(word.split()) > 1:
         raise ExplanationError(f"{word!r} is {len(word.split())} words, and one is asked at a time.")
     listed = " ".join(among[:NEAR]) + (" ..." if len(among) > NEAR else "")
-    raise ExplanationError(f"There is no word {word!r} in the text, whose words are: {listed}")
+    raise ExplanationError(f"There is no word {word!r} among those that can be asked about: {listed}")

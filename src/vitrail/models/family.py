@@ -103,7 +103,8 @@ def resize_channels(tensors: Tensors, name: str, before: int, after: int) -> lis
         return [f"{name} now reads 1 channel: the sum over the {before} it had."]
     order = [channel % before for channel in range(after)]
     tensors[name] = weight[:, order] * (before / after)
-    return [f"{name} now reads {after} channels: the {before} it had, repeated and scaled to keep their sum."]
+    scaled = f"repeated and multiplied by {before}/{after}, as timm does"
+    return [f"{name} now reads {after} channels: the {before} it had, {scaled}."]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ class Filled(NamedTuple):
         return "; ".join(said)
 
 
-SHOWN = 10  # guesses that are kept for a hidden word
+SHOWN = 100  # guesses that are kept for a hidden word
 
 
 @dataclass(frozen=True, kw_only=True)

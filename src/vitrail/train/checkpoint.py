@@ -139,7 +139,7 @@ class Checkpoints:
         """Notice a full disk before half a file has been written."""
         free = shutil.disk_usage(self.folder).free
         if free < needed:
-            raise OSError(errno.ENOSPC, f"{needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free")
+            raise OSError(errno.ENOSPC, f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free")
 
     def discard(self, path: Path) -> None:
         """Remove a checkpoint: first its name, so that no half of it is ever taken for a whole."""

@@ -9,6 +9,7 @@ from vitrail.tasks.scores import DETECTION, PANOPTIC, SHARES, in_words
 
 HUNDREDS = ("bleu", "chrf")  # scores of 100
 ENOUGH = 3  # judgements from which a line can be drawn
+EARLY = 0.25  # share of a run before which it would lead anywhere
 
 
 def outlook(

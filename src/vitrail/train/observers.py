@@ -14,7 +14,7 @@ from vitrail.samples import Batch
 from vitrail.tasks.scores import in_words
 from vitrail.tasks.task import Loss, weight_of
 from vitrail.train.checkpoint import Checkpoints, replace_text
-from vitrail.train.forecast import ENOUGH, in_a_sentence, is_foretold, most_of, outlook
+from vitrail.train.forecast import EARLY, ENOUGH, in_a_sentence, is_foretold, most_of, outlook
 from vitrail.train.run import Run
 
 
@@ -361,7 +361,8 @@ class Screen(Observer):
         """What the judgements so far say of the end; nothing while they are few, or when it is there."""
         name, end = run.task.best
         self.curve.append((run.step, run.scores[name]))
-        if len(self.curve) < ENOUGH or run.step >= run.steps or not is_foretold(name):
+        early = len(self.curve) < ENOUGH or run.step < EARLY * run.steps
+        if early or run.step >= run.steps or not is_foretold(name):
             return ""
         steps, scores = zip(*self.curve, strict=True)
         return f"; {in_a_sentence(name, *outlook(steps, scores, run.steps, end, most_of(name)))}"

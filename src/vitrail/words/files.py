@@ -97,12 +97,13 @@ def text_rows(
     """The words and vectors of a text file, the first line having been read already where it is one of them."""
     number, line = (1, first) if first else (2, line_of(file, path))
     while line:
-        fields = line.rstrip().split(b" ")
+        fields = line.rstrip().replace(b"\t", b" ").split(b" ")
         if line.strip():
             dim = dim or len(fields) - 1
             place = f"{path}:{number}"
-            if len(fields) < dim + 1 or dim < 1 or dim > WIDEST:
-                raise DataError(f"{place}: {len(fields) - 1} numbers where {dim} were expected.")
+            if len(fields) < dim + 1 or not 0 < dim <= WIDEST:
+                wanted = f"{dim} were" if dim else "a word and its numbers, separated by blanks, were"
+                raise DataError(f"{place}: {len(fields) - 1} numbers where {wanted} expected.")
             yield spelled(b" ".join(fields[:-dim])), numbers_in(fields[-dim:], place)
         number, line = number + 1, line_of(file, path)
 
@@ -150,7 +151,8 @@ def read_vectors(path: Path | str, most: int | None = None) -> WordVectors:
             found = text_rows(file, path, dim) if text else binary_rows(file, path, promised, dim)
         for word, vector in found:
             seen += 1
-            known.setdefault(word, np.asarray(vector, dtype=np.float32))
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+                known.setdefault(word, np.asarray(vector, dtype=np.float32))
             if len(known) >= (most or MOST):
                 break
         else:

@@ -181,8 +181,9 @@ def check_square(image: int | Sequence[int], patch: int | Sequence[int]) -> None
     if rows // height != columns // width:
         side = math.isqrt((rows // height) * (columns // width))
         raise ConfigError(
-            f"image_size={image} is not square, and transformers takes the positions of a DINOv2 for those of a "
-            f"square. Set image_size={side * height}: it answers the same for a picture of any size."
+            f"image_size={image} with patch_size={patch} makes {rows // height} x {columns // width} patches, and "
+            f"transformers takes the positions of a DINOv2 for those of a square. Set image_size={side * height}: it "
+            f"answers the same for a picture of any size."
         )
 
 
