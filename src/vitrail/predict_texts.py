@@ -15,7 +15,7 @@ from vitrail.core.devices import usable_device
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
 from vitrail.data.text.reading import text_lines
-from vitrail.errors import ConfigError, DataError, unknown
+from vitrail.errors import ConfigError, DataError, VitrailError, unknown
 from vitrail.explain.attention import Head
 from vitrail.explain.kinds import Of
 from vitrail.explain.recording import Layers
@@ -224,6 +224,16 @@ class TextPredictor:
                 words = self.words(task, found[first : first + batch])
                 results += task.predict(self.quick, words.to(device))
         return results
+
+    def unfit(self, texts: Sequence[str], **settings: Any) -> dict[int, VitrailError]:
+        """Which of some texts the model cannot read, and why: too long, or empty."""
+        task, found = self.task_with(settings), dict[int, VitrailError]()
+        for number, text in enumerate(texts):
+            try:
+                self.words(task, [text])
+            except (ConfigError, DataError) as error:
+                found[number] = error
+        return found
 
     def within(self, task: Task, texts: list[str], context: str | Path | None) -> list[str]:
         """Texts together with the one that answers them, where that is given apart.

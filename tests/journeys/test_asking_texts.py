@@ -134,7 +134,7 @@ def test_a_model_that_writes_all_at_once_answers_as_its_card_says(parallel, caps
     ("model", "typed", "words"),
     [
         ("translator", ["   "], "A text is empty"),
-        ("parallel", ["a dog", " "], "A text is empty"),
+        ("parallel", [" "], "A text is empty"),
         ("nameless", [" "], "A text is empty"),
         ("translator", ["nowhere.txt"], "There is no file nowhere.txt"),
         ("nameless", ["--prompt", "a dog"], "--prompt is for a model that goes on with texts"),
@@ -148,6 +148,18 @@ def test_what_makes_no_sense_is_answered_in_a_sentence(model, typed, words, requ
     told = capsys.readouterr().err
     assert words in told
     assert "Traceback" not in told
+
+
+def test_a_text_that_cannot_be_read_stops_no_others(nameless, capsys):
+    long = " ".join(["dog"] * 400)
+    assert main(["predict", nameless, "a dog runs", long, "a man sits", "--json"]) == 1
+    first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (second["error"], second["input"]) == ("unfit", long)
+    assert "400" in second["reason"] or "402" in second["reason"]
+    assert main(["predict", nameless, "a dog runs", "a man sits", "--json"]) == 0
+    assert [first, third] == [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main(["predict", nameless, long]) == 1
+    assert capsys.readouterr().out == ""
 
 
 def test_a_method_is_no_setting(translator):

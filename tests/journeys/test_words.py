@@ -1,6 +1,7 @@
 """Word vectors on the command line: from a text to the words nearest to a word."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -150,3 +151,14 @@ def test_a_model_of_pictures_has_no_words_to_begin_with(corpus, capsys):
     ]
     assert main(["train", "vit-tiny-16", *order]) == 1
     assert "is for models that read words" in capsys.readouterr().err
+
+
+def test_a_word_that_is_not_known_stops_no_others(tmp_path, capsys):
+    path = tmp_path / "vectors.txt"
+    path.write_text("dog 1 0\ncat 0.9 0.1\nbus 0 1\n")
+    assert main(["predict", str(path), "dog", "xyzzy", "cat", "--top", "1"]) == 1
+    told = capsys.readouterr()
+    assert re.search(r"dog +cat 0\.99\nxyzzy +not read: There is no word .* called 'xyzzy'.*\ncat +dog 0\.99", told.out)
+    assert "1 row has no answer, and says why." in told.err
+    assert main(["predict", str(path), "xyzzy"]) == 1
+    assert capsys.readouterr().out == ""

@@ -117,7 +117,9 @@ def test_a_file_of_the_original_repository_answers_as_recorded_there(shared, tmp
 def test_a_dinov2_whose_picture_is_not_square_is_read_as_the_square_that_transformers_takes_it_for(tmp_path):
     theirs = reference(transformers.Dinov2Model, transformers.Dinov2Config, {"image_size": [8, 32]})
     folder = saved(theirs, tmp_path)
-    with pytest.raises(ConfigError, match=r"image_size=\[8, 32\] with patch_size=.* makes .* patches, and .* Set image_size=16"):
+    with pytest.raises(
+        ConfigError, match=r"image_size=\[8, 32\] with patch_size=.* makes .* patches, and .* Set image_size=16"
+    ):
         load(folder)
 
     config = json.loads((folder / "config.json").read_text())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from tyro.conf import Positional
 
 from vitrail.cli.flags import Batch, Out, Source, Switch, Word, number, read_by, shown, whole
-from vitrail.errors import UsageError
+from vitrail.errors import ConfigError, UsageError, VitrailError
 
 if TYPE_CHECKING:
     from vitrail.predict import Predictor
@@ -104,7 +104,7 @@ def predict(
     if isinstance(ask, WordPredictor):
         if features or prompt is not None or context is not None or settings or seed is not None:
             raise UsageError("Word vectors are asked for the words nearest to others, or with --analogy A B C.")
-        found = word_answers(ask, images, analogy, guesses)
+        found = word_answers(ask, images, analogy, guesses, unread)
     elif analogy is not None:
         raise UsageError(f"--analogy is for word vectors, and {run} holds none. `vitrail train word2vec` learns some.")
     elif isinstance(ask, TextPredictor):
@@ -232,19 +232,38 @@ def text_answers(
 
     begun = None if prompt is None else content_of(prompt)
     given = [*texts_of(texts), *([] if begun is None else [begun])]
-    for text, result in zip(given, ask.answers(given, batch=batch, **settings), strict=True):
+    unfit = {} if settings.get("context") else ask.unfit(given)
+    if len(unfit) == len(given):
+        unfit = {}  # what is wrong is said of all at once
+    fit = [text for place, text in enumerate(given) if place not in unfit]
+    results = iter(ask.answers(fit, batch=batch, **settings))
+    for place, text in enumerate(given):
+        result = unfit[place] if place in unfit else next(results)
         answer = Answer(text, result, text if text is begun else "", of_text=True)
-        if getattr(result, "missing", ""):
+        if place in unfit or getattr(result, "missing", ""):
             unread.append(answer)
         yield answer
 
 
 def word_answers(
-    ask: "WordPredictor", words: Sequence[str], analogy: tuple[str, str, str] | None, count: int
+    ask: "WordPredictor",
+    words: Sequence[str],
+    analogy: tuple[str, str, str] | None,
+    count: int,
+    unread: list["Answer"],
 ) -> Iterator["Answer"]:
-    """What is near to words, in their order, and then what completes an analogy."""
-    for word, result in zip(words, ask(words, count), strict=True):
-        yield Answer(word, result, of_text=True)
+    """What is near to words, in their order, and then what completes an analogy.
+
+    Words among several that are not known are also added to `unread`.
+    """
+    for word in words:
+        try:
+            yield Answer(word, ask(word, count)[0], of_text=True)
+        except ConfigError as error:
+            if len(words) == 1:
+                raise
+            unread.append(Answer(word, error, of_text=True))
+            yield unread[-1]
     if analogy is not None:
         yield Answer("{} is to {} as ? to {}".format(*analogy), ask.analogy(*analogy, count), of_text=True)
 
@@ -293,6 +312,8 @@ def record(answer: Answer, top: int) -> dict[str, Any]:
 
     if isinstance(answer.result, ImageError):
         return {"file": answer.name, "error": answer.result.code, "reason": answer.result.hint}
+    if isinstance(answer.result, VitrailError):
+        return {"input": answer.name, "error": "unfit", "reason": str(answer.result)}
     if isinstance(answer.result, Tensor):
         return {"file": answer.name, "features": answer.result.tolist()}
     return {"input" if answer.of_text else "file": answer.name, **answer.result.record(top)}
@@ -304,4 +325,6 @@ def in_words(answer: Answer, top: int) -> str:
 
     if isinstance(answer.result, ImageError):
         return f"not read: {answer.result.hint}"
+    if isinstance(answer.result, VitrailError):
+        return f"not read: {answer.result}"
     return answer.result.summary(top)
