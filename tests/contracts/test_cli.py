@@ -12,7 +12,7 @@ import pytest
 import tyro
 
 from vitrail.cli import main as cli
-from vitrail.cli import usage
+from vitrail.cli import screen, usage
 from vitrail.cli.flags import each_set
 from vitrail.cli.main import EVERY_VERB, VERBS, find, main
 from vitrail.errors import VitrailError
@@ -343,3 +343,10 @@ def test_info_says_whose_preprocessing_it_tells_where_fresh_and_published_weight
 def test_info_counts_one_channel_as_one(capsys):
     lines = info_lines("vit-tiny-16 --set channels=1", capsys)
     assert "reads 1 channel of 224 x 224 pixels (rows x columns)" in lines
+
+
+def test_a_name_out_of_a_file_moves_no_cursor(capsys):
+    screen.table(("picture", "shows"), [("a.jpg", "x\x1b[31mred\x9b2J\r, two\nlines and a\ttab")])
+    told = capsys.readouterr().out
+    assert "x\\x1b[31mred\\x9b2J\\r, two" in told
+    assert not any(letter in told for letter in "\x1b\x9b\r")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from io import StringIO
@@ -9,6 +10,14 @@ from typing import Any
 
 UNBOUNDED = 100_000  # columns: a program that reads a table wants one line for each row
 RULE, MOST_RULED = {"\u2500", " "}, 80  # the line below the names of the columns, which need not be that long
+
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal obeys instead of showing it
+
+
+def visible(cell: str) -> str:
+    """The same text with its control characters spelled out: names out of somebody's file move no cursor."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), cell)
 
 
 def print_json_lines(records: Iterable[Any]) -> None:
@@ -53,7 +62,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for place in shown:
         drawn.add_column(columns[place], overflow="fold")
     for row in rows:
-        drawn.add_row(*(row[place] for place in shown))
+        drawn.add_row(*(visible(row[place]) for place in shown))
     if sys.stdout.isatty():
         Console(file=sys.stdout, highlight=False, markup=False).print(drawn)
         return
