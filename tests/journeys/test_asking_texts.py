@@ -222,7 +222,10 @@ def test_pairs_that_are_too_long_to_be_judged_are_said(translator, tmp_path, cap
     assert main(["evaluate", translator, "--data", f"{tmp_path}:de-en", "--out", str(out)]) == 0
     sentence = "1 of 2 sentence pairs are left out: longer than the 32 tokens of this model."
     assert sentence in "".join(capsys.readouterr())
-    assert sentence in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert sentence in page
+    assert "1 text judged" in page
+    assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["seen"] == 1
 
 
 @pytest.mark.parametrize("flag", ["--beam", "--tokens"])

@@ -170,16 +170,24 @@ def test_what_is_no_longer_as_it_was_is_said_when_a_run_goes_on(home, monkeypatc
             begin()
     path = Path("runs/classify/things/recipe.json")
     written = json.loads(path.read_text())
-    for change in ({"model": written["model"] | {"changes": {"dim": 32}}}, {"ema": 0.9}):
+    model = written["model"]
+    for change in (
+        {"model": model | {"changes": {"dim": 32}}},
+        {"model": model | {"changes": model["changes"] | {"registers": 4}}},
+        {"ema": 0.9},
+    ):
         path.write_text(json.dumps(written | change))
         with pytest.raises(TrainingError, match=r"recipe\.json was changed: .*A run keeps its model and how it"):
             resume("runs/classify/things", say=lambda words: None)
-    path.write_text(json.dumps(written | {"seed": 7, "clip": 0.5, "save_every": 99}))
+    mixed = written["data"] | {"mixing": {"mixup": 0.5, "cutmix": 0.0}}
+    path.write_text(json.dumps(written | {"seed": 7, "clip": 0.5, "save_every": 99, "data": mixed}))
     next(Path("things/val").glob("*/*")).unlink()
     said: list[str] = []
     resume("runs/classify/things", say=said.append)
     [words] = [words for words in said if "Not as it was" in words]
-    assert "seed was 0 and is 7; clip was 1.0 and is 0.5; some pictures to be judged by are others" in words
+    assert "data.mixing was None and is {'mixup': 0.5" in words
+    assert "seed was 0 and is 7; clip was 1.0 and is 0.5" in words
+    assert "some pictures to be judged by are others" in words
     assert "save_every" not in words
 
 

@@ -126,7 +126,6 @@ FOLDERS = [
     ("not-a-picture", "train/cat/notes.txt", write("train/cat/notes.txt")),
     ("loose-picture", "train/x.png", save("train/x.png", picture(1))),
     ("loose-picture", "x.png", save("x.png", picture(1))),
-    ("hidden-file", "Thumbs.db", write("Thumbs.db")),
     ("beside-parts", "extra", save("extra/x.png", picture(1))),
     ("beside-parts", "valid", save("valid/cat/x.png", picture(1))),
     ("nested-folder", "train/cat/more", save("train/cat/more/x.png", picture(1))),

@@ -40,6 +40,8 @@ def nowhere(path: Path) -> str:
     path = Path(os.path.abspath(path))  # without the .. that may stand in it
     folder = next(above for above in path.parents if above.is_dir())
     missing = path.relative_to(folder).parts[0]
+    if (folder / missing).is_symlink():
+        return f"{shown(folder / missing)} is a link that leads nowhere, to {shown(os.readlink(folder / missing))}."
     if (folder / missing).exists():
         return f"{shown(folder / missing)} is a file and not a folder."
     with suppress(OSError):  # one that may not be listed

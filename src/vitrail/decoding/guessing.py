@@ -3,7 +3,8 @@
 For one text, a step costs the reading of every weight, and hardly more if it is asked about several words at once. So
 the words that followed when the last ones came before are taken to follow again, and one step says of all of them
 whether they do. What is written is what would have been written word by word: a guess stays only where the model, by
-the same rules and the same chance, writes that word itself.
+the same rules and the same chance, writes that word itself: up to the rounding by which a product of several rows
+differs from that of one.
 
 Sources: Yang et al., "Inference with Reference: Lossless Acceleration of Large Language Models", 2023; Leviathan et
 al., "Fast Inference from Transformers via Speculative Decoding", ICML 2023. transformers has it as

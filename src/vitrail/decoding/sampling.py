@@ -51,6 +51,6 @@ def draw(
         scores = with_top_k(scores, generation.top_k)
     if generation.top_p < 1.0:
         scores = with_top_p(scores, generation.top_p)
-    if not (scores > -torch.inf).any(dim=1).all():
+    if (scores == -torch.inf).all(dim=1).any():
         raise ConfigError("Every word is forbidden here by the generation settings. Allow some (forbidden, no_repeat).")
     return torch.multinomial(scores.softmax(dim=-1), 1, generator=generator).squeeze(1)

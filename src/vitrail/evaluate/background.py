@@ -151,11 +151,14 @@ class Background:
         self.records = read_records(Path(source) / "metrics.jsonl")
         self.data = data or learned_from(source)
 
-    def facts(self, dataset: Dataset, model: nn.Module, preprocessing: Any, learned: int | None) -> list[Fact]:
+    def facts(
+        self, dataset: Dataset, judged: int, model: nn.Module, preprocessing: Any, learned: int | None
+    ) -> list[Fact]:
         """Data, classes, model and, for a run, how it came about.
 
         Args:
-            dataset: the pictures that were judged.
+            dataset: what it was judged by.
+            judged: how many of its samples.
             model: that judged them.
             preprocessing: how it reads them.
             learned: how many pictures it has learned from, if that is known.
@@ -167,7 +170,7 @@ class Background:
         called = classes_called(dataset.task)
         named = self.data.removesuffix(":") or "not named"
         facts = [
-            Fact("Data", f"{named}: {many(len(dataset), unit)} judged{which}{from_others}"),
+            Fact("Data", f"{named}: {many(judged, unit)} judged{which}{from_others}"),
             *([Fact(called.capitalize(), f"{len(dataset.classes):,}: {names}")] if dataset.classes else []),
             Fact("Model", self.model(model, preprocessing)),
         ]

@@ -166,7 +166,8 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT,
         task: gives meaning to its answers.
         loader: the samples; its first epoch is taken.
         kept: how many predictions and how many mistakes to keep.
-        samples: how many there are, where a long one comes in several parts; as many as the loader gives unless said.
+        samples: how many there are, of which a long one may come in several parts, and one that cannot be read in none;
+            as many as the loader gives unless said.
 
     Raises:
         DataError: there are none.
@@ -191,7 +192,7 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT,
         raise DataError("There is nothing to judge the model by. `vitrail check --data PATH` says what is there.")
     return Report(
         task=task.name,
-        seen=seen if samples is None else samples,
+        seen=seen if samples is None else min(seen, samples),
         scores=metrics.compute(),
         best=task.best[0],
         details=metrics.details(),

@@ -1,6 +1,6 @@
 """Figures of a report: curves, reliability, and sheets of pictures.
 
-As in `explain.drawing`, only matplotlib's `Figure` is used: no window, no global state.
+As in `explain.figures`, only matplotlib's `Figure` is used: no window, no global state.
 """
 
 import math

@@ -336,7 +336,7 @@ def write_report(
         write_results(folder / "results.json", (row for one in report.counted.pictures for row in one.results(numbers)))
     background = Background(folder if source is None else source, folder, data, part)
     content = [
-        page.facts(background.facts(dataset, model, preprocessing, learned)),
+        page.facts(background.facts(dataset, report.seen, model, preprocessing, learned)),
         headline(report),
     ]
     if source is None and background.records:

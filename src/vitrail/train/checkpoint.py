@@ -20,7 +20,6 @@ from vitrail.weights.files import (
     read_json,
     read_safetensors,
     sha256,
-    sync,
     write_folder,
     write_json,
     write_safetensors,
@@ -57,15 +56,6 @@ def remove_drafts(folder: Path, name: str = "*") -> None:
             shutil.rmtree(draft, ignore_errors=True)
         else:
             draft.unlink(missing_ok=True)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Put a small file in its place all at once."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    sync(draft)
-    draft.replace(path)
-    sync(path.parent)
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,10 +11,11 @@ from types import TracebackType
 
 from vitrail.data.files import hidden
 from vitrail.errors import TrainingError
-from vitrail.train.checkpoint import remove_drafts, replace_text
+from vitrail.train.checkpoint import remove_drafts
 from vitrail.train.recipe import Recipe
 from vitrail.train.recipe_text import recipe_from_json, recipe_to_json
 from vitrail.weights.files import read_json
+from vitrail.writing import write_whole
 
 RECIPE = "recipe.json"
 
@@ -101,7 +102,7 @@ def claimed(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
         remove_drafts(folder / "checkpoints")
         remove_drafts(folder.parent, folder.name)
         if not (folder / RECIPE).exists():
-            replace_text(folder / RECIPE, recipe_to_json(recipe))
+            write_whole(folder / RECIPE, recipe_to_json(recipe), durable=True)
         try:
             yield
         except BaseException:

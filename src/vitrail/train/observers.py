@@ -13,9 +13,10 @@ from vitrail.errors import span
 from vitrail.samples import Batch
 from vitrail.tasks.scores import in_words
 from vitrail.tasks.task import Loss, weight_of
-from vitrail.train.checkpoint import Checkpoints, replace_text
+from vitrail.train.checkpoint import Checkpoints
 from vitrail.train.forecast import EARLY, ENOUGH, in_a_sentence, is_foretold, most_of, outlook
 from vitrail.train.run import Run
+from vitrail.writing import write_whole
 
 
 class Taken(NamedTuple):
@@ -187,7 +188,7 @@ class Log(Observer):
             return record["step"] <= (run.judged if judgement else run.step)
 
         kept = [record for record in self.records() if reached(record)]
-        replace_text(self.lines, "".join(json.dumps(record) + "\n" for record in kept))
+        write_whole(self.lines, "".join(json.dumps(record) + "\n" for record in kept), durable=True)
         self.file = open(self.lines, "a", encoding="utf-8", buffering=1)  # noqa: SIM115, one line at a time reaches it
 
     def records(self) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from vitrail.loading import from_pretrained, save_pretrained
 from vitrail.samples import Batch
 from vitrail.tasks.task import NeedsModels, NeedsWeights, Remarks, Task
 from vitrail.train.building import build_model, card_of, prepare, rebuild_model, tell_model
-from vitrail.train.checkpoint import Checkpoint, below, prefixed, replace_text
+from vitrail.train.checkpoint import Checkpoint, below, prefixed
 from vitrail.train.distributed import Team
 from vitrail.train.ema import averaging
 from vitrail.train.memory import refuse_too_little
@@ -36,6 +36,7 @@ from vitrail.train.recipe import Recipe
 from vitrail.train.sameness import environment, seed_of, settings
 from vitrail.train.signals import Stopped, Stopping, Until
 from vitrail.weights.card import GENERATED
+from vitrail.writing import write_whole
 
 Say = Callable[[str], None]
 
@@ -346,7 +347,7 @@ class Run:
         before = progress.get("recipe", settings(self.recipe))  # which older checkpoints do not say
         then, now = before | progress["environment"], settings(self.recipe) | environment(self.recipe)
         changed = [name for name in (*before, *environment(self.recipe)) if then.get(name) != now.get(name)]
-        changes = [f"{name} was {then.get(name)} and is {now.get(name)}" for name in changed]
+        changes = [f"{name} was {then.get(name, 'not said')} and is {now.get(name, 'not said')}" for name in changed]
         if any(name.startswith(("model.", "ema", "average_last")) for name in changed):
             raise TrainingError(
                 f"{self.folder / 'recipe.json'} was changed: {'; '.join(changes)}. A run keeps its model and how it is "
@@ -397,4 +398,4 @@ class Run:
             "seed": self.recipe.seed,
             "environment": environment(self.recipe),
         }
-        replace_text(self.folder / "run.json", json.dumps(told, indent=2) + "\n")
+        write_whole(self.folder / "run.json", json.dumps(told, indent=2) + "\n", durable=True)

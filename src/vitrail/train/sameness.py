@@ -36,20 +36,16 @@ def numerics(recipe: Recipe) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-FREE = ("device", "threads", "processes", "save_every", "data.path", "data.workers")  # what may be otherwise
+FREE = {"device", "threads", "processes", "save_every"}  # what may be otherwise
+FREE |= {"data.path", "data.workers", "model.init", "model.missing", "model.words"}
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """Every setting that decides what a run learns, by the name that `--set` has for it."""
-
-    def flat(values: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
-        for name, value in values.items():
-            if isinstance(value, Mapping) and value:
-                yield from flat(value, f"{where}{name}.")
-            else:
-                yield f"{where}{name}", value
-
-    return {name: value for name, value in flat(plain(recipe), "") if name not in FREE}
+    """What decides what a run learns: each field of a recipe, and of its parts, by the name that `--set` has for it."""
+    held = plain(recipe)
+    parts = {name: part for name, part in held.items() if isinstance(part, Mapping)}
+    inside = {f"{name}.{field}": value for name, part in parts.items() for field, value in part.items()}
+    return {name: value for name, value in (held | inside).items() if name not in FREE | parts.keys()}
 
 
 def environment(recipe: Recipe) -> dict[str, Any]:

@@ -343,7 +343,10 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
                 learned=len(splits.train),
             )
         except OSError as error:
-            raise VitrailError(f"{error.filename}: {error.strerror}. {done_without_report(folder)}") from error
+            if not error.strerror:  # not of the system: our mistake
+                raise
+            what = ": ".join(filter(None, (error.filename, error.strerror)))
+            raise VitrailError(f"{what}. {done_without_report(folder)}") from error
     say(", ".join(f"{name} {score_in_words(name, value)}" for name, value in report.telling.items()))
     for remark in report.remarks:
         say(remark)

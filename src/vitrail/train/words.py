@@ -14,7 +14,6 @@ from vitrail import catalog
 from vitrail.data.open import open_dataset, parts
 from vitrail.errors import ConfigError, TrainingError, UsageError, many, unknown
 from vitrail.fields import Range, check_fields, check_ranges
-from vitrail.train.checkpoint import replace_text
 from vitrail.train.lock import RECIPE, refuse_taken
 from vitrail.train.recipe_text import build_part, parse
 from vitrail.weights.files import read_json
@@ -22,6 +21,7 @@ from vitrail.words.files import write_vectors
 from vitrail.words.predictor import VECTORS
 from vitrail.words.training import split_words, train_word2vec
 from vitrail.words.vectors import WordVectors
+from vitrail.writing import write_whole
 
 NAME = "word2vec"
 CARD = "card.json"
@@ -188,7 +188,7 @@ def train_words(recipe: WordRecipe, folder: Path, *, dry_run: bool = False, say:
         (CARD, {"model": NAME, "words": len(vectors), "dim": vectors.dim, "origin": origin}),
         (RECIPE, {"name": NAME, **asdict(recipe)}),
     ):
-        replace_text(folder / name, json.dumps(told, indent=2) + "\n")
+        write_whole(folder / name, json.dumps(told, indent=2) + "\n", durable=True)
     frequent = ", ".join(islice(vectors.words, SHOWN))
     say(f"{len(vectors):,} words have a vector; the most frequent are {frequent}.")
     one, *three = examples(vectors.words)

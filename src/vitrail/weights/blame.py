@@ -17,7 +17,7 @@ Ours = TypeVar("Ours")
 def culprit(read: Callable[[Said], object], said: Said, error: Exception) -> str | None:
     """The field that an error is about: without it there is none, or another one."""
     other = None
-    for field in said:
+    for field in sorted(said, key=lambda field: said[field] is not None):  # what is empty goes first
         try:
             read({name: value for name, value in said.items() if name != field})
             return field
@@ -44,7 +44,8 @@ def read_as(read: Callable[[Said], Ours], said: Said, where: str) -> Ours:
         value = "a value" if field is None else f"{field}={said[field]!r:.60}"
         if not isinstance(error, ConfigError):
             raise ConfigError(f"{where}: {value} is of the wrong kind.") from error
-        nested = field is not None and isinstance(said[field], Mapping) and said[field]
+        inside = said[field] if field is not None and isinstance(said[field], Mapping) else {}
+        nested = any(f"{name}=" in str(error) for name in inside)
         if field is None or nested or f"{field}=" in str(error) or str(error)[:1].isupper():  # it says what it means
             raise ConfigError(f"{where}: {error}") from error
         raise ConfigError(f"{where}: {value} cannot be: {error}") from error

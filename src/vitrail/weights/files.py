@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vitrail.errors import CheckpointError
+from vitrail.writing import sync
 
 HEADER_LIMIT = 8 * 2**20  # bytes; an 89 MB header of empty tensors costs safetensors 25 s
 JSON_LIMIT = 8 * 2**20  # bytes; the labels of ImageNet-21k take 1.5 MB
@@ -287,15 +288,6 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
             continue  # a sum with a NaN or an infinity in it is one, and needs no copy; a large sum is looked into
         if bad := int((~tensor.isfinite()).sum()):
             raise CheckpointError(f"{source}: {bad} of the {tensor.numel():,} numbers in {name!r} are NaN or infinite.")
-
-
-def sync(path: Path) -> None:
-    """Make sure that a file, or the list of files in a folder, has reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_json(path: Path, values: Any) -> None:

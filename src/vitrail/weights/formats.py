@@ -84,7 +84,7 @@ def tell(family: Family, tensors: Mapping[str, Tensor], guess: Mapping[str, Any]
     except KeyError as error:
         raise CheckpointError(
             f"{where}: the weights have no {error.args[0]}, as a {family.name} has. They are cut short, or not of the "
-            f"model that config.json describes."
+            f"model that they are said to be of."
         ) from error
     except (IndexError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{where}: a tensor has shapes that no {family.name} has ({error}).") from error

@@ -37,7 +37,8 @@ def whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:
         return {piece: number for piece, number in vocabulary.items() if not piece.startswith(CONTINUES)}
     begun = {piece: number for piece, number in vocabulary.items() if piece.startswith(mark) and piece != mark}
     spell = decoders.ByteLevel() if mark == BYTES else decoders.Metaspace()
-    return {spell.decode([piece]).strip(): number for piece, number in begun.items()}
+    words = {spell.decode([piece]).strip(): number for piece, number in begun.items()}
+    return {word: number for word, number in words.items() if word and "\ufffd" not in word}  # not half a character
 
 
 @torch.no_grad()

@@ -40,20 +40,16 @@ def faults_beside(path: Path, parts: dict[str, Path]) -> Iterator[Fault]:
     """What stands beside the folders of the parts, where nobody looks."""
     read = ", ".join(folder.name for folder in parts.values())
     for folder in folders_in(path):
-        count = sum(1 for _ in pictures_below(folder))
-        if folder not in parts.values() and count:
+        if folder not in parts.values() and (count := sum(1 for _ in pictures_below(folder))):
             reason = f"{many(count, 'picture')} beside {read}, and not read. Move them there, or out of the data set."
             yield fault("beside-parts", folder, reason)
-    yield from loose_files(path)
+    for picture in loose_pictures(path):
+        yield fault("loose-picture", picture, f"Beside {read}, and not read. Move it to its class there.")
 
 
-def loose_files(root: Path) -> Iterator[Fault]:
-    """Files that stand where only folders are read."""
-    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        if hidden(entry.name):
-            yield fault("hidden-file", entry.path, "Hidden, and not read. Remove it.")
-        elif entry.is_file() and is_picture_name(entry.name):
-            yield fault("loose-picture", entry.path, "Beside the class folders, and not read. Move it into one.")
+def loose_pictures(root: Path) -> list[Path]:
+    """Pictures that stand where only folders are read."""
+    return sorted(file for file in root.iterdir() if file.is_file() and is_picture_name(file.name))
 
 
 def layout_faults(root: Path, classes: dict[str, int]) -> Iterator[Fault]:
@@ -75,8 +71,10 @@ def layout_faults(root: Path, classes: dict[str, int]) -> Iterator[Fault]:
             yield fault("space-in-name", root / name, f"The class is called {name!r}. Rename the folder.")
     for name, twin in clashes(classes):
         yield fault("class-case-clash", root / name, f"There is also {twin}, another class. Rename or join them.")
-    if classes:
-        yield from loose_files(root)
+    for name in sorted(filter(hidden, os.listdir(root))):
+        yield fault("hidden-file", root / name, "Hidden, and not read. Remove it.")
+    for picture in loose_pictures(root) if classes else ():
+        yield fault("loose-picture", picture, "Beside the class folders, and not read. Move it into one.")
 
 
 def file_faults(folder: Path, root: Path) -> Iterator[Fault]:

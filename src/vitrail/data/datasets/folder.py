@@ -5,7 +5,9 @@ parts: `train/`, `val/` (or `valid/`, `validation/`) and `test/`. Hidden files, 
 pictures, are left out; `vitrail check` lists them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from vitrail.data.classes import class_numbers, listing
 from vitrail.data.dataset import PictureFiles
@@ -19,6 +21,15 @@ PART_NAMES = {
 }
 
 
+Place = TypeVar("Place")
+
+
+def by_part(found: Mapping[str, Place]) -> dict[str, Place]:
+    """What stands for each part, by our name for it; of several names for one part the first that there is."""
+    names = {part: next((name for name in names if name in found), None) for part, names in PART_NAMES.items()}
+    return {part: found[name] for part, name in names.items() if name is not None}
+
+
 def recognises(path: Path) -> bool:
     return path.is_dir()
 
@@ -29,7 +40,7 @@ def find_parts(path: Path) -> dict[str, Path]:
     Only a folder with folders in it is a part: `train` beside `car` and `bus` is a class.
     """
     folders = {folder.name.lower(): folder for folder in folders_in(path) if folders_in(folder)}
-    return {part: folders[name] for part, names in PART_NAMES.items() for name in names[::-1] if name in folders}
+    return by_part(folders)
 
 
 def parts(path: Path) -> tuple[str, ...]:

@@ -18,13 +18,13 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vitrail.data.classes import class_numbers, class_order, listing
 from vitrail.data.dataset import PictureFiles
-from vitrail.data.datasets.folder import PART_NAMES
+from vitrail.data.datasets.folder import PART_NAMES, by_part
 from vitrail.data.files import shown
 from vitrail.errors import DataError
 
@@ -85,7 +85,7 @@ def recognises(path: Path) -> bool:
 def part_files(folder: Path) -> dict[str, Path]:
     """The tables of a folder that are named after a part."""
     tables = {table.stem.lower(): table for table in sorted(folder.iterdir()) if table.suffix.lower() in SUFFIXES}
-    return {part: tables[name] for part, names in PART_NAMES.items() for name in names if name in tables}
+    return by_part(tables)
 
 
 def tables(path: Path) -> dict[str | None, Path]:
@@ -126,7 +126,7 @@ def read_csv(table: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict | Ro
         raise RowError("empty", shown(table), f"the file is empty. {EXPECTED}")
     separator = "\t" if table.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
-    require_different(names, f"{shown(table)}:1")
+    require_different(names, f"{shown(table)}:1", {name for names in COLUMNS.values() for name in names})
     require_columns(names, f"{shown(table)}:1")
     reader = csv.reader(lines, delimiter=separator)
     try:
@@ -165,10 +165,10 @@ def named(record: Iterable[str], column: str) -> str | None:
     return next((spelling[name] for name in COLUMNS[column] if name in spelling), None)
 
 
-def require_different(names: Sequence[str], place: str) -> None:
-    """Complain about a name that two columns have."""
+def require_different(names: Sequence[str], place: str, known: Collection[str] | None = None) -> None:
+    """Complain about a name that two columns have; where some are known, the others are nobody's business."""
     counted = Counter(name.strip().lower() for name in names if name.strip())
-    twice = next((name for name, count in counted.items() if count > 1), None)
+    twice = next((name for name, count in counted.items() if count > 1 and (known is None or name in known)), None)
     if twice is not None:
         raise RowError("wrong-columns", place, f"two columns are called {twice}. Rename one, or leave it out.")
 
@@ -251,7 +251,7 @@ def sound_rows(path: Path) -> list[Row]:
     """All rows of all tables, in their parts.
 
     Raises:
-        RowError: the first bad line, with how many there are.
+        RowError: a bad line, with how many more there are.
     """
     found, bad = [], []
     for part, table in tables(path).items():
