@@ -1,6 +1,6 @@
 """Writing one text several words at a time, where it repeats itself.
 
-For one text, a step costs the reading of every weight, and hardly more if it is asked about several words at once. So
+For one text, a step costs the reading of every weight, which several words that are asked about at once can share. So
 the words that followed when the last ones came before are taken to follow again, and one step says of all of them
 whether they do. What is written is what would have been written word by word: a guess stays only where the model, by
 the same rules and the same chance, writes that word itself: up to the rounding by which a product of several rows
