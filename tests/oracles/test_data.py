@@ -137,6 +137,13 @@ def test_where_a_path_goes_wrong_is_said(tmp_path, typed, told):
         open_dataset(tmp_path / typed)
 
 
+def test_of_two_tables_for_one_part_the_one_that_is_called_so_is_read(tmp_path):
+    for name in ("train", "val", "valid"):
+        (tmp_path / f"{name}.csv").write_text(f"path,label\n{name}.png,cat\n")
+    read = open_dataset(tmp_path, "val")
+    assert [Path(read[number].picture.name).name for number in range(len(read))] == ["val.png"]
+
+
 def test_folders_that_are_no_data_set_are_sentences(tmp_path):
     with pytest.raises(DataError, match="There is no data set at"):
         open_dataset(tmp_path / "missing")

@@ -24,7 +24,7 @@ PART_NAMES = {
 Place = TypeVar("Place")
 
 
-def by_part(found: Mapping[str, Place]) -> dict[str, Place]:
+def parts_among(found: Mapping[str, Place]) -> dict[str, Place]:
     """What stands for each part, by our name for it; of several names for one part the first that there is."""
     names = {part: next((name for name in names if name in found), None) for part, names in PART_NAMES.items()}
     return {part: found[name] for part, name in names.items() if name is not None}
@@ -40,7 +40,7 @@ def find_parts(path: Path) -> dict[str, Path]:
     Only a folder with folders in it is a part: `train` beside `car` and `bus` is a class.
     """
     folders = {folder.name.lower(): folder for folder in folders_in(path) if folders_in(folder)}
-    return by_part(folders)
+    return parts_among(folders)
 
 
 def parts(path: Path) -> tuple[str, ...]:

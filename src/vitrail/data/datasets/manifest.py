@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from vitrail.data.classes import class_numbers, class_order, listing
 from vitrail.data.dataset import PictureFiles
-from vitrail.data.datasets.folder import PART_NAMES, by_part
+from vitrail.data.datasets.folder import PART_NAMES, parts_among
 from vitrail.data.files import shown
 from vitrail.errors import DataError
 
@@ -85,7 +85,7 @@ def recognises(path: Path) -> bool:
 def part_files(folder: Path) -> dict[str, Path]:
     """The tables of a folder that are named after a part."""
     tables = {table.stem.lower(): table for table in sorted(folder.iterdir()) if table.suffix.lower() in SUFFIXES}
-    return by_part(tables)
+    return parts_among(tables)
 
 
 def tables(path: Path) -> dict[str | None, Path]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vitrail.data.datasets.folder import PART_NAMES, by_part
+from vitrail.data.datasets.folder import PART_NAMES, parts_among
 from vitrail.data.files import folders_in, hidden, is_picture_name
 
 DEEPEST = 2  # folders that a data set may lie below the one that is named
@@ -45,7 +45,7 @@ def named_folders(folder: Path) -> dict[str, Path]:
 
 def part_folders(folder: Path) -> dict[str, Path]:
     """The folders in a folder that are called as parts are, by part."""
-    return by_part(named_folders(folder))
+    return parts_among(named_folders(folder))
 
 
 def files_ending(folder: Path, *endings: str) -> list[Path]:
