@@ -225,9 +225,9 @@ class TextPredictor:
                 results += task.predict(self.quick, words.to(device))
         return results
 
-    def unfit(self, texts: Sequence[str], **settings: Any) -> dict[int, VitrailError]:
-        """Which of some texts the model cannot read, and why: too long, or empty."""
-        task, found = self.task_with(settings), dict[int, VitrailError]()
+    def unfit(self, texts: Sequence[str]) -> dict[int, VitrailError]:
+        """Which of some texts the model cannot read, by their place, and why: too long, or empty."""
+        task, found = self.task_with({}), dict[int, VitrailError]()
         for number, text in enumerate(texts):
             try:
                 self.words(task, [text])

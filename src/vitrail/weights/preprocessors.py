@@ -128,7 +128,8 @@ def from_transformers(config: Mapping[str, Any]) -> PicturePreprocessing:
     transformers 5 runs it on tensors too where torchvision is installed.
 
     Raises:
-        ConfigError: a processor, or a step of it, that is not known here, pictures of no certain size, or nonsense.
+        ConfigError: a processor, or a step of it, that is not known here, or pictures of no certain size. A value of
+            another kind raises whatever Python has for it; `blame.read_as` makes a sentence of that.
     """
     name, fast = processor_name(config)
     said = PROCESSORS[name] | {key: value for key, value in config.items() if value is not None}
@@ -201,7 +202,8 @@ def from_timm(config: Mapping[str, Any]) -> Preprocessing:
     """What `pretrained_cfg` says; what is missing or empty in it is timm's default.
 
     Raises:
-        ConfigError: a crop mode or an interpolation that is not known here, or nonsense.
+        ConfigError: a crop mode or an interpolation that is not known here. Of other kinds of values, see
+            `from_transformers`.
     """
     said = {key: value for key, value in config.items() if value}
     channels, rows, columns = map(whole, said.get("input_size", (3, 224, 224)))
