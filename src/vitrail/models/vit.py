@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
 from vitrail.core.blocks import ACTIVATIONS, MLP, EncoderBlock, GatedMLP, NormPlace, Residual
+from vitrail.core.dropout import dropout
 from vitrail.core.embeddings import ConvStem, PatchEmbed, check_divides, check_images
 from vitrail.core.init import depth_decay, init_transformer
 from vitrail.core.positions import (
@@ -47,7 +48,7 @@ RANGES = {
     "image": SIZE, "patch": SIZE, "channels": SIZE, "dim": SIZE, "depth": Range(1, 1000), "heads": SIZE,
     "mlp_dim": SIZE, "stem": SIZE, "relative_hidden": SIZE, "representation": SIZE, "classes": COUNT,
     "registers": COUNT, "eps": Range(0, above=True, usual="1e-6"), "layer_scale": Range(-LARGEST),
-    "drop_path": RATE, "dropout": RATE,
+    "drop_path": RATE, "dropout": RATE, "attention_dropout": RATE,
 }  # fmt: skip
 
 
@@ -89,7 +90,8 @@ class ViTConfig:
     norm_pooled: bool = False  # the last norm stands after the pooling instead of before
     representation: int | None = None  # width of a tanh layer before the head
     drop_path: float = 0.0  # chance that a sample skips the last block, falling to 0 at the first
-    dropout: float = 0.0
+    dropout: float = 0.0  # of the tokens that the first block reads, and of every branch
+    attention_dropout: float = 0.0  # of the weights of attention
 
     def __post_init__(self) -> None:
         for name in ("image", "patch"):
@@ -295,7 +297,7 @@ def build_block(config: ViTConfig, drop_path: float) -> EncoderBlock:
         else MLP(config.dim, config.mlp_dim, activation=ACTIVATIONS[config.activation])
     )
     return EncoderBlock(
-        Attention(config.dim, config.heads, bias=config.bias),
+        Attention(config.dim, config.heads, bias=config.bias, dropout=config.attention_dropout),
         mlp,
         residual(),
         residual(),
@@ -410,6 +412,7 @@ class ViT(nn.Module):
         shown = self.shown_cells(valid)
         if self.positions is not None:
             x = x + self.place_prefix(self.places(grid, shown))
+        x = dropout(x, self.config.dropout, self.training)
         return Tokens(x, grid, self.config.prefix, self.valid_tokens(shown))
 
     def places(

@@ -93,6 +93,7 @@ def read_common(config: Fields) -> dict[str, Any]:
         "heads": heads,
         "activation": one_of(TRANSFORMERS_ACTIVATIONS, config.get("hidden_act", "gelu"), "hidden_act"),
         "dropout": config.get("hidden_dropout_prob", 0.0),
+        "attention_dropout": config.get("attention_probs_dropout_prob", 0.0),
         "bias": config.get("qkv_bias", True),
     }
 
@@ -105,7 +106,7 @@ def write_common(config: ViTConfig) -> dict[str, Any]:
         "num_attention_heads": config.heads,
         "hidden_act": foreign_word(TRANSFORMERS_ACTIVATIONS, config.activation),
         "hidden_dropout_prob": config.dropout,
-        "attention_probs_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": config.attention_dropout,
         "layer_norm_eps": config.eps,
         "image_size": config.image,
         "patch_size": config.patch,
