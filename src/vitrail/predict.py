@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ from vitrail.explain.recording import Layers
 from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained, say
 from vitrail.pixels import MODES, channels_first
-from vitrail.predict_texts import TextPredictor
+from vitrail.predict_texts import OnError, TextPredictor
 from vitrail.preprocessing import Prepared
 from vitrail.samples import Picture
 from vitrail.tasks.task import Task
@@ -52,7 +52,6 @@ from vitrail.words.predictor import WordPredictor, vectors_at
 
 Shown = Picture | Tensor  # a tensor where a picture has channels that no picture file has
 Images = Any  # a path, folder or pattern; a Pillow image, array or tensor; a Picture; or an iterable of these
-OnError = Literal["raise", "keep"]
 BARE = (".safetensors", ".pt", ".pth", ".bin", ".npz")  # files of weights
 READERS = min(8, os.cpu_count() or 1)  # threads that decode the pictures of a batch
 

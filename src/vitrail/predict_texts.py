@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -27,6 +27,7 @@ from vitrail.tasks.task import Task
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.weights.card import Card, classes_of, only_features
 
+OnError = Literal["raise", "keep"]  # what becomes of an input that cannot be read
 LINES = ".txt"  # a file of this kind means its lines
 LONGEST_NAME = 4096  # characters of a path
 AS_TYPED = {"beams": "--beam (beams)", "max_tokens": "--tokens (max_tokens)", "sample": "drawing words (sample)"}
@@ -185,6 +186,7 @@ class TextPredictor:
         batch: int = 32,
         seed: int | None = None,
         context: str | Path | None = None,
+        on_error: OnError = "raise",
         **settings: Any,
     ) -> list[Any]:
         """What the model says of texts: one result for each, in their order.
@@ -196,13 +198,15 @@ class TextPredictor:
             seed: of chance, where words are drawn; another each time unless given.
             context: the text that answers all of them, or its file, for a model that answers questions; without it,
                 each question has its text behind it, after a tab.
+            on_error: what becomes of a text that is empty or too long: `raise` its error, or `keep` it as the result.
             settings: of a model that writes, as `Generation` has them: `beams=4`, or `sample=True, temperature=0.7`; of
                 one that writes all words at once `steps=10` and `lengths=1`.
 
         Raises:
-            ConfigError, DataError: a text that is empty or too long, a setting that there is not, a file without text.
+            ConfigError, DataError: a text that is empty or too long, unless `on_error` is `keep`; a setting that there
+                is not, a file without text.
         """
-        return self.answers(texts_of(texts), batch=batch, seed=seed, context=context, **settings)
+        return self.answers(texts_of(texts), batch=batch, seed=seed, context=context, on_error=on_error, **settings)
 
     def answers(
         self,
@@ -211,6 +215,7 @@ class TextPredictor:
         batch: int = 32,
         seed: int | None = None,
         context: str | Path | None = None,
+        on_error: OnError = "raise",
         **settings: Any,
     ) -> list[Any]:
         """The same for texts of which none is the name of a file."""
@@ -221,18 +226,21 @@ class TextPredictor:
         device, results = next(self.model.parameters()).device, []
         with torch.inference_mode(), self.speed():
             for first in range(0, len(found), batch):
-                words = self.words(task, found[first : first + batch])
-                results += task.predict(self.quick, words.to(device))
+                group = found[first : first + batch]
+                unfit = self.unfit(task, group) if on_error == "keep" else {}
+                fit = [text for place, text in enumerate(group) if place not in unfit]
+                given = iter(task.predict(self.quick, self.words(task, fit).to(device)) if fit else ())
+                results += [unfit[place] if place in unfit else next(given) for place in range(len(group))]
         return results
 
-    def unfit(self, texts: Sequence[str]) -> dict[int, VitrailError]:
+    def unfit(self, task: Task, texts: Sequence[str]) -> dict[int, VitrailError]:
         """Which of some texts the model cannot read, by their place, and why: too long, or empty."""
-        task, found = self.task_with({}), dict[int, VitrailError]()
-        for number, text in enumerate(texts):
+        found = dict[int, VitrailError]()
+        for place, text in enumerate(texts):
             try:
                 self.words(task, [text])
             except (ConfigError, DataError) as error:
-                found[number] = error
+                found[place] = error
         return found
 
     def within(self, task: Task, texts: list[str], context: str | Path | None) -> list[str]:

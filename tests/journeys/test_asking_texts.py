@@ -11,7 +11,9 @@ import vitrail
 from vitrail.cli.main import main
 from vitrail.data.material import going_on, translating
 from vitrail.decoding.write import Written
+from vitrail.errors import ConfigError
 from vitrail.loading import create_model
+from vitrail.predict import predictor
 from vitrail.predict_texts import content_of
 from vitrail.tasks.translate import Sentence, sentences
 from vitrail.tokenizing import train_byte_pairs, train_joint, train_word_pieces
@@ -66,6 +68,14 @@ def guesser(tmp_path_factory):
     sizes = {"vocabulary": reads.size, "max_tokens": 32, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
     model = create_model("bert-mini", **sizes, head="masked-lm")
     return saved(tmp_path_factory.mktemp("models") / "guesser", model, preprocessing=reads, task="masked-lm")
+
+
+@pytest.fixture(scope="module")
+def answerer(tmp_path_factory):
+    reads = train_word_pieces(LINES, size=120, max_tokens=32)
+    sizes = {"vocabulary": reads.size, "max_tokens": 32, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
+    model = create_model("bert-mini", **sizes, head="answer")
+    return saved(tmp_path_factory.mktemp("models") / "answerer", model, preprocessing=reads, task="answer")
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +170,29 @@ def test_a_text_that_cannot_be_read_stops_no_others(nameless, capsys):
     assert [first, third] == [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert main(["predict", nameless, long]) == 1
     assert capsys.readouterr().out == ""
+    assert main(["predict", nameless, long, "", long]) == 2  # an empty name is a slip of the shell
+
+
+def test_a_question_that_is_too_long_stops_no_others(answerer, capsys):
+    typed = ["who runs", " ".join(["dog"] * 40), "who sits", "--context", "a man sits and a woman runs", "--json"]
+    assert main(["predict", answerer, *typed]) == 1
+    first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
+    assert second["error"] == "unfit"
+    assert "The question has 40 tokens" in second["reason"]
+    assert "error" not in first | third
+
+
+def test_errors_of_texts_are_kept_where_somebody_asks_for_it(nameless):
+    ask, long = predictor(nameless, announce=lambda sentence: None), " ".join(["dog"] * 400)
+    texts = ["a dog runs", long, "  ", "a man sits"]
+    with pytest.raises(ConfigError, match="A text is empty"):
+        ask(texts)
+    for batch in (1, 2, 32):
+        first, second, third, fourth = ask(texts, batch=batch, on_error="keep")
+        assert isinstance(second, ConfigError)
+        assert "A text is empty" in str(third)
+        assert [first.record(1), fourth.record(1)] == [one.record(1) for one in ask(["a dog runs", "a man sits"])]
+    assert all(isinstance(one, ConfigError) for one in ask([long, long], on_error="keep"))
 
 
 def test_a_method_is_no_setting(translator):

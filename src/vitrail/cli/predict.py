@@ -226,21 +226,16 @@ def text_answers(
 ) -> Iterator["Answer"]:
     """What becomes of texts, in their order; of a prompt, the whole that it becomes.
 
-    Results that miss something are also added to `unread`.
+    Results that miss something, and texts among several that cannot be read, are also added to `unread`.
     """
     from vitrail.predict_texts import content_of, texts_of
 
     begun = None if prompt is None else content_of(prompt)
     given = [*texts_of(texts), *([] if begun is None else [begun])]
-    unfit = {} if settings.get("context") else ask.unfit(given)
-    if len(unfit) == len(given):
-        unfit = {}  # what is wrong is said of all at once
-    fit = [text for place, text in enumerate(given) if place not in unfit]
-    results = iter(ask.answers(fit, batch=batch, **settings))
-    for place, text in enumerate(given):
-        result = unfit[place] if place in unfit else next(results)
+    on_error = "keep" if len(given) > 1 else "raise"
+    for text, result in zip(given, ask.answers(given, batch=batch, on_error=on_error, **settings), strict=True):
         answer = Answer(text, result, text if text is begun else "", of_text=True)
-        if place in unfit or getattr(result, "missing", ""):
+        if isinstance(result, VitrailError) or getattr(result, "missing", ""):
             unread.append(answer)
         yield answer
 
