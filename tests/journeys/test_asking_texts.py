@@ -182,6 +182,16 @@ def test_a_question_that_is_too_long_stops_no_others(answerer, capsys):
     assert "error" not in first | third
 
 
+def test_a_text_of_which_nothing_is_known_is_answered_with_a_note(nameless, writer, capsys):
+    assert main(["predict", nameless, "жж щ"]) == 0
+    assert "Nothing of 'жж щ' is in this model's vocabulary" in capsys.readouterr().err
+    assert main(["predict", nameless, "жж щ", "a dog жж", "漢字", "--json"]) == 0
+    assert "Nothing of 2 of 3 texts, such as 'жж щ', is in this model's" in capsys.readouterr().err
+    assert main(["predict", nameless, "a dog жж"]) == 0
+    assert main(["predict", writer, "жж щ"]) == 0  # bytes are always known
+    assert "vocabulary" not in capsys.readouterr().err
+
+
 def test_errors_of_texts_are_kept_where_somebody_asks_for_it(nameless):
     ask, long = predictor(nameless, announce=lambda sentence: None), " ".join(["dog"] * 400)
     texts = ["a dog runs", long, "  ", "a man sits"]

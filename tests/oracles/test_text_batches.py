@@ -397,7 +397,7 @@ def test_what_makes_no_batches_is_one_sentence(many):
 
 
 def test_a_use_refuses_texts_of_another_kind(plain, bert):
-    with pytest.raises(DataError, match="'language', and cannot be used for translation"):
+    with pytest.raises(DataError, match="running text, and translation needs pairs of sentences"):
         Translation(passages("a"), plain)
     with pytest.raises(ConfigError, match="no mask token"):
         Masked(passages("a b"), plain)

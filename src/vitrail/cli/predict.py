@@ -233,11 +233,23 @@ def text_answers(
     begun = None if prompt is None else content_of(prompt)
     given = [*texts_of(texts), *([] if begun is None else [begun])]
     on_error = "keep" if len(given) > 1 else "raise"
-    for text, result in zip(given, ask.answers(given, batch=batch, on_error=on_error, **settings), strict=True):
+    results = ask.answers(given, batch=batch, on_error=on_error, **settings)
+    read = [text for text, result in zip(given, results, strict=True) if not isinstance(result, VitrailError)]
+    say_of_strange(list(filter(ask.card.preprocessing.knows_nothing_of, read)), len(given))
+    for text, result in zip(given, results, strict=True):
         answer = Answer(text, result, text if text is begun else "", of_text=True)
         if isinstance(result, VitrailError) or getattr(result, "missing", ""):
             unread.append(answer)
         yield answer
+
+
+def say_of_strange(texts: Sequence[str], of: int) -> None:
+    """Tell the person of texts whose answers mean nothing, since the model knows no piece of them."""
+    from vitrail.loading import say
+
+    if texts:
+        which = f"{len(texts):,} of {of:,} texts, such as {texts[0][:40]!r}," if of > 1 else f"{texts[0][:40]!r}"
+        say(f"Nothing of {which} is in this model's vocabulary, so that it reads unknown pieces alone.")
 
 
 def word_answers(

@@ -21,6 +21,7 @@ from vitrail.tokenizing.bounds import check_text
 from vitrail.tokenizing.engines import Encoded, Engine, engine_of
 
 MOST_TOKENS = 1 << 20  # that a model could say it reads
+SPACES = " ▁"  # in a piece; sentencepiece writes a space so
 PROBE = "a"  # a text by which is seen what a tokenizer puts around texts
 
 
@@ -185,6 +186,18 @@ class TextPreprocessing:
         for number, text in enumerate(texts):
             check_text(text, f"Text {number:,}")
         return self.engine.batch(texts, target, around)
+
+    def knows_nothing_of(self, text: str) -> bool:
+        """Whether nothing of a text is in the vocabulary: the model reads the unknown token alone.
+
+        Raises:
+            ConfigError: it is far too long, or is not text.
+        """
+        if self.unknown_token not in self.vocabulary:
+            return False
+        [ids] = self.encode_all([text], around=False)
+        read = {piece for piece in self.tokens(ids) if piece.strip(SPACES)}
+        return read == {self.unknown_token}
 
     def spell(self, words: Sequence[str]) -> list[list[int]]:
         """The ids of each of some words of a sentence, with nothing around them.

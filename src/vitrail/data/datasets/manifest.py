@@ -38,7 +38,8 @@ COLUMNS = {
 CORNERS = {"xmin", "ymin", "xmax", "ymax"}  # columns of a table of boxes
 EXPECTED = (
     "Expected: path and label (1.jpg,cat), or path and labels where a picture can have several (1.jpg,cat;dog); "
-    "columns of 0 and 1 for each class are not read. Texts have text and label."
+    "columns of 0 and 1 for each class are not read. Texts have text and label; "
+    "pairs of sentences have a column for each language (de,en)."
 )
 BETWEEN_LABELS = re.compile(r"[|;]")
 

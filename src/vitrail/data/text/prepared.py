@@ -13,10 +13,18 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset
+from vitrail.data.text.dataset import Labelled, Pair, Passage, Question, Tagged
 from vitrail.errors import DataError
 from vitrail.samples import Batch, Words
 from vitrail.tokenizing import TextPreprocessing
 
+IN_WORDS = {
+    Pair: "pairs of sentences",
+    Passage: "running text",
+    Labelled: "texts with labels",
+    Tagged: "words with tags",
+    Question: "questions about texts",
+}
 IGNORED = -100  # a target that is not asked for; what torch's cross-entropy leaves out by itself
 
 
@@ -71,7 +79,8 @@ def of_kind(texts: Dataset, kind: type, use: str) -> list:
     """
     samples = [texts[index] for index in range(len(texts))]
     if not all(isinstance(sample, kind) for sample in samples):
-        raise DataError(f"This data set is for {texts.task!r}, and cannot be used for {use}.")
+        there = IN_WORDS.get(type(samples[0]), "something else")
+        raise DataError(f"The data are {there}, and {use} needs {IN_WORDS[kind]}. Name {IN_WORDS[kind]}.")
     return samples
 
 
