@@ -110,6 +110,8 @@ FOLDERS = [
     ("not-a-file", "train/cat/x.png", lambda root: os.mkfifo(root / "train/cat/x.png")),
     ("empty-class", "train/emu", lambda root: (root / "train/emu").mkdir()),
     ("class-case-clash", "train/cat", save("train/Cat/x.png", picture(1))),
+    ("class-case-clash", "train/öwe", lambda root: [
+        save(f"train/{name}/x.png", picture(7))(root) for name in ("öwe", "o\u0308we")]),
     ("class-name", "train/caf\\xe9", lambda root: save("train/caf\udce9/x.png", picture(1))(root)),
     ("class-not-in-train", "", save("val/emu/x.png", picture(1))),
     ("duplicate-across-parts", "val/cat/x.png", copy("train/cat/0.png", "val/cat/x.png")),

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from vitrail.data.checks.faults import Fault, fault
 from vitrail.data.decoding import decode, opened, orientation
@@ -214,9 +215,14 @@ def name_faults(root: Path | str, names: Iterable[str]) -> Iterator[Fault]:
 
 
 def clashes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names that differ from an earlier one only in case, with that one."""
+    """Names that differ from an earlier one only in case or in how accents are written, with that one."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
-        alike[name.casefold()].append(name)
+        alike[normalize("NFC", name).casefold()].append(name)
     for first, *others in alike.values():
-        yield from ((other, first) for other in others)
+        yield from ((other, first + accents(other, first)) for other in others)
+
+
+def accents(name: str, twin: str) -> str:
+    """What is to be said of two names that look the same."""
+    return " (whose accents are written otherwise)" if normalize("NFC", name) == normalize("NFC", twin) else ""
