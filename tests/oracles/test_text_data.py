@@ -260,6 +260,16 @@ def test_questions_about_one_text_stay_on_one_side(shared):
 # what is wrong is said in one sentence, with its place
 
 
+def test_quotes_of_csv_may_hold_lines_and_stray_ones_stand_for_themselves(tmp_path):
+    rows = '"two\nlines, and ""more""",x\nnice "one",y\n5" pipe,x\n"he said "hi" ok",y\nplain,x\n'
+    (tmp_path / "texts.csv").write_text("text,label\n" + rows)
+    read = open_dataset(tmp_path / "texts.csv")
+    assert [read[index].text for index in range(len(read))] == [
+        'two\nlines, and "more"', 'nice "one"', '5" pipe', 'he said hi" ok"', "plain",
+    ]  # fmt: skip
+    assert [read[index].name.rpartition(":")[2] for index in range(len(read))] == ["2", "4", "5", "6", "7"]
+
+
 BAD = {
     "empty.txt": (b"", "is empty"),
     "blank.txt": (b"\n \n\n", "is empty"),
@@ -272,6 +282,8 @@ BAD = {
     "untagged.conll": (b"dog O\ncat\n", r"untagged.conll:2: 'cat' has no tag behind it"),
     "no_label.csv": (b"text,score\na,1\n", "Texts have text and label"),
     "columns.csv": (b"text,label\na,b,c\n", r"columns.csv:2: 3 columns where the first line names 2"),
+    "quote.csv": (b'text,label\na,x\n"b,y\nc,x\n"d",y\n', r"quote.csv:3: a quote opens here and is not closed"),
+    "last.tsv": (b'text\tlabel\na\tx\n"b\ty', r"last.tsv:3: a quote opens here and is not closed"),
     "empty.csv": (b"text,label\n", "is empty"),
     "blank.csv": (b"text,label\n,x\n", r"blank.csv:2: the text is empty"),
     "nolabel.csv": (b"text,label\na,\n", r"nolabel.csv:2: the label is empty"),

@@ -240,6 +240,7 @@ MANIFESTS = [
     ("no-pictures", "labels.csv", "path,label\n"),
     ("class-not-in-train", "labels.csv", GOOD + "set/val/dog/0.png,emu,val\n"),
     ("bad-csv", "labels.csv:5", GOOD + f"set/{'x' * 200_000}.png,cat,train\n"),
+    ("bad-csv", "labels.csv:5", GOOD + 'set/train/cat/1.png,"cat,train\nset/train/dog/1.png,dog,train\n'),
     ("bad-json", "labels.jsonl:2", '{"path": "set/train/cat/0.png", "label": "cat"}\n{"path": "set/trai\n'),
     ("bad-json", "labels.jsonl:1", "[1, 2]\n"),
     ("bad-json", "labels.jsonl:1", "[" * 100_000),

@@ -41,6 +41,7 @@ EXPECTED = (
     "columns of 0 and 1 for each class are not read. Texts have text and label; "
     "pairs of sentences have a column for each language (de,en)."
 )
+UNCLOSED = "unexpected end of data"  # as Python's reader says it
 BETWEEN_LABELS = re.compile(r"[|;]")
 
 
@@ -129,18 +130,45 @@ def read_csv(table: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict | Ro
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
     require_different(names, f"{shown(table)}:1", {name for names in COLUMNS.values() for name in names})
     require_columns(names, f"{shown(table)}:1")
-    reader = csv.reader(lines, delimiter=separator)
-    try:
-        for values in reader:
-            line = reader.line_num + 1
-            if len(values) == len(names):
-                yield line, dict(zip(names, values, strict=True))
-            elif any(value.strip() for value in values):
-                hint = f"{len(values)} columns where the first line names {len(names)}. Put quotes around commas."
-                yield line, RowError("wrong-columns", f"{shown(table)}:{line}", hint)
-    except csv.Error as error:
-        line = reader.line_num + 1
-        yield line, RowError("bad-csv", f"{shown(table)}:{line}", f"cannot be read from here on: {error}.")
+    for line, values in csv_rows(lines, separator):
+        if isinstance(values, str):
+            yield line, RowError("bad-csv", f"{shown(table)}:{line}", values)
+        elif len(values) == len(names):
+            yield line, dict(zip(names, values, strict=True))
+        elif any(value.strip() for value in values):
+            hint = f"{len(values)} columns where the first line names {len(names)}. Put quotes around commas."
+            yield line, RowError("wrong-columns", f"{shown(table)}:{line}", hint)
+
+
+def csv_rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Each row below a first line, with the number of the line where it begins; at last, what ends them too early.
+
+    A stray quote is taken as it stands, but for one that is never closed: it would take the rows below for its own.
+    """
+    taken: list[str] = []  # lines of this row
+
+    def seen() -> Iterator[str]:
+        for line in lines:
+            taken.append(line)
+            yield line
+
+    line, reader = 2, csv.reader(seen(), delimiter=separator, strict=True)
+    while True:
+        try:
+            values = next(reader, None)
+            if values is None:
+                return
+        except csv.Error as error:
+            if "limit" in str(error):
+                yield line, f"cannot be read from here on: {error}."
+                return
+            if len(taken) > 1 or UNCLOSED in str(error):
+                yield line, "a quote opens here and is not closed. Close it, or double each quote inside a text."
+                return
+            values = next(csv.reader(taken, delimiter=separator))
+        yield line, values
+        line += len(taken)
+        taken.clear()
 
 
 def read_json(table: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict | RowError]]:

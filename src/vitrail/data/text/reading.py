@@ -11,7 +11,7 @@ from typing import Any
 
 from vitrail.data.classes import listing
 from vitrail.data.datasets.folder import PART_NAMES
-from vitrail.data.datasets.manifest import RowError, require_different
+from vitrail.data.datasets.manifest import RowError, csv_rows, require_different
 from vitrail.data.files import shown
 from vitrail.errors import DataError
 
@@ -180,20 +180,15 @@ def table_rows(path: Path, complain: Complain = refuse) -> Iterator[tuple[str, d
         raise RowError("bad-csv", shown(path), hint)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
     require_different(names, f"{shown(path)}:1")
-    reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator)
-    try:
-        for values in reader:
-            place = f"{shown(path)}:{reader.line_num + 1}"
-            if len(values) == len(names):
-                yield place, dict(zip(names, values, strict=True))
-            elif any(value.strip() for value in values):
-                words = f"{len(values)} columns where the first line names {len(names)} ({listing(names)})."
-                complain(
-                    RowError("wrong-columns", place, f"{words} Put quotes around a text with {separator!r} in it.")
-                )
-    except csv.Error as error:
-        place = f"{shown(path)}:{reader.line_num + 1}"
-        complain(RowError("bad-csv", place, f"cannot be read from here on: {error}."))
+    for line, values in csv_rows((f"{line}\n" for line in lines), separator):
+        place = f"{shown(path)}:{line}"
+        if isinstance(values, str):
+            complain(RowError("bad-csv", place, values))
+        elif len(values) == len(names):
+            yield place, dict(zip(names, values, strict=True))
+        elif any(value.strip() for value in values):
+            words = f"{len(values)} columns where the first line names {len(names)} ({listing(names)})."
+            complain(RowError("wrong-columns", place, f"{words} Put quotes around a text with {separator!r} in it."))
 
 
 def json_rows(path: Path, complain: Complain) -> Iterator[tuple[str, dict[str, Any]]]:
