@@ -11,6 +11,8 @@ Names are found on first use, so that importing vitrail does not import torch.
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     )
     from vitrail.loading import create_model, from_pretrained, list_models, save_pretrained
     from vitrail.predict import predictor
+
+if sys.platform == "darwin":  # what torch has not written for Apple's GPUs is computed by the processor
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # which torch reads when it is imported
 
 __all__ = [
     "CheckpointError",

@@ -7,8 +7,14 @@ MOST = 200  # letters of a name that its draft keeps: file systems end at 255 by
 
 
 def sync(path: Path) -> None:
-    """Make sure that a file, or the list of files in a folder, has reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Make sure that a file, or the list of files in a folder, has reached the disk.
+
+    Windows writes such lists by itself, and only files that are open for writing.
+    """
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

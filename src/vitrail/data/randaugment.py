@@ -187,6 +187,7 @@ class RandAugment:
         chance: that an operation that was drawn is done.
         filters: ways to read between pixels, one of which is drawn each time.
         filled: whether what comes in from outside is filled with a given colour, or black.
+        words: the policy as it was written, which is what another process is sent.
     """
 
     operations: tuple[Operation, ...]
@@ -197,6 +198,10 @@ class RandAugment:
     chance: float
     filters: tuple[Image.Resampling, ...]
     filled: bool
+    words: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RandAugment.parse, (self.words,)
 
     @classmethod
     def parse(cls, policy: str) -> "RandAugment":
@@ -223,7 +228,7 @@ class RandAugment:
                 raise ConfigError(
                     f"{setting} in {policy!r}: {match[1]} must {LIMITS[match[1]].words(values[match[1]])}"
                 )
-        return timm_policy(**values) if dialect == "rand" else torchvision_policy(**values)
+        return (timm_policy if dialect == "rand" else torchvision_policy)(policy, **values)
 
     def __call__(self, image: Image.Image, random: np.random.Generator, fill: Fill = None) -> Image.Image:
         """Change a grey or colour picture.
@@ -264,7 +269,7 @@ LIMITS = {
 }
 
 
-def timm_policy(*, m: float, n: float, p: float, mstd: float, mmax: float, inc: float) -> RandAugment:
+def timm_policy(words: str, *, m: float, n: float, p: float, mstd: float, mmax: float, inc: float) -> RandAugment:
     return RandAugment(
         operations=TIMM_INCREASING if inc else TIMM,
         number=int(n),
@@ -274,10 +279,11 @@ def timm_policy(*, m: float, n: float, p: float, mstd: float, mmax: float, inc: 
         chance=p,
         filters=(Image.Resampling.BILINEAR, Image.Resampling.BICUBIC),
         filled=True,
+        words=words,
     )
 
 
-def torchvision_policy(*, n: float, m: float) -> RandAugment:
+def torchvision_policy(words: str, *, n: float, m: float) -> RandAugment:
     return RandAugment(
         operations=TORCHVISION,
         number=int(n),
@@ -287,4 +293,5 @@ def torchvision_policy(*, n: float, m: float) -> RandAugment:
         chance=1.0,
         filters=(Image.Resampling.NEAREST,),
         filled=False,
+        words=words,
     )

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import os
 import signal
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ AHEAD = 2  # tickets that each process has in hand
 ORPHANED = 2.0  # seconds after which an idle process looks whether the main program is still there
 STUCK = 120.0  # seconds without any progress after which waiting makes no sense
 IDLE = -1
+START = "fork" if sys.platform == "linux" else "spawn"  # libraries of macOS fail in a process that was forked
+KILLED = -9  # exit code of a process that the system has ended at once
 
 Tell = Callable[[int], None]
 Work = Callable[[Any, Tell], Batch]
@@ -173,7 +176,7 @@ class Workers:
     """
 
     def __init__(self, work: Work, count: int, describe: Callable[[int], str]) -> None:
-        context = get_context("fork") if hasattr(os, "fork") else get_context("spawn")
+        context = get_context(START)
         get_temp_dir()  # for all processes, and removed by this one: they are killed, and each would leave its own
         self.describe = describe
         self.progress = context.RawArray("q", [IDLE] * count)
@@ -250,7 +253,9 @@ class Workers:
         process.join(timeout=1)
         code = process.exitcode
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        memory = " Most often that is the system running out of memory: use fewer --workers or a smaller --batch."
-        raise DataError(
-            f"A loader process {how} while reading {self.doing(place)}.{memory if code == -signal.SIGKILL else ''}"
-        )
+        hint = ""
+        if code == KILLED:
+            hint = " Most often that is the system running out of memory: use fewer --workers or a smaller --batch."
+        elif code == 1 and START == "spawn":
+            hint = " A script of your own is read again by each process: write what it does below `if __name__ == ...`."
+        raise DataError(f"A loader process {how} while reading {self.doing(place)}.{hint}")

@@ -403,7 +403,7 @@ def look(
             layers=len(every),
             head=head,
             heads=record.heads,
-            weights=kept.mean(dim=1).double().cpu(),
+            weights=kept.mean(dim=1).cpu().double(),
         )
 
     return [answered(asked, name) for asked in questions for name in names]

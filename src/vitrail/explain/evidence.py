@@ -224,7 +224,7 @@ def evidence(
         method=method,
         target=explained,
         target_name="" if explained is None else class_name(explained, labels),
-        map=found.detach().double().cpu(),
+        map=found.detach().cpu().double(),
     )
     return trusted(evident, model, images, labels, say) if faithful else evident
 

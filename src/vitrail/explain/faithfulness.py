@@ -284,7 +284,7 @@ def rank_correlation(one: Float[Tensor, "*cells"], other: Float[Tensor, "*cells"
 
 def shared_ranks(values: Float[Tensor, " cells"]) -> Float[Tensor, " cells"]:
     """The rank of each value, from the least; equal ones get the mean of theirs."""
-    _, places, counts = values.double().unique(return_inverse=True, return_counts=True)
+    _, places, counts = values.cpu().double().unique(return_inverse=True, return_counts=True)
     return (counts.cumsum(0) - (counts + 1) / 2)[places].double()
 
 

@@ -314,7 +314,7 @@ def look_for_objects(
             layers=len(every),
             head=head,
             heads=record.heads,
-            weights=record.maps[-1][0][:, rows.index(one.query)].double().cpu(),
+            weights=record.maps[-1][0][:, rows.index(one.query)].cpu().double(),
             found=one,
             threshold=answer.threshold,
         )

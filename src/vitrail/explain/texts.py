@@ -538,7 +538,7 @@ def look_at_text(
     rows = None if place is None else [row for row, piece in enumerate(asks) if piece.word == place]
     twin, records = recording(model, names, rows, [head] if isinstance(head, int) else None)
     twin.eval()(*found.arguments)
-    weights = torch.stack([records[name].maps[-1][0].double().cpu() for name in names])
+    weights = torch.stack([records[name].maps[-1][0].cpu().double() for name in names])
     told: dict[str, Any] = {
         "text": text,
         "answer": f"The model's answer: {found.answer}" if found.answer else answer,

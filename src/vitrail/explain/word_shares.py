@@ -80,7 +80,7 @@ def rolled(asked: Explained, arguments: Arguments, numbers: Sequence[Said]) -> l
     twin.eval()(*arguments)
     maps = [record.maps[-1] for record in records.values()]
     reached = asked.of_stack(rollout_of(asked.model, list(records), maps)).reached
-    return [reached[0, said.row].double().cpu() for said in numbers]
+    return [reached[0, said.row].cpu().double() for said in numbers]
 
 
 def spoken_for(asked: Explained, arguments: Arguments, numbers: Sequence[Said]) -> list[Float[Tensor, " tokens"]]:
@@ -91,6 +91,6 @@ def spoken_for(asked: Explained, arguments: Arguments, numbers: Sequence[Said]) 
         return [logits[(slice(None), *said.place)] for said in numbers]
 
     def row(number: int, seen: Traced) -> Float[Tensor, " tokens"]:
-        return spoken(asked.of_stack(relevance_of(asked.model, seen)))[0, numbers[number].row].double().cpu()
+        return spoken(asked.of_stack(relevance_of(asked.model, seen)))[0, numbers[number].row].cpu().double()
 
     return traced_each(asked.model, arguments, answers, row)

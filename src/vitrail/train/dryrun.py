@@ -1,6 +1,5 @@
 """Trying a run out: a few steps of everything, and what the whole would cost."""
 
-import resource
 import sys
 import tempfile
 import time
@@ -49,10 +48,14 @@ def first(dataset: Dataset, count: int) -> Dataset:
     return Subset(dataset, range(min(count, len(dataset))))
 
 
-def most_memory(device: str) -> int:
-    """Bytes that this process has held at most, on a GPU or else in all."""
+def most_memory(device: str) -> int | None:
+    """Bytes that this process has held at most, on a GPU or else in all; Windows does not say."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return None
+    import resource  # which Windows has not
+
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -78,10 +81,9 @@ def dry_run(recipe: Recipe, splits: Splits, say: Callable[[str], None]) -> None:
     judging = watch.judging * len(splits.val) / len(little.val)
     step = min(watch.steps[1:])
     say(f"Parameters: {watch.parameters / 1e6:.2f} million, of which {watch.learning / 1e6:.2f} million learn.")
-    say(
-        f"Memory: {most_memory(recipe.device) / 1e9:.2f} GB at most so far, of which weights, gradients and AdamW "
-        f"{(4 * watch.parameters + 12 * watch.learning) / 1e9:.2f} GB. Disk: {written / 1e9:.2f} GB."
-    )
+    held, counted = most_memory(recipe.device), 4 * watch.parameters + 12 * watch.learning
+    most = "" if held is None else f"{held / 1e9:.2f} GB at most so far, of which "
+    say(f"Memory: {most}weights, gradients and AdamW {counted / 1e9:.2f} GB. Disk: {written / 1e9:.2f} GB.")
     say(
         f"Time: {step:.2f} s a step, {span(epoch_steps * step + judging)} an epoch, "
         f"{span(steps * step + steps / epoch_steps * judging)} for all {steps} steps."

@@ -1,13 +1,14 @@
 """One process for each run folder."""
 
-import fcntl
 import os
 import platform
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from vitrail.data.files import hidden
 from vitrail.errors import TrainingError
@@ -18,6 +19,22 @@ from vitrail.weights.files import read_json
 from vitrail.writing import write_whole
 
 RECIPE = "recipe.json"
+
+if sys.platform == "win32":
+    import msvcrt
+
+    FAR = 2**30  # no byte of the file stands there: those that are locked cannot be read
+
+    def hold(file: IO[str]) -> None:
+        """Lock a file for this process, if no other has it."""
+        file.seek(FAR)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def hold(file: IO[str]) -> None:
+        """Lock a file for this process, if no other has it."""
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Lock:
@@ -36,7 +53,7 @@ class Lock:
     def __enter__(self) -> "Lock":
         self.file = open(self.path, "a+", encoding="utf-8")
         try:
-            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(self.file)
         except OSError as error:
             self.file.seek(0)
             owner = self.file.read().strip() or "which has not said its name"

@@ -18,6 +18,7 @@ MARKS = {"config.json", "recipe.json"}  # either is in every run, and one of the
 
 def is_place(name: str) -> bool:
     """Whether a name that leads nowhere was meant as a path, and not as a hub id."""
+    name = name.replace(os.sep, "/")
     if name.startswith(("/", "./", "../", "~", f"{HOME}/")):
         return True
     return "/" in name and (not hub.is_id(name) or Path(name.split("/")[0]).is_dir())
