@@ -5,6 +5,8 @@ import re
 import types
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from functools import reduce
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -16,6 +18,7 @@ from vitrail.data.open import open_splits
 from vitrail.data.transforms import Augment
 from vitrail.errors import ConfigError
 from vitrail.fields import part_types, typed
+from vitrail.recipes.text import answering, causal, labels, masked, translation
 from vitrail.recipes.vit import classify
 from vitrail.tasks.detect import Detect
 from vitrail.tasks.distill import Distil
@@ -26,7 +29,7 @@ from vitrail.tasks.tag import Tag
 from vitrail.tasks.task import Task
 from vitrail.tasks.translate import Translate
 from vitrail.tasks.translate_parallel import TranslateParallel
-from vitrail.train.asked import with_assignments
+from vitrail.train.asked import Asked, with_assignments
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.recipe_text import recipe_from_json, recipe_to_json, set_path
 from vitrail.train.schedules import InverseSquareRoot
@@ -294,3 +297,40 @@ def test_of_two_values_for_one_setting_the_last_one_counts():
     assert with_assignments(recipe, ["seed=3", "ema=none", "seed=4", "ema=0.9"]).ema == 0.9
     last = with_assignments(recipe, ["seed=3", "ema=0.9", "seed=4", "ema=none"])
     assert (last.seed, last.ema) == (4, None)
+
+
+def test_fewer_epochs_are_judged_as_many_times():
+    recipe = replace(everything(), epochs=300, judge_every=15)
+    assert [Asked(epochs=epochs).put_into(recipe).judge_every for epochs in (None, 20, 150, 300, 600)] == [
+        15,
+        1,
+        7,
+        15,
+        15,
+    ]
+    assert Asked(epochs=20, set=("judge_every=4",)).put_into(recipe).judge_every == 4
+
+
+def numbers_of_texts() -> list[dict[str, str]]:
+    """The rows of the guide's table of texts: the value of each setting."""
+    lines = GUIDE[GUIDE.index("| from scratch | `epochs`") :].splitlines()
+    header, _, *rows = (line.strip("|").split("|")[1:] for line in takewhile(lambda line: line.startswith("|"), lines))
+    names = [name.strip(" `") for name in header]
+    return [dict(zip(names, (cell.strip(" `") for cell in row), strict=True)) for row in rows]
+
+
+def test_the_numbers_that_the_guide_has_for_texts_are_those_of_the_recipes(tmp_path):
+    table = tmp_path / "reviews.csv"
+    table.write_text("text,label\n" + "".join(f"a text {number},{number % 2}\n" for number in range(20)))
+    splits, kinds = open_splits(table), (translation, causal, masked, labels, answering)
+    models = ("transformer-small", "gpt-mini", "bert-mini", "bert-mini", "bert-mini")
+    for make, model, row in zip(kinds, models, numbers_of_texts(), strict=True):
+        recipe = make("corpus", splits, model=model)
+        for name, said in row.items():
+            value = reduce(getattr, name.split("."), recipe) if said else ""
+            assert said in (f"{value:.3g}" if isinstance(value, float) else "", in_json(value)), (make.__name__, name)
+
+
+def in_json(value: Any) -> str:
+    """A value as `--set` takes it."""
+    return "none" if value is None else ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -23,6 +23,7 @@ from vitrail.tasks.classify import Classify
 from vitrail.tasks.distill import Distil
 from vitrail.tasks.task import Loss
 from vitrail.train import memory
+from vitrail.train.building import prepare
 from vitrail.train.fit import fit
 from vitrail.train.guards import memory_in_words
 from vitrail.train.memory import bytes_of_step
@@ -155,11 +156,37 @@ def test_bfloat16_learns_what_float32_does_within_its_rounding(pictures, tmp_pat
     assert [t.loss for t in ours.taken] != [t.loss for t in theirs.taken]
 
 
-def test_checkpointing_activations_changes_no_byte(pictures, tmp_path):
+def counting(recipe: Recipe) -> Recipe:
+    """The same for a network with batch norms, which count what they see."""
+    sizes = {"stem": 4, "layers": (1, 1), "widths": (4, 6), "image": 16, "classes": 2}
+    return replace(recipe, model=ModelChoice(name="resnet-18", changes=sizes))
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_checkpointing_activations_changes_no_byte(counts, pictures, tmp_path):
     recipe = replace(everything_random(pictures), epochs=2)
+    recipe = counting(recipe) if counts else recipe
     trained(recipe, tmp_path / "kept")
     trained(replace(recipe, checkpointing=True), tmp_path / "twice")
     assert sha256(tmp_path / "kept" / "model.safetensors") == sha256(tmp_path / "twice" / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["gpt-mini", "transformer-tiny", "bert-mini", "vit-tiny-16", "resnet-18"])
+def test_with_checkpointing_less_is_kept_for_the_way_back(name):
+    model, pictures, words = create_model(name), torch.rand(1, 3, 224, 224), torch.zeros(1, 20, dtype=torch.long)
+    given = {"vit-tiny-16": [pictures], "resnet-18": [pictures], "transformer-tiny": [words, words]}.get(name, [words])
+    kept = []
+    for checkpointing in (False, True):
+        prepare(model, replace(tiny_recipe(Path("nowhere")), checkpointing=checkpointing))
+        kept.append(0)
+
+        def keep(one: torch.Tensor) -> torch.Tensor:
+            kept[-1] += one.numel()
+            return one
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+            model(*given)
+    assert kept[1] < 0.7 * kept[0]
 
 
 def test_the_rate_follows_the_schedule_to_the_number_of_steps(pictures, tmp_path):
@@ -241,6 +268,16 @@ def test_patience_ends_a_run_that_does_not_get_better(pictures, tmp_path):
     assert notes.best == 20  # as good as at 10, and it has learned longer
 
 
+@pytest.mark.parametrize(
+    ("every", "scores", "judged"), [(2, [0.5, 0.7, 0.6, 0.9], [0.5, 0.7, 0.6]), (3, [0.5] * 4, [0.5] * 2)]
+)
+def test_patience_lasts_from_one_judgement_to_the_next(every, scores, judged, pictures, tmp_path):
+    recipe = scripted(pictures, scores, patience=1, judge_every=every, keep="last")
+    notes = trained(replace(recipe, epochs=every * len(scores)), tmp_path / "run")
+    assert [one["top1"] for one in notes.scores] == judged
+    assert len(notes.taken) == 5 * every * len(judged)  # it ends as it was judged
+
+
 def test_a_run_that_is_resumed_knows_since_when_it_is_no_better(pictures, tmp_path):
     class Interrupting(Observer):
         def judged(self, run) -> None:
@@ -286,6 +323,34 @@ def test_the_mean_of_the_last_epochs_is_judged_and_kept_and_changes_nothing_else
     for name, parameter in kept.named_parameters():
         expected = sum(weights[name].double() for weights in after["mean"][1:]) / 3
         torch.testing.assert_close(parameter.double(), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_the_mean_of_the_last_epochs_is_of_all_that_come_between_two_judgements(pictures, tmp_path):
+    recipe = tiny_recipe(pictures, epochs=4, keep="last", average_last=3)
+    for every in (1, 4):
+        trained(replace(recipe, judge_every=every), tmp_path / str(every))
+    assert sha256(tmp_path / "1" / "model.safetensors") == sha256(tmp_path / "4" / "model.safetensors")
+
+
+def test_batch_norms_have_no_mean_of_the_last_epochs(pictures, tmp_path):
+    recipe = counting(tiny_recipe(pictures, average_last=2))
+    with pytest.raises(ConfigError, match="batch norms of this model have counted"):
+        trained(recipe, tmp_path / "run")
+    trained(replace(recipe, probe=True, epochs=1), tmp_path / "probe")  # where they do not count
+
+
+def test_the_parts_of_a_loss_are_logged_as_means_like_the_loss(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(Log, "POINTS", 1)
+    recipe = tiny_recipe(pictures, epochs=2, accumulate=2)
+    trained(replace(recipe, keep="last"), tmp_path / "teacher")
+    task = Distil(classes=CLASSES, teacher=str(tmp_path / "teacher"), trust=0.25)
+    student = replace(recipe, task=task, model=replace(recipe.model, name="deit-tiny-distilled-16"))
+    trained(student, tmp_path / "student")
+    lines = [json.loads(line) for line in (tmp_path / "student" / "metrics.jsonl").read_text().splitlines()]
+    told = [line for line in lines if "loss" in line]
+    assert told
+    for line in told:
+        assert line["loss"] == pytest.approx(0.75 * line["loss_labels"] + 0.25 * line["loss_teacher"], rel=1e-6)
 
 
 # what goes wrong

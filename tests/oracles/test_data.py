@@ -1,6 +1,7 @@
 """Data sets whose content is known, opened, split, augmented and mixed."""
 
 import gzip
+import itertools
 import json
 import re
 import struct
@@ -20,6 +21,7 @@ from vitrail.data.chance import Draw, chance
 from vitrail.data.classes import class_order
 from vitrail.data.dataset import PictureFiles, Subset
 from vitrail.data.images import PictureArray, picture_of
+from vitrail.data.loader import Loader
 from vitrail.data.mixing import Mixing
 from vitrail.data.open import open_dataset, open_splits, parts
 from vitrail.data.randaugment import TIMM, TIMM_INCREASING, TORCHVISION, Look, RandAugment, posterize, shear_x
@@ -662,6 +664,22 @@ def test_a_balanced_epoch_shows_every_class_equally_and_every_picture_before_any
     assert set(np.bincount(order[labels == 1])[90:97]) == {5, 6}
     with pytest.raises(ConfigError, match=r"one label.*--set task\.weights=balanced"):
         balanced_order(uneven([(0, 1)], multi_label=True), chance(Draw.ORDER, 0, 0))
+
+
+def test_a_picture_that_comes_again_in_an_epoch_is_varied_anew(tmp_path):
+    for label, count in (("common", 12), ("rare", 2)):
+        for number in range(count):
+            noise = np.random.default_rng([count, number]).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+            (tmp_path / label).mkdir(exist_ok=True)
+            Image.fromarray(noise).save(tmp_path / label / f"{number}.png")
+    varied = train_transform(Preprocessing.imagenet(16), Augment())
+    loaders = [Loader(open_dataset(tmp_path), varied, size, seed=3, balanced=True) for size in (14, 3)]
+    whole, *_ = loaders[0].epoch(0)
+    assert torch.equal(whole.inputs, torch.cat([batch.inputs for batch in loaders[1].epoch(0)]))
+    shown = {index: list(whole.inputs[whole.index == index]) for index in whole.index.unique().tolist()}
+    assert max(map(len, shown.values())) == 4
+    for times in shown.values():
+        assert all(not torch.equal(one, other) for one, other in itertools.combinations(times, 2))
 
 
 def test_a_subset_is_the_samples_it_names():

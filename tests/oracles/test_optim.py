@@ -16,6 +16,7 @@ from vitrail.core.stacks import Stack
 from vitrail.data.material import Pictures
 from vitrail.data.mixing import Mixing
 from vitrail.errors import ConfigError
+from vitrail.loading import create_model
 from vitrail.tasks.classify import Classify
 from vitrail.tasks.distill import Distil
 from vitrail.train.ema import Average, LastAverage
@@ -93,6 +94,20 @@ def test_layers_of_several_stacks_are_counted_through():
     depth = layers(Stages())
     parts = ("stem", "first.0", "first.1", "down", "second.0", "head")
     assert [depth[f"{part}.weight"] for part in parts] == [0, 1, 2, 3, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [("gpt-mini", ["blocks.0", "blocks.1"]),
+     ("transformer-tiny", ["encoder.0", "encoder.1", "decoder.0", "decoder.1"]),
+     ("parallel-transformer-tiny", ["encoder.0", "encoder.1", "decoder.0", "decoder.1"])],
+)  # fmt: skip
+def test_layers_of_texts_are_counted_through(name, blocks):
+    depths = {"depth": 2} if name == "gpt-mini" else {}
+    depth = layers(create_model(name, dim=16, **depths))
+    for place, block in enumerate(blocks, 1):
+        assert {depth[one] for one in depth if f"{block}." in one} == {place}
+    assert max(depth.values()) == len(blocks) + 1
 
 
 def test_each_layer_learns_slower_than_the_one_above():

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from vitrail.core.stacks import Stack
+from vitrail.core.stacks import Blocks
 from vitrail.core.tokens import Feature
 from vitrail.errors import ConfigError
 
@@ -235,7 +234,7 @@ class GroupNorm(nn.GroupNorm):
         return without_padding(x, valid)
 
 
-class Stage(Stack):
+class Stage(Blocks):
     """Blocks that work on maps of one size; the first of them may make it smaller."""
 
     def __init__(self, blocks: Iterable[nn.Module], stride: int) -> None:
@@ -245,10 +244,7 @@ class Stage(Stack):
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         for number, block in enumerate(self):
             here = valid if number == 0 else thinned(valid, self.stride)
-            if self.checkpointing and self.training:
-                x = checkpoint(block, x, here, use_reentrant=False)
-            else:
-                x = block(x, here)
+            x = self.run(block, x, here)
         return x
 
 

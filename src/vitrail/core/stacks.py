@@ -1,7 +1,8 @@
 """A run of blocks: the last tokens, or the tokens at chosen depths."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -11,8 +12,19 @@ from vitrail.core.tokens import Tokens
 from vitrail.errors import ConfigError
 
 
-class Stack(nn.ModuleList):
-    """Blocks applied one after the other to tokens and a mask.
+@contextmanager
+def unmoved(block: nn.Module) -> Iterator[None]:
+    """Within it, what a block counts stays as it is: the statistics of batch norms."""
+    before = [(buffer, buffer.clone()) for buffer in block.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.data.copy_(value)
+
+
+class Blocks(nn.ModuleList):
+    """Blocks that are run one after the other.
 
     Set `checkpointing = True` to compute activations again in the backward pass instead of keeping them: less
     memory, about a third more time.
@@ -21,6 +33,22 @@ class Stack(nn.ModuleList):
     def __init__(self, blocks: Iterable[nn.Module]) -> None:
         super().__init__(blocks)
         self.checkpointing = False
+
+    def run(self, block: nn.Module, *given: Tensor | None, **told: Any) -> Tensor:
+        """What a block makes of what it is given, and told besides."""
+        if not (self.checkpointing and self.training):
+            return block(*given, **told)
+        return checkpoint(
+            block,
+            *given,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), unmoved(block)),  # the second time it has counted already
+            **told,
+        )
+
+
+class Stack(Blocks):
+    """Blocks applied one after the other to tokens and a mask."""
 
     def forward(self, tokens: Tokens, position: Tensor | None = None) -> Tokens:
         """The tokens after the last block; `position` is told to each block, where one is given."""
@@ -44,9 +72,3 @@ class Stack(nn.ModuleList):
             if depth in depths:
                 seen[depth] = tokens._replace(x=x)
         return [seen[depth] for depth in depths]
-
-    def run(self, block: nn.Module, x: Tensor, **told: Tensor | None) -> Tensor:
-        """What a block makes of the tokens, given whatever it is told besides."""
-        if self.checkpointing and self.training:
-            return checkpoint(block, x, use_reentrant=False, **cast(dict[str, Any], told))  # no setting is among them
-        return block(x, **told)

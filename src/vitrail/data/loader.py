@@ -33,11 +33,22 @@ class Ticket(NamedTuple):
         epoch: of the run.
         number: of the batch in its epoch.
         indices: of its samples in the data set.
+        repeats: how often each has been shown before in this epoch.
     """
 
     epoch: int
     number: int
     indices: Int[np.ndarray, " batch"]
+    repeats: Int[np.ndarray, " batch"]
+
+
+def earlier(order: Int[np.ndarray, " samples"]) -> Int[np.ndarray, " samples"]:
+    """How often each number has come before it."""
+    together = np.argsort(order, kind="stable")
+    first = np.searchsorted(order[together], order[together])  # where the run of its equals begins
+    counted = np.empty_like(order)
+    counted[together] = np.arange(len(order)) - first
+    return counted
 
 
 @dataclass(frozen=True)
@@ -78,10 +89,11 @@ class Reader:
 
     def __call__(self, ticket: Ticket, tell: Tell = lambda index: None) -> Batch:
         samples, seen = [], []
-        for index in ticket.indices.tolist():
+        for index, repeat in zip(ticket.indices.tolist(), ticket.repeats.tolist(), strict=True):
             tell(index)
             samples.append(self.dataset[index])
-            seen.append(self.transform(samples[-1], (self.seed, ticket.epoch, index)))
+            key = (self.seed, ticket.epoch, index)
+            seen.append(self.transform(samples[-1], (*key, repeat) if repeat else key))  # each time another crop
         batch = self.assemble(samples, seen, ticket.indices)
         if self.mixing is None:
             return batch
@@ -97,7 +109,8 @@ class Loader:
 
     Args:
         dataset: where the samples are.
-        transform: called as `transform(sample, (seed, epoch, index))`, gives what is seen of one sample: its pixels,
+        transform: called as `transform(sample, (seed, epoch, index))`, and with a number more where a sample is shown
+            again in an epoch; gives what is seen of one sample: its pixels,
             or whatever `assemble` puts together.
         batch: samples in a batch, in each process of a distributed run.
         seed: of order, augmentation and mixing.
@@ -168,10 +181,12 @@ class Loader:
     def tickets(self, epoch: int, start: int = 0) -> Iterator[Ticket]:
         """What to read from batch `start` on; each process its slice of every batch."""
         order = self.order(epoch)
+        repeats = earlier(order)
         for number in range(start, len(self)):
             first = (number * self.world + self.rank) * self.batch
             if first < len(order):
-                yield Ticket(epoch, number, order[first : first + self.batch])
+                part = slice(first, first + self.batch)
+                yield Ticket(epoch, number, order[part], repeats[part])
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start` on.

@@ -23,6 +23,7 @@ from vitrail.core.dropout import Dropout
 from vitrail.core.init import init_transformer
 from vitrail.core.masks import causal_mask, join, padding_mask
 from vitrail.core.quick import quick
+from vitrail.core.stacks import Blocks
 from vitrail.core.words import check_ids, check_length, check_places, places
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
@@ -122,7 +123,7 @@ class GPT(nn.Module):
         self.words = nn.Linear(config.dim, config.vocabulary, bias=False)  # its rows are the embeddings too
         self.positions = nn.Embedding(config.max_tokens, config.dim)
         self.dropout = Dropout(config.embed_dropout)
-        self.blocks = nn.ModuleList(build_block(config, block) for block in range(config.depth))
+        self.blocks = Blocks(build_block(config, block) for block in range(config.depth))
         self.norm = nn.LayerNorm(config.dim, eps=config.eps)
         init_transformer(self)
         for table in (self.words, self.positions):
@@ -188,7 +189,7 @@ class GPT(nn.Module):
         if valid is not None:
             mask = join(mask, padding_mask(valid))
         for block, kept in zip(self.blocks, past or [None] * len(self.blocks), strict=True):
-            x = block(x, mask=mask, past=kept)
+            x = self.blocks.run(block, x, mask=mask, past=kept)
         return self.norm(x)
 
     def next(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:

@@ -21,7 +21,7 @@ from vitrail.core.cache import DecoderCache
 from vitrail.core.dropout import dropout
 from vitrail.core.masks import causal_mask, join, padding_mask
 from vitrail.core.positions import sinusoidal
-from vitrail.core.stacks import Stack
+from vitrail.core.stacks import Blocks, Stack
 from vitrail.core.tokens import Tokens
 from vitrail.core.words import check_ids, check_length, places
 from vitrail.errors import ConfigError
@@ -165,7 +165,7 @@ class Transformer(nn.Module):
         self.register_buffer("positions", sinusoidal(config.max_tokens, dim, layout=config.sinusoids), persistent=False)
         self.encoder = Stack(build_encoder_block(config) for _ in range(config.encoder_depth))
         self.encoder_norm = nn.LayerNorm(dim, eps=config.eps) if config.normed else nn.Identity()
-        self.decoder = nn.ModuleList(build_decoder_block(config) for _ in range(config.decoder_depth))
+        self.decoder = Blocks(build_decoder_block(config) for _ in range(config.decoder_depth))
         self.decoder_norm = nn.LayerNorm(dim, eps=config.eps) if config.normed else nn.Identity()
         self.output = nn.Linear(dim, config.target_vocabulary, bias=config.output_bias)
         words = (self.source_embedding, self.target_embedding, self.output)
@@ -268,7 +268,7 @@ class Transformer(nn.Module):
         memory_mask = None if source_valid is None else padding_mask(source_valid)
         for depth, block in enumerate(self.decoder):
             kept = None if past is None else past[depth]
-            x = block(x, memory, mask=mask, memory_mask=memory_mask, past=kept)
+            x = self.decoder.run(block, x, memory, mask=mask, memory_mask=memory_mask, past=kept)
         return self.decoder_norm(x)
 
     def cache(self, batch: int, capacity: int, memory: int) -> list[DecoderCache]:

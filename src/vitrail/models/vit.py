@@ -412,7 +412,7 @@ class ViT(nn.Module):
         shown = self.shown_cells(valid)
         if self.positions is not None:
             x = x + self.place_prefix(self.places(grid, shown))
-        x = dropout(x, self.config.dropout, self.training)
+        x = dropout(x, self.config.dropout, self.patch_embed.training)  # at rest where that is frozen
         return Tokens(x, grid, self.config.prefix, self.valid_tokens(shown))
 
     def places(

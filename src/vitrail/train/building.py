@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail import catalog
-from vitrail.core.stacks import Stack
+from vitrail.core.stacks import Blocks
 from vitrail.data.dataset import Dataset
 from vitrail.errors import CheckpointError, ConfigError, many, unknown
 from vitrail.loading import change_config, create_model, family_of, from_pretrained, look_up
@@ -204,6 +204,6 @@ def prepare(model: nn.Module, recipe: Recipe) -> None:
         freeze_all_but(model, family_of(model).heads)
     freeze(model, recipe.freeze)
     for part in model.modules():
-        if isinstance(part, Stack):
+        if isinstance(part, Blocks):
             part.checkpointing = recipe.checkpointing
     train_mode(model)

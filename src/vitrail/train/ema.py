@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from vitrail.errors import ConfigError
+
 
 @runtime_checkable
 class Averaging(Protocol):
@@ -22,7 +24,7 @@ class Averaging(Protocol):
         ...
 
     def gather(self, model: nn.Module, step: int) -> None:
-        """The model is about to be judged, after so many steps; asked twice, the second time changes nothing."""
+        """The model is at the end of an epoch, or of the run, after so many steps."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
@@ -131,8 +133,23 @@ class LastAverage:
             self.mean()
 
 
+def counts(part: nn.Module) -> bool:
+    """Whether it is a batch norm that remembers what it sees."""
+    return hasattr(part, "running_mean") and part.training and not getattr(part, "frozen", False)
+
+
 def averaging(model: nn.Module, ema: float | None, average_last: int | None) -> Averaging | None:
-    """What a recipe asks for; `None` where the model itself is judged and kept."""
+    """What a recipe asks for; `None` where the model itself is judged and kept.
+
+    Raises:
+        ConfigError: the mean of weights with batch norms, which would have to count anew (Izmailov et al., "Averaging
+            Weights Leads to Wider Optima and Better Generalization", UAI 2018, section 3.2).
+    """
     if average_last is not None:
+        if any(map(counts, model.modules())):
+            raise ConfigError(
+                f"average_last={average_last} takes the mean of weights, and the batch norms of this model have counted"
+                f" what the last weights make. Type --set average_last=none, and --set ema=0.998 for another average."
+            )
         return LastAverage(model, average_last)
     return None if ema is None else Average(model, ema)

@@ -4,9 +4,10 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from vitrail.errors import span
@@ -24,7 +25,7 @@ class Taken(NamedTuple):
 
     Attributes:
         loss: mean over its samples, in all processes.
-        parts: what the loss is made of, in this process.
+        parts: what the loss is made of, mean over its samples in this process.
         norm: of the gradient, before it was clipped.
         rate: the learning rate of the top layer.
         samples: how many pictures it saw, in all processes.
@@ -44,7 +45,10 @@ def taken_step(
     shares = [weight_of(run.task, batch) / whole for batch in batches]
     totals = [float(loss.total.detach()) for loss in losses]
     mean = run.team.sum(sum(total * share for total, share in zip(totals, shares, strict=True)))
-    parts = {name: float(value) for loss in losses for name, value in loss.parts.items()}
+    parts: dict[str, float] = {}
+    for loss, share in zip(losses, shares, strict=True):
+        for name, value in loss.parts.items():
+            parts[name] = parts.get(name, 0.0) + float(value) * share / sum(shares)
     return Taken(mean, parts, norm, run.rate, round(samples))
 
 
@@ -179,6 +183,7 @@ class Log(Observer):
     def __init__(self, folder: Path, every: int = 10) -> None:
         self.lines, self.table, self.every = folder / "metrics.jsonl", folder / "metrics.csv", every
         self.losses: list[float] = []
+        self.parts: list[Mapping[str, float]] = []
 
     def begin(self, run: Run) -> None:
         """Forget what was logged after the step from which the run goes on."""
@@ -203,12 +208,13 @@ class Log(Observer):
 
     def stepped(self, run: Run, taken: Taken) -> None:
         self.losses.append(taken.loss)
+        self.parts.append(taken.parts)
         every = min(self.every, max(run.steps // self.POINTS, 1))
         if run.step % every == 0 or run.step == run.steps:
-            parts = {f"loss_{name}": value for name, value in taken.parts.items()}
-            loss = sum(self.losses) / len(self.losses)
-            self.write(run, loss=loss, **parts, rate=taken.rate, gradient=taken.norm)
+            parts = {f"loss_{name}": fmean(part[name] for part in self.parts) for name in taken.parts}
+            self.write(run, loss=fmean(self.losses), **parts, rate=taken.rate, gradient=taken.norm)
             self.losses.clear()
+            self.parts.clear()
 
     def judged(self, run: Run) -> None:
         self.write(run, **{f"val_{name}": score for name, score in run.scores.items()})

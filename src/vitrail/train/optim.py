@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vitrail.core.stacks import Stack
+from vitrail.core.stacks import Blocks
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.loading import is_any
@@ -84,12 +84,12 @@ def train_mode(model: nn.Module) -> None:
 
 
 def layers(model: nn.Module) -> dict[str, int]:
-    """How far up each parameter stands: 0 in the stem, then one more for each block of a `Stack`, then the head.
+    """How far up each parameter stands: 0 in the stem, then one more for each block of its `Blocks`, then the head.
 
-    Parts are taken in the order in which the model defines them. What stands between two stacks belongs to the
+    Parts are taken in the order in which the model defines them. What stands between two runs of blocks belongs to the
     block that follows; the last norm and the head share the last number, as in BEiT.
     """
-    stacks = [(name, part) for name, part in model.named_modules() if isinstance(part, Stack)]
+    stacks = [(name, part) for name, part in model.named_modules() if isinstance(part, Blocks)]
     blocks = [f"{name}.{place}." for name, stack in stacks for place in range(len(stack))]
     found, passed = {}, 0
     for name, _ in model.named_parameters():

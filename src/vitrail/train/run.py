@@ -195,7 +195,7 @@ class Run:
         """Whether it has not become better for as long as patience lasts."""
         if self.recipe.patience is None or self.best is None:
             return False
-        return self.step - self.best.since >= self.recipe.patience * self.steps_per_epoch
+        return self.judged - self.best.since >= self.recipe.patience * self.steps_per_epoch
 
     def goes_on(self) -> bool:
         """Whether there is more to do, and nobody in any process has asked to stop."""
@@ -236,6 +236,8 @@ class Run:
         self.step += 1
         if self.average is not None:
             self.average.update(self.model, self.step)
+            if self.step % self.steps_per_epoch == 0 or self.step == self.steps:
+                self.average.gather(self.model, self.step)
 
     # how good it is
 
@@ -250,8 +252,6 @@ class Run:
         The leader judges and the others are told. False when somebody asked to stop before it was done.
         """
         name, end = self.task.best
-        if self.average is not None:
-            self.average.gather(self.model, self.step)
         complete, score = 1.0, math.nan
         self.team.share(self.candidate)
         if self.team.leads:
