@@ -69,8 +69,8 @@ def opened(
         stack.enter_context(numerics(recipe))
         stack.enter_context(memory_in_words(recipe))
         checkpoints = Checkpoints(out / "checkpoints", say=say)
-        saved = checkpoints.newest() if resume else None
-        run = Run(recipe, out, team, stopping, saved=saved, splits=splits, say=say)
+        newest = checkpoints.newest if resume else lambda: None  # given no name here, it is let go once it is read
+        run = Run(recipe, out, team, stopping, saved=newest(), splits=splits, say=say)
         always = [Log(out), Saving(checkpoints, recipe.save_every), Keeping()]
         with watching(run, [*observers, *always]) as watch:
             yield run, watch
