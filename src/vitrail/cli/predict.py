@@ -224,7 +224,7 @@ def text_answers(
     unread: list["Answer"],
     **settings: Any,
 ) -> Iterator["Answer"]:
-    """What becomes of texts, in their order; of a prompt, the whole that it becomes.
+    """What becomes of texts, in their order and a batch at a time; of a prompt, the whole that it becomes.
 
     Results that miss something, and texts among several that cannot be read, are also added to `unread`.
     """
@@ -232,15 +232,17 @@ def text_answers(
 
     begun = None if prompt is None else content_of(prompt)
     given = [*texts_of(texts), *([] if begun is None else [begun])]
-    on_error = "keep" if len(given) > 1 else "raise"
-    results = ask.answers(given, batch=batch, on_error=on_error, **settings)
-    read = [text for text, result in zip(given, results, strict=True) if not isinstance(result, VitrailError)]
-    say_of_strange(list(filter(ask.card.preprocessing.knows_nothing_of, read)), len(given))
-    for text, result in zip(given, results, strict=True):
-        answer = Answer(text, result, text if text is begun else "", of_text=True)
-        if isinstance(result, VitrailError) or getattr(result, "missing", ""):
-            unread.append(answer)
-        yield answer
+    on_error, strange = "keep" if len(given) > 1 else "raise", list[str]()
+    for first in range(0, len(given), max(batch, 1)):
+        some = given[first : first + max(batch, 1)]
+        for text, result in zip(some, ask.answers(some, batch=batch, on_error=on_error, **settings), strict=True):
+            answer = Answer(text, result, text if text is begun else "", of_text=True)
+            if isinstance(result, VitrailError) or getattr(result, "missing", ""):
+                unread.append(answer)
+            elif ask.card.preprocessing.knows_nothing_of(text):
+                strange.append(text)
+            yield answer
+    say_of_strange(strange, len(given))
 
 
 def say_of_strange(texts: Sequence[str], of: int) -> None:
