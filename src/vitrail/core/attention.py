@@ -1,7 +1,7 @@
 """Attention: each query looks at all keys and takes away a mixture of their values.
 
 Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.2.
-The paper's Q, K and V are `query`, `key` and `value`; its d_k is the width of one head.
+The paper's Q, K and V are `query`, `key` and `value`; its d_model is `dim`, its h `heads`, its d_k `dim // heads`.
 """
 
 from collections.abc import Callable
@@ -58,6 +58,7 @@ class Attention(nn.Module):
         self.dropout = dropout
         self.prepare = prepare
         self.kernel = kernel
+        # W^Q, W^K, W^V and W^O, each for all heads side by side
         self.query = nn.Linear(dim, dim, bias=bias)
         self.key = nn.Linear(dim if key_dim is None else key_dim, dim, bias=bias)
         self.value = nn.Linear(dim if value_dim is None else value_dim, dim, bias=bias)
@@ -71,7 +72,7 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         past: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch query dim"]:
-        """Answer each query.
+        """Answer each query: self-attention where all three are the same tokens, cross-attention where not.
 
         Args:
             query: what is asked.
@@ -88,6 +89,7 @@ class Attention(nn.Module):
             k, v = past.extend(k, v)
         # softmax(scale q k^T + mask) v, as `kernels.plain` spells it out
         mixed = self.kernel(q, k, v, mask, scale=self.scale, dropout=self.dropout if self.training else 0.0)
+        # Concat(head_1, ..., head_h) W^O
         return self.out(rearrange(mixed, "batch heads query width -> batch query (heads width)"))
 
     def split(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch heads tokens width"]:

@@ -94,7 +94,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLP(nn.Module):
-    """Each token thinks alone: expand, activate, contract."""
+    """The position-wise feed-forward network: expand, activate, contract, each token for itself (section 3.3)."""
 
     def __init__(
         self, dim: int, hidden: int, *, activation: Callable[[Tensor], Tensor] = F.gelu, dropout: float = 0.0
@@ -132,7 +132,7 @@ def placed(x: Tensor, position: Tensor | None) -> Tensor:
 
 
 class EncoderBlock(nn.Module):
-    """Tokens look at each other, then each thinks alone.
+    """Self-attention, then the MLP. With a causal mask it is a decoder layer without cross-attention, as in GPT.
 
     Args:
         attention, mlp: the two sublayers.
@@ -175,12 +175,12 @@ class EncoderBlock(nn.Module):
             there = placed(h, position)
             return self.attention(there, there, h, mask, past)
 
-        x = self.around_attention(x, attend)
-        return self.around_mlp(x, self.mlp)
+        x = self.around_attention(x, attend)  # before the norm: z' = MSA(LN(z)) + z (ViT, eq. 2)
+        return self.around_mlp(x, self.mlp)  # z = MLP(LN(z')) + z' (eq. 3)
 
 
 class DecoderBlock(nn.Module):
-    """Tokens look at each other, then at the memory, then each thinks alone."""
+    """Self-attention, cross-attention to the memory, then the MLP (section 3.1)."""
 
     def __init__(
         self,
@@ -211,24 +211,25 @@ class DecoderBlock(nn.Module):
         Args:
             x: what has been written so far, or what has come since `past`.
             memory: what the encoder understood.
-            position: added to what tokens ask, and to how they answer each other, but not to what is passed on.
-            memory_position: added to how the memory answers, but not to what it passes on.
+            position: added to queries and keys but not to values (DETR's object queries).
+            memory_position: added to the keys of the memory but not to its values.
             mask: who may look at whom among `x`; `memory_mask`: who may look at what in the memory.
             past: what this block has kept of earlier tokens and of the memory, of which every part is projected once.
         """
-        tokens, read = (None, None) if past is None else past
-        there = placed(memory, memory_position)
-        unread, places = (memory, there) if read is None else (memory[:, read.length :], there[:, read.length :])
+        own, read = (None, None) if past is None else past  # keys and values of the tokens, and of the memory
+        key = placed(memory, memory_position)
+        if read is not None:  # from the second step on nothing of the memory is left to project
+            memory, key = memory[:, read.length :], key[:, read.length :]
 
         def attend(h: Tensor) -> Tensor:
-            asking = placed(h, position)
-            return self.attention(asking, asking, h, mask, tokens)
+            there = placed(h, position)
+            return self.attention(there, there, h, mask, own)
 
-        def look(h: Tensor) -> Tensor:
-            return self.cross_attention(placed(h, position), places, unread, memory_mask, read)
+        def attend_memory(h: Tensor) -> Tensor:
+            return self.cross_attention(placed(h, position), key, memory, memory_mask, read)
 
         x = self.around_attention(x, attend)
-        x = self.around_cross_attention(x, look)
+        x = self.around_cross_attention(x, attend_memory)
         return self.around_mlp(x, self.mlp)
 
     def cache(self, batch: int, capacity: int, memory: int) -> DecoderCache:

@@ -48,7 +48,7 @@ def plain(
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads query value_width"]:
     """The equation as the paper prints it (Vaswani et al. 2017, eq. 1), weights and all."""
-    weights, nowhere = softened(query, key, mask, scale)
+    weights, nowhere = masked_softmax(query, key, mask, scale)
     mixed = drop(weights, dropout) @ value
     return mixed if nowhere is None else mixed.masked_fill(nowhere, 0.0)
 
@@ -64,11 +64,11 @@ def attention_weights(
 
     Each row sums to one, except that of a query that may look nowhere, which is all zeros.
     """
-    weights, nowhere = softened(query, key, mask, scale)
+    weights, nowhere = masked_softmax(query, key, mask, scale)
     return weights if nowhere is None else weights.masked_fill(nowhere, 0.0)
 
 
-class Softened(NamedTuple):
+class Softmaxed(NamedTuple):
     """What a softmax makes of scores.
 
     Attributes:
@@ -80,22 +80,23 @@ class Softened(NamedTuple):
     nowhere: Bool[Tensor, "..."] | None
 
 
-def softened(
+def masked_softmax(
     query: Float[Tensor, "batch heads query width"],
     key: Float[Tensor, "batch heads key width"],
     mask: Tensor | None,
     scale: float,
-) -> Softened:
-    """The weights before those of queries that may look nowhere become zero.
+) -> Softmaxed:
+    """softmax(scale q k^T + mask), and which queries may look nowhere.
 
-    A mask is mostly much smaller than the scores, so all that can be done to it is done to it and not to them.
+    The softmax of such a row would be NaN, and so would its gradient: it is taken without the mask, and whoever asks
+    puts zeros in its place. A mask is mostly much smaller than the scores, so what can be done to it is done to it.
     """
-    scores = scale * query @ key.transpose(-2, -1)
+    scores = scale * query @ key.transpose(-2, -1)  # Q K^T / sqrt(d_k)
     if mask is None:
-        return Softened(scores.softmax(dim=-1), None)
+        return Softmaxed(scores.softmax(dim=-1), None)
     if mask.dtype == torch.bool:
         mask = scores.new_zeros(mask.shape).masked_fill(~mask, float("-inf"))
     mask = mask.to(scores.dtype)  # in which a large number may be infinite
     nowhere = (mask == float("-inf")).all(dim=-1, keepdim=True)
-    mask = mask.masked_fill(nowhere, 0.0)  # the softmax of such a row is NaN, and so would be its gradient
-    return Softened((scores + mask).softmax(dim=-1), nowhere)
+    mask = mask.masked_fill(nowhere, 0.0)
+    return Softmaxed((scores + mask).softmax(dim=-1), nowhere)

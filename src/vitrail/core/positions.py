@@ -39,15 +39,15 @@ def sinusoidal(
     base: float = 10_000.0,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "length dim"]:
-    """Sines and cosines whose wavelengths grow from 2 pi to 2 pi * base along the width.
+    """PE(place, 2i) = sin(place / base^(2i / dim)) and PE(place, 2i + 1) = cos of the same.
 
     Args:
         length: how many places, counted from 0.
         dim: width of one position; an odd width leaves out the last cosine.
         layout: `interleaved` is sin, cos, sin, cos ... as in the 2017 paper; `halves` is all sines, then all
             cosines, with the same frequencies, as in Marian.
-        base: the longest wavelength in units of 2 pi, which no column has: the next one would. tensor2tensor and
-            fairseq, whose last column has it, are `halves` with 10,000 to the power of `half / (half - 1)`.
+        base: of the formula. The tables of tensor2tensor and fairseq are `halves` with 10,000 to the power of
+            `half / (half - 1)`.
 
     Source: Vaswani et al. 2017, section 3.5.
     """
@@ -235,7 +235,7 @@ class CountedSinusoids(nn.Module):
     Args:
         dim: width of a position.
         length: of the whole picture on the way down and across, whatever its cells; `None` counts cells, from 1.
-        base: the longest wavelength in units of 2 pi.
+        base: as in `sinusoidal`.
 
     Raises:
         ConfigError: the width does not divide by four.

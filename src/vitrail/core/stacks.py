@@ -48,7 +48,10 @@ class Blocks(nn.ModuleList):
 
 
 class Stack(Blocks):
-    """Blocks applied one after the other to tokens and a mask."""
+    """An encoder: blocks in which every token sees every one that is not padding.
+
+    Where more is masked, or there is a memory (a decoder), `Blocks` are run one by one.
+    """
 
     def forward(self, tokens: Tokens, position: Tensor | None = None) -> Tokens:
         """The tokens after the last block; `position` is told to each block, where one is given."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Tokens(NamedTuple):
-    """A sequence of vectors that remembers where it stood in the picture.
+    """A sequence of vectors that remembers where it stood in the picture. A text is a grid of one row without prefix.
 
     Attributes:
         x: the vectors; the first `prefix` of them (class token, registers) have no place in the picture.

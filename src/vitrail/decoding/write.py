@@ -1,4 +1,4 @@
-"""Sentences from a model: the doors of this part."""
+"""Text from a model, greedily, drawn, or by beam search: `translate` for encoder-decoders, `complete` for decoders."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ def one_by_one(
     generation: Generation,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, "batch tokens"]:
-    """Take the likeliest word at each step, or draw one, until every sentence has ended or filled its room.
+    """Greedy decoding or sampling: a word at each step, until every sentence has ended or filled its room.
 
     Args:
         writer: has a row for each sentence, and has not been told the prompt.
@@ -89,7 +89,8 @@ def write(
         ids = one_by_one(writer, prompt, generation, generator)
     new = ids[:, prompt.shape[1] :]
     valid = new != NOTHING
-    new, valid = new[:, : int(valid.sum(dim=1).max())], valid[:, : int(valid.sum(dim=1).max())]
+    written = int(valid.sum(dim=1).max())
+    new, valid = new[:, :written], valid[:, :written]
     padding = generation.padding if generation.padding is not None else next(iter(generation.end), 0)
     return Written(new.masked_fill(~valid, padding), valid)
 

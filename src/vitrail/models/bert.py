@@ -50,8 +50,8 @@ class BertConfig:
     mlp_dim: int = 3072  # width inside each MLP
     activation: Literal["gelu", "gelu-tanh", "quick-gelu", "relu", "silu"] = "gelu"  # in MLPs and the masked-lm head
     eps: float = 1e-12  # of every layer norm
-    pooler: bool = True  # a tanh layer on the first token, which the head of classes reads
-    next_sentence: bool = False  # whether the second text follows the first: the other half of the pre-training
+    pooler: bool = True  # a tanh layer on [CLS], which the head of classes reads
+    next_sentence: bool = False  # a head that tells whether one text follows another (NSP); read, never trained here
     head: Head = "none"  # what is answered; without a head, the pooled token
     classes: int = 0  # of the heads classify and tag
     dropout: float = 0.1
@@ -197,7 +197,7 @@ class Bert(nn.Module):
         return self.blocks(Tokens(x, (1, ids.shape[1]), 0, valid))
 
     def pool(self, tokens: Tokens) -> Float[Tensor, "batch dim"]:
-        """The first token of each text, through a tanh layer where there is one."""
+        """[CLS], the first token of each text, through a tanh layer where there is one."""
         first = tokens.x[:, 0]
         if tokens.valid is not None:
             begins = tokens.valid.int().argmax(dim=1)  # 0 where there is nothing but padding
@@ -205,7 +205,7 @@ class Bert(nn.Module):
         return first if self.pooler is None else torch.tanh(self.pooler(first))
 
     def follows(self, tokens: Tokens) -> Float[Tensor, "batch 2"]:
-        """Logits of the second text following the first, and of it standing there by chance."""
+        """Logits of next-sentence prediction: the second text follows the first, or stands there by chance."""
         if self.next_sentence is None:
             raise ConfigError("This model cannot tell whether a text follows another. Make it with next_sentence=True.")
         return self.next_sentence(self.pool(tokens))

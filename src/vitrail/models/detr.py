@@ -20,7 +20,7 @@ from vitrail.core.attention import Attention
 from vitrail.core.blocks import ACTIVATIONS, MLP, DecoderBlock, EncoderBlock, Residual
 from vitrail.core.masks import padding_mask
 from vitrail.core.positions import CountedAxes, CountedSinusoids
-from vitrail.core.stacks import Stack
+from vitrail.core.stacks import Blocks, Stack
 from vitrail.core.tokens import Feature, Tokens, feature
 from vitrail.errors import ConfigError
 from vitrail.fields import Range, check_fields, check_ranges
@@ -284,7 +284,7 @@ class DETR(nn.Module):
         self.positions = build_positions(config)
         self.encoder = Stack(build_encoder_block(config) for _ in range(config.encoder_depth))
         self.encoder_norm = nn.LayerNorm(dim, eps=config.eps) if config.norm == "before" else nn.Identity()
-        self.decoder = Stack(build_decoder_block(config) for _ in range(config.decoder_depth))
+        self.decoder = Blocks(build_decoder_block(config) for _ in range(config.decoder_depth))
         self.decoder_norm = nn.LayerNorm(dim, eps=config.eps)
         self.queries = nn.Parameter(torch.empty(config.query_groups * config.queries, 2 if config.anchors else dim))
         self.class_head = nn.Linear(dim, config.classes + 1)

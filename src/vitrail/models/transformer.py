@@ -137,7 +137,7 @@ def build_decoder_block(config: TransformerConfig) -> DecoderBlock:
 def init_words_and_layers(model: nn.Module, words: Iterable[nn.Module], dim: int) -> None:
     """Draw weights: Glorot's uniform for linear layers, deviation 1 / sqrt(dim) for words.
 
-    The paper does not say; this is what tensor2tensor and fairseq do, so that scaled embeddings have deviation 1.
+    The paper does not say; this is what tensor2tensor does, so that scaled embeddings have deviation 1.
     """
     for part in model.modules():
         if isinstance(part, nn.Linear):
@@ -209,7 +209,7 @@ class Transformer(nn.Module):
         check_ids(ids, table.shape[0])
         x = F.embedding(ids, table)
         if self.config.scale_embedding:
-            x = x * math.sqrt(self.config.dim)
+            x = x * math.sqrt(self.config.dim)  # section 3.4
         if valid is None:
             return self.drop(x + self.positions[before:end])
         if self.config.places == "tokens":

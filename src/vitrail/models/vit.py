@@ -3,6 +3,7 @@
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021. The same modules, given other parts, are
 DeiT (Touvron et al., ICML 2021), ViT with a convolutional stem (Xiao et al., NeurIPS 2021), DINOv2 (Oquab et al.,
 2023) and registers (Darcet et al., ICLR 2024). A hybrid cuts its patches from the map of a ResNetV2 (section 3.1).
+The paper's D is `dim`, its L `depth`, its P `patch` and its N the number of patches, `grid[0] * grid[1]`.
 Compared with transformers, timm and torchvision in tests/parity/test_vit.py.
 """
 
@@ -77,7 +78,7 @@ class ViTConfig:
     mask_token: bool = False  # the token that stood for hidden patches in pre-training, kept to be written back
     position: Position = "learned"
     positions_for: Literal["all", "class", "patches"] = "all"  # which tokens have a learned position
-    dialect: str = "timm"  # how positions are stretched to another grid
+    dialect: str = "timm"  # how positions are interpolated to another grid (section 3.2)
     relative_hidden: int = 128  # width inside the MLP of position="relative-log"
 
     norm: NormPlace = "before"
@@ -87,10 +88,10 @@ class ViTConfig:
     gated: bool = False  # MLPs with a gate (SwiGLU)
     layer_scale: float | None = None  # first value of the factor on each branch
     pool: Literal["class", "mean", "class+mean"] = "class"  # what the head reads
-    norm_pooled: bool = False  # the last norm stands after the pooling instead of before
-    representation: int | None = None  # width of a tanh layer before the head
-    drop_path: float = 0.0  # chance that a sample skips the last block, falling to 0 at the first
-    dropout: float = 0.0  # of the tokens that the first block reads, and of every branch
+    norm_pooled: bool = False  # the last norm stands after the pooling instead of before (timm's fc_norm)
+    representation: int | None = None  # width of a tanh layer before the head, as in pre-training (section 3.1)
+    drop_path: float = 0.0  # stochastic depth: chance that a sample skips a branch of the last block; 0 at the first
+    dropout: float = 0.0  # of the embedded patches and of every branch; not inside the MLP, as in transformers
     attention_dropout: float = 0.0  # of the weights of attention
 
     def __post_init__(self) -> None:
@@ -223,7 +224,7 @@ R26 = replace(ROOT, layers=(2, 2, 2, 2), widths=(256, 512, 1024, 2048))
 R50 = replace(R26, layers=(3, 4, 6, 3))
 R50_16 = replace(R26, layers=(3, 4, 9), widths=(256, 512, 1024))  # the fourth stage's blocks moved to the third
 
-VARIANTS = {
+VARIANTS = {  # base, large and huge are the paper's; tiny and small DeiT's, most hybrids of Steiner et al., 2021
     "vit-tiny-16": ViTConfig(**TINY),
     "vit-tiny-16-384": ViTConfig(**TINY, image=384),
     "vit-small-8": ViTConfig(**SMALL, patch=8),
@@ -241,7 +242,7 @@ VARIANTS = {
     "vit-large-32": ViTConfig(**LARGE, patch=32),
     "vit-large-32-384": ViTConfig(**LARGE, patch=32, image=384),
     "vit-huge-14": ViTConfig(**HUGE, patch=14),
-    # the paper's ViT_C: one block fewer, so that the convolutions cost what the block did
+    # ViT_C of Xiao et al.: one block fewer, so that the convolutions cost what the block did
     "vit-tiny-conv": ViTConfig(dim=192, heads=3, mlp_dim=576, depth=11, stem=(24, 48, 96, 192)),
     "vit-small-conv": ViTConfig(dim=384, heads=6, mlp_dim=1152, depth=11, stem=(48, 96, 192, 384)),
     "vit-base-conv": ViTConfig(**BASE, depth=11, stem=(64, 128, 256, 512)),
@@ -366,28 +367,29 @@ class ViT(nn.Module):
         self.blocks = Stack(build_block(config, rate) for rate in depth_decay(config.drop_path, config.depth))
         self.norm = nn.LayerNorm(config.pooled if config.norm_pooled else dim, eps=config.eps)
         self.representation = None if config.representation is None else nn.Linear(config.pooled, config.representation)
-        self.head = nn.Linear(config.read, config.classes) if config.classes else nn.Identity()
+        self.head = (
+            nn.Linear(config.read, config.classes) if config.classes else nn.Identity()
+        )  # drawn, not zeros (3.2)
         self.distillation_head = nn.Linear(config.dim, config.classes) if config.distillation_head else None
         init_transformer(self)
         for token in self.prefix_tokens():
             nn.init.normal_(token, std=0.02)
 
-    @property
-    def reads_class_token(self) -> bool:
-        """Whether the head reads the class token, alone or beside the mean of the patches."""
-        return "class" in self.config.pool
-
-    def read_tokens(self, tokens: Tokens) -> list[slice]:
-        """Which tokens the head reads, part by part; of each part it reads the mean."""
-        parts = [slice(0, 1)] if "class" in self.config.pool else []
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits (y of eq. 4, through the head); those of the two heads are averaged where there are two."""
         if self.distillation_head is not None:
-            parts.append(slice(1, 2))
-        return [*parts, slice(tokens.prefix, None)] if "mean" in self.config.pool else parts
+            opinions = self.opinions(images)
+            return (opinions.logits + opinions.distilled) / 2
+        return self.head(self.pool(self.encode(images)))
 
-    def prefix_tokens(self) -> list[Tensor]:
-        """The tokens that are no part of the picture, in their order."""
-        tokens = (self.class_token, self.distillation_token, self.registers)
-        return [token for token in tokens if token is not None]
+    def encode(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Tokens:
+        """All tokens after the last block, normalised unless the norm stands after the pooling."""
+        tokens = self.blocks(self.embed(images, valid))  # eq. 2 and 3, L times
+        return tokens if self.config.norm_pooled else tokens._replace(x=self.norm(tokens.x))
 
     def embed(
         self,
@@ -406,19 +408,58 @@ class ViT(nn.Module):
                 f"The relative positions of this model are for {self.config.grid[0]} x {self.config.grid[1]} patches, "
                 f"and the image has {grid[0]} x {grid[1]}. `create_model(..., image={tuple(images.shape[2:])})` fits."
             )
-        x = rearrange(patches, "batch dim rows columns -> batch (rows columns) dim")
+        x = rearrange(patches, "batch dim rows columns -> batch (rows columns) dim")  # x_p E of eq. 1
         prefix = [token.expand(images.shape[0], -1, -1) for token in self.prefix_tokens()]
-        x = torch.cat([*prefix, x], dim=1)  # class token, distillation token, registers, patches
+        x = torch.cat([*prefix, x], dim=1)  # [x_class; x_p E], and what later papers put between
         shown = self.shown_cells(valid)
         if self.positions is not None:
-            x = x + self.place_prefix(self.places(grid, shown))
-        x = dropout(x, self.config.dropout, self.patch_embed.training)  # at rest where that is frozen
+            x = x + self.place_prefix(self.position_embeddings(grid, shown))  # + E_pos: z_0
+        x = dropout(x, self.config.dropout, self.patch_embed.training)  # a frozen part is in eval mode
         return Tokens(x, grid, self.config.prefix, self.valid_tokens(shown))
 
-    def places(
+    def pool(self, tokens: Tokens) -> Float[Tensor, "batch read"]:
+        """What the head reads: the class token, the mean of the patches, or both side by side."""
+        parts = []
+        if self.reads_class_token:
+            parts.append(tokens.x[:, 0])  # z_L^0
+        if "mean" in self.config.pool:
+            parts.append(mean_of_patches(tokens))
+        pooled = torch.cat(parts, dim=-1)
+        if self.config.norm_pooled:
+            pooled = self.norm(pooled)
+        return pooled if self.representation is None else torch.tanh(self.representation(pooled))
+
+    def features(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        at: Sequence[int],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> list[Feature]:
+        """The patches after chosen blocks (counted from 0), as maps over the picture."""
+        seen = self.blocks.at(self.embed(images, valid), at)
+        return [feature(tokens, self.config.patch_size) for tokens in seen]
+
+    @property
+    def reads_class_token(self) -> bool:
+        """Whether the head reads the class token, alone or beside the mean of the patches."""
+        return "class" in self.config.pool
+
+    def read_tokens(self, tokens: Tokens) -> list[slice]:
+        """Which tokens the head reads, part by part; of each part it reads the mean."""
+        parts = [slice(0, 1)] if self.reads_class_token else []
+        if self.distillation_head is not None:
+            parts.append(slice(1, 2))
+        return [*parts, slice(tokens.prefix, None)] if "mean" in self.config.pool else parts
+
+    def prefix_tokens(self) -> list[Tensor]:
+        """The tokens that are no part of the picture, in their order."""
+        tokens = (self.class_token, self.distillation_token, self.registers)
+        return [token for token in tokens if token is not None]
+
+    def position_embeddings(
         self, grid: tuple[int, int], shown: Bool[Tensor, "batch rows columns"] | None
     ) -> Float[Tensor, "#batch places dim"]:
-        """Where patches stand in the picture that they are of, whatever stands beside it in the frame."""
+        """E_pos: where patches stand in the picture that they are of, whatever stands beside it in the frame."""
         assert self.positions is not None
         if shown is None or bool(shown.all()):
             return self.positions(grid)
@@ -444,37 +485,6 @@ class ViT(nn.Module):
         """Which tokens are real: those of real patches; tokens without a place always are."""
         return None if shown is None else F.pad(shown.flatten(1), (self.config.prefix, 0), value=True)
 
-    def encode(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        valid: Bool[Tensor, "batch height width"] | None = None,
-    ) -> Tokens:
-        """All tokens after the last block, normalised unless the norm stands after the pooling."""
-        tokens = self.blocks(self.embed(images, valid))
-        return tokens if self.config.norm_pooled else tokens._replace(x=self.norm(tokens.x))
-
-    def features(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        at: Sequence[int],
-        valid: Bool[Tensor, "batch height width"] | None = None,
-    ) -> list[Feature]:
-        """The patches after chosen blocks (counted from 0), as maps over the picture."""
-        seen = self.blocks.at(self.embed(images, valid), at)
-        return [feature(tokens, self.config.patch_size) for tokens in seen]
-
-    def pool(self, tokens: Tokens) -> Float[Tensor, "batch read"]:
-        """What the head reads: the class token, the mean of the patches, or both side by side."""
-        parts = []
-        if "class" in self.config.pool:
-            parts.append(tokens.x[:, 0])
-        if "mean" in self.config.pool:
-            parts.append(mean_of_patches(tokens))
-        pooled = torch.cat(parts, dim=-1)
-        if self.config.norm_pooled:
-            pooled = self.norm(pooled)
-        return pooled if self.representation is None else torch.tanh(self.representation(pooled))
-
     def opinions(self, images: Float[Tensor, "batch channels height width"]) -> DistilledLogits:
         """The class token's logits and the distillation token's, apart."""
         if self.distillation_head is None:
@@ -483,10 +493,3 @@ class ViT(nn.Module):
             )
         tokens = self.encode(images)
         return DistilledLogits(self.head(self.pool(tokens)), self.distillation_head(tokens.x[:, 1]))
-
-    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits; those of the two heads are averaged where there are two."""
-        if self.distillation_head is not None:
-            opinions = self.opinions(images)
-            return (opinions.logits + opinions.distilled) / 2
-        return self.head(self.pool(self.encode(images)))

@@ -114,27 +114,27 @@ def fit(
                     watch.judged(run)
                 continue
 
-            batches = run.fetch()  # fetch
+            batches = run.fetch()  # and the seed and the learning rate of this step
             samples = team.sum(sum(batch.index.shape[0] for batch in batches))
             whole = team.sum(sum(weight_of(task, batch) for batch in batches))
             losses = []
             for batch in batches:
                 with run.autocast():
-                    loss = task.loss(model, batch, run.generator)  # loss
+                    loss = task.loss(model, batch, run.generator)
                 share = weight_of(task, batch) / whole  # a short batch, or a process with less to do, counts less
-                (loss.total * share).backward()  # backward
+                (loss.total * share).backward()
                 losses.append(loss)
             team.sum_gradients(model)
 
             norm = gradient_norm(model)
             refuse_nonfinite(run, batches, losses, norm)
             clip(model, norm, recipe.clip)
-            optimiser.step()  # step
+            optimiser.step()
             optimiser.zero_grad()
-            task.after_step(model, run.step)  # after_step
+            task.after_step(model, run.step)
             taken = taken_step(run, batches, losses, norm, samples, whole)
-            run.advance()
-            watch.stepped(run, taken)  # observe
+            run.advance()  # counts the step, and moves the average of the weights
+            watch.stepped(run, taken)
         if run.hopeless and run.step < run.steps and team.leads:
             say(
                 f"Stopped after epoch {run.epoch} of {run.epochs}: {task.best[0]} has not become better for "
