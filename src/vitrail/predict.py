@@ -40,7 +40,7 @@ from vitrail.explain.recording import Layers
 from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained, say
 from vitrail.pixels import MODES, channels_first
-from vitrail.predict_texts import OnError, TextPredictor
+from vitrail.predict_texts import OnError, TextPredictor, check_asked
 from vitrail.preprocessing import Prepared
 from vitrail.samples import Picture
 from vitrail.tasks.task import Task
@@ -366,8 +366,7 @@ class Predictor:
         self, images: Images, ask: Callable[[Tensor], Iterable[Any]], batch: int, on_error: OnError
     ) -> Iterator[Any]:
         """What `ask` says of each picture, a batch at a time; the pictures of a batch are decoded side by side."""
-        if batch < 1:
-            raise ConfigError(f"batch={batch} must be at least 1.")
+        check_asked(batch, on_error)
         like, preprocessing = next(self.model.parameters()), self.card.preprocessing
         with ThreadPoolExecutor(READERS) as readers:
             for group in in_groups(pictures(images), min(batch, getattr(preprocessing, "at_once", batch))):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import nn
@@ -58,6 +58,18 @@ class ReadsContext(Protocol):
     def within(self, questions: Sequence[str], context: str) -> list[str]:
         """The questions with their text, as `words` reads them."""
         ...
+
+
+def check_asked(batch: int, on_error: str) -> None:
+    """Refuse numbers and words that mean nothing.
+
+    Raises:
+        ConfigError: names them.
+    """
+    if batch < 1:
+        raise ConfigError(f"batch={batch} must be at least 1.")
+    if on_error not in get_args(OnError):
+        raise ConfigError(unknown("way with errors", on_error, get_args(OnError)))
 
 
 def file_of(given: str | Path) -> Path | None:
@@ -219,8 +231,7 @@ class TextPredictor:
         **settings: Any,
     ) -> list[Any]:
         """The same for texts of which none is the name of a file."""
-        if batch < 1:
-            raise ConfigError(f"batch={batch} must be at least 1.")
+        check_asked(batch, on_error)
         task = self.task_with(settings, seed)
         found = self.within(task, texts, context)
         device, results = next(self.model.parameters()).device, []

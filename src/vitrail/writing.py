@@ -11,10 +11,10 @@ def sync(path: Path) -> None:
 
     Windows writes such lists by itself, and only files that are open for writing.
     """
-    folder = path.is_dir()
-    if folder and os.name == "nt":
+    windows = os.name == "nt"
+    if windows and path.is_dir():
         return
-    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -29,7 +29,7 @@ from vitrail.tasks.tag import Tag
 from vitrail.tasks.task import Task
 from vitrail.tasks.translate import Translate
 from vitrail.tasks.translate_parallel import TranslateParallel
-from vitrail.train.asked import Asked, with_assignments
+from vitrail.train.asked import with_assignments
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.recipe_text import recipe_from_json, recipe_to_json, set_path
 from vitrail.train.schedules import InverseSquareRoot
@@ -299,24 +299,12 @@ def test_of_two_values_for_one_setting_the_last_one_counts():
     assert (last.seed, last.ema) == (4, None)
 
 
-def test_fewer_epochs_are_judged_as_many_times():
-    recipe = replace(everything(), epochs=300, judge_every=15)
-    assert [Asked(epochs=epochs).put_into(recipe).judge_every for epochs in (None, 20, 150, 300, 600)] == [
-        15,
-        1,
-        7,
-        15,
-        15,
-    ]
-    assert Asked(epochs=20, set=("judge_every=4",)).put_into(recipe).judge_every == 4
-
-
 def numbers_of_texts() -> list[dict[str, str]]:
     """The rows of the guide's table of texts: the value of each setting."""
     lines = GUIDE[GUIDE.index("| from scratch | `epochs`") :].splitlines()
     header, _, *rows = (line.strip("|").split("|")[1:] for line in takewhile(lambda line: line.startswith("|"), lines))
     names = [name.strip(" `") for name in header]
-    return [dict(zip(names, (cell.strip(" `") for cell in row), strict=True)) for row in rows]
+    return [dict(zip(names, (cell.strip(" `") if "`" in cell else "" for cell in row), strict=True)) for row in rows]
 
 
 def test_the_numbers_that_the_guide_has_for_texts_are_those_of_the_recipes(tmp_path):

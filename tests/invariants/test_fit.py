@@ -24,6 +24,7 @@ from vitrail.tasks.distill import Distil
 from vitrail.tasks.task import Loss
 from vitrail.train import memory
 from vitrail.train.building import prepare
+from vitrail.train.ema import refuse_counting
 from vitrail.train.fit import fit
 from vitrail.train.guards import memory_in_words
 from vitrail.train.memory import bytes_of_step
@@ -332,16 +333,33 @@ def test_the_mean_of_the_last_epochs_is_of_all_that_come_between_two_judgements(
     assert sha256(tmp_path / "1" / "model.safetensors") == sha256(tmp_path / "4" / "model.safetensors")
 
 
+def test_the_end_of_a_run_within_an_epoch_counts_among_the_last(pictures, tmp_path):
+    after: list[dict] = []
+
+    class Collector(Notes):
+        def stepped(self, run, taken: Taken) -> None:
+            if run.step in (5, 7):  # the end of the first epoch, and of the run
+                after.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
+
+    recipe = tiny_recipe(pictures, steps=7, keep="last", average_last=2)
+    fit(recipe, tmp_path / "run", observers=[Collector()], say=lambda sentence: None)
+    kept = from_pretrained(tmp_path / "run", announce=lambda sentence: None)
+    for name, parameter in kept.named_parameters():
+        torch.testing.assert_close(parameter, (after[0][name] + after[1][name]) / 2, rtol=1e-6, atol=1e-8)
+
+
 def test_batch_norms_have_no_mean_of_the_last_epochs(pictures, tmp_path):
     recipe = counting(tiny_recipe(pictures, average_last=2))
     with pytest.raises(ConfigError, match="batch norms of this model have counted"):
         trained(recipe, tmp_path / "run")
     trained(replace(recipe, probe=True, epochs=1), tmp_path / "probe")  # where they do not count
+    refuse_counting(create_model("detr-resnet-50").train(), 2)  # whose norms are frozen
 
 
 def test_the_parts_of_a_loss_are_logged_as_means_like_the_loss(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(Log, "POINTS", 1)
-    recipe = tiny_recipe(pictures, epochs=2, accumulate=2)
+    recipe = tiny_recipe(pictures, epochs=2, accumulate=4)
+    recipe = replace(recipe, data=replace(recipe.data, batch=3))  # 3 + 3 + 3 + 3 and 3 + 3 + 2 pictures a step
     trained(replace(recipe, keep="last"), tmp_path / "teacher")
     task = Distil(classes=CLASSES, teacher=str(tmp_path / "teacher"), trust=0.25)
     student = replace(recipe, task=task, model=replace(recipe.model, name="deit-tiny-distilled-16"))

@@ -14,7 +14,7 @@ from vitrail.decoding.write import Written
 from vitrail.errors import ConfigError
 from vitrail.loading import create_model
 from vitrail.predict import predictor
-from vitrail.predict_texts import content_of
+from vitrail.predict_texts import check_asked, content_of
 from vitrail.tasks.translate import Sentence, sentences
 from vitrail.tokenizing import train_byte_pairs, train_joint, train_word_pieces
 
@@ -182,7 +182,9 @@ def test_a_question_that_is_too_long_stops_no_others(answerer, capsys):
     assert "error" not in first | third
 
 
-def test_a_text_of_which_nothing_is_known_is_answered_with_a_note(nameless, writer, capsys):
+def test_a_text_of_which_nothing_is_known_is_answered_with_a_note(nameless, translator, writer, capsys):
+    assert main(["predict", translator, "漢 字", "--tokens", "3"]) == 0  # of which the spaces are known
+    assert "Nothing of '漢 字' is in this model's vocabulary" in capsys.readouterr().err
     assert main(["predict", nameless, "жж щ"]) == 0
     assert "Nothing of 'жж щ' is in this model's vocabulary" in capsys.readouterr().err
     assert main(["predict", nameless, "жж щ", "a dog жж", "漢字", "--json"]) == 0
@@ -203,6 +205,8 @@ def test_errors_of_texts_are_kept_where_somebody_asks_for_it(nameless):
         assert "A text is empty" in str(third)
         assert [first.record(1), fourth.record(1)] == [one.record(1) for one in ask(["a dog runs", "a man sits"])]
     assert all(isinstance(one, ConfigError) for one in ask([long, long], on_error="keep"))
+    with pytest.raises(ConfigError, match="Did you mean keep"):
+        check_asked(1, "Keep")
 
 
 def test_a_method_is_no_setting(translator):

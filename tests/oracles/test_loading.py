@@ -243,11 +243,17 @@ def test_several_labels_at_once_survive_transformers_and_timm_says_that_they_are
 
 
 @pytest.mark.parametrize(
-    ("format", "kept", "lost"), [("timm", "drop_path", "dropout"), ("transformers", "dropout", "drop_path")]
+    ("format", "kept", "lost"),
+    [
+        ("timm", "drop_path", "dropout"),
+        ("transformers", "dropout", "drop_path"),
+        ("timm", "drop_path", "attention_dropout"),
+        ("transformers", "attention_dropout", "drop_path"),
+    ],
 )
 def test_rates_of_training_are_written_or_said_to_be_lost(tmp_path, format, kept, lost):
     heard = []
-    model = tiny(drop_path=0.2, dropout=0.1)
+    model = tiny(**{"drop_path": 0.2, kept: 0.2, lost: 0.1})
     folder = save_pretrained(model, tmp_path / "rates", format=format, announce=heard.append)
     again = from_pretrained(folder, announce=quiet).config
     assert (getattr(again, kept), getattr(again, lost)) == (getattr(model.config, kept), 0.0)

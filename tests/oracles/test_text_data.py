@@ -261,13 +261,13 @@ def test_questions_about_one_text_stay_on_one_side(shared):
 
 
 def test_quotes_of_csv_may_hold_lines_and_stray_ones_stand_for_themselves(tmp_path):
-    rows = '"two\nlines, and ""more""",x\nnice "one",y\n5" pipe,x\n"he said "hi" ok",y\nplain,x\n'
+    rows = '"two\nlines, and ""more""",x\nnice "one",y\n5" pipe,x\n"he said "hi" ok",y\nplain,x\n"and\nlater" ,y\n'
     (tmp_path / "texts.csv").write_text("text,label\n" + rows)
     read = open_dataset(tmp_path / "texts.csv")
     assert [read[index].text for index in range(len(read))] == [
-        'two\nlines, and "more"', 'nice "one"', '5" pipe', 'he said hi" ok"', "plain",
+        'two\nlines, and "more"', 'nice "one"', '5" pipe', 'he said hi" ok"', "plain", "and\nlater",
     ]  # fmt: skip
-    assert [read[index].name.rpartition(":")[2] for index in range(len(read))] == ["2", "4", "5", "6", "7"]
+    assert [read[index].name.rpartition(":")[2] for index in range(len(read))] == ["2", "4", "5", "6", "7", "8"]
 
 
 BAD = {
@@ -283,6 +283,9 @@ BAD = {
     "no_label.csv": (b"text,score\na,1\n", "Texts have text and label"),
     "columns.csv": (b"text,label\na,b,c\n", r"columns.csv:2: 3 columns where the first line names 2"),
     "quote.csv": (b'text,label\na,x\n"b,y\nc,x\n"d",y\n', r"quote.csv:3: a quote opens here and is not closed"),
+    "late.csv": (b'text,label\n"he said "hi" ok",x\n"b,y\n' + b"some text,x\n" * 30_000, "late.csv:3: a quote opens"),
+    "inner.csv": (b'text,label\n"b,y\nnice "word" here,x\n', r"inner.csv:2: a quote opens here and is not closed"),
+    "return.csv": (b"text,label\na\rb,x\n", r"return.csv:2: cannot be read from here on"),
     "last.tsv": (b'text\tlabel\na\tx\n"b\ty', r"last.tsv:3: a quote opens here and is not closed"),
     "empty.csv": (b"text,label\n", "is empty"),
     "blank.csv": (b"text,label\n,x\n", r"blank.csv:2: the text is empty"),

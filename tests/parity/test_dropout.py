@@ -42,7 +42,7 @@ def reference(name: str) -> Any:
     kinds = {
         "vit": (transformers.ViTForImageClassification, PICTURES | {"hidden_dropout_prob": 0.1}),
         "deit": (transformers.DeiTForImageClassification, PICTURES | {"hidden_dropout_prob": 0.1}),
-        "dinov2": (transformers.Dinov2ForImageClassification, PICTURES),  # drops in attention alone
+        "dinov2": (transformers.Dinov2ForImageClassification, PICTURES | {"hidden_dropout_prob": 0.1}),  # and no branch
         "bert": (transformers.BertForSequenceClassification, TEXTS | BERT),
         "bert-tags": (transformers.BertForTokenClassification, TEXTS | BERT),
         "gpt": (transformers.GPT2LMHeadModel, TEXTS | GPT),

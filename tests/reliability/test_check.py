@@ -15,6 +15,7 @@ from oracles.test_text_check import DAMAGED
 from vitrail.cli.main import main
 from vitrail.data.check import check
 from vitrail.data.checks.faults import ERRORS, MARKED_ERRORS, MARKED_NOTES, MARKED_WARNINGS, NOTES, SEVERITIES, WARNINGS
+from vitrail.data.checks.pictures import clashes
 from vitrail.errors import DataError
 
 
@@ -376,3 +377,10 @@ def test_what_cannot_be_opened_is_not_counted(root, capsys):
     (root / "train" / "cat").mkdir()
     assert main(["check", "--data", str(root)]) == 1
     assert "to learn from" not in capsys.readouterr().out
+
+
+def test_names_that_look_the_same_are_told_apart():
+    assert list(clashes(["Cat", "cat", "o\u0308we", "Öwe"])) == [
+        ("cat", "Cat"),
+        ("Öwe", "o\u0308we (whose accents are written otherwise)"),
+    ]

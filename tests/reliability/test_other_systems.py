@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from reliability.tiny import write_pictures
 from vitrail.data import workers
@@ -47,6 +48,7 @@ sys.modules["msvcrt"] = SimpleNamespace(locking=locking, LK_NBLCK=2)
 platform, sys.platform = sys.platform, "win32"
 importlib.reload(lock)
 sys.platform = platform
+assert lock.FAR > 10_000  # what stands there cannot be read by others
 try:
     with lock.Lock(Path(".")):
         print(f"process {os.getpid()}", flush=True)  # to read it here would give it free, on Linux
@@ -76,10 +78,11 @@ def commands(folder: Path) -> list[list[str]]:
     (folder / "text.txt").write_text("".join(f"a dog runs and man {one} sits on the bench.\n\n" for one in range(2000)))
     pairs = [f"ein hund rennt {number},a dog runs {number}" for number in range(40)]
     (folder / "pairs.csv").write_text("de,en\n" + "\n".join(pairs) + "\n")
+    Image.new("RGB", (64, 64), "gray").save(folder / "scene.png")
     few = ["--workers", "0", "--set", "steps=2"]
     small = ["--set", "model.dim=32", "--set", "model.heads=2", "--set", "model.mlp_dim=32", "--set", "model.depth=1"]
     pieces, picture = ["--set", "data.vocabulary=300"], str(next(data.glob("val/dark/*")))
-    runs = {name: str(folder / name) for name in ("pictures", "classes", "words", "pairs")}
+    runs = {name: str(folder / name) for name in ("pictures", "classes", "words", "pairs", "objects")}
     return [
         ["train", "vit-tiny-16", "--data", str(data), "--out", runs["pictures"], *few, *small, "--batch", "4",
          "--set", "model.image=32", "--set", "model.patch=8", "--set", "model.dropout=0.1",
@@ -94,6 +97,10 @@ def commands(folder: Path) -> list[list[str]]:
         ["train", "bert-mini-classify", "--data", str(folder / "reviews.csv"), "--out", runs["classes"], *few, *small],
         ["explain", runs["classes"], "the dog runs", "--word", "runs", "--out", str(folder / "b.png")],
         ["explain", runs["classes"], "the dog runs", "--method", "relevance", "--out", str(folder / "b.png")],
+        ["explain", runs["classes"], "the dog runs", "--method", "rollout", "--out", str(folder / "b.png")],
+        ["train", "detr-tiny", "--data", "scenes:8,size=64x64,objects=1", "--out", runs["objects"], "--batch", "2",
+         "--workers", "0", "--set", "steps=1", "--set", "model.queries=4"],
+        ["explain", runs["objects"], "scene.png", "--query", "1", "--out", str(folder / "d.png")],
         ["train", "gpt-mini", "--data", str(folder / "text.txt"), "--out", runs["words"], *few, *small, *pieces],
         ["predict", runs["words"], "--prompt", "a dog", "--temperature", "0.8", "--seed", "1", "--tokens", "5"],
         ["train", "transformer-small-translation", "--data", str(folder / "pairs.csv"), "--out", runs["pairs"], *few,

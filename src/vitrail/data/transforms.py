@@ -1,6 +1,7 @@
 """A sample becomes the pixels that a model reads: varied for training, plain for everything else.
 
-All that is drawn depends on a key of whole numbers (seed, epoch, index) and on nothing else.
+All that is drawn depends on a key of whole numbers (seed, epoch, index, and how often the sample was shown before in
+the epoch, if it was) and on nothing else.
 
 Source: crops as in Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6; erasing as in Zhong et
 al., "Random Erasing Data Augmentation", AAAI 2020, with the settings of timm.

@@ -49,7 +49,7 @@ RANGES = {
     "image": SIZE, "patch": SIZE, "channels": SIZE, "dim": SIZE, "depth": Range(1, 1000), "heads": SIZE,
     "mlp_dim": SIZE, "stem": SIZE, "relative_hidden": SIZE, "representation": SIZE, "classes": COUNT,
     "registers": COUNT, "eps": Range(0, above=True, usual="1e-6"), "layer_scale": Range(-LARGEST),
-    "drop_path": RATE, "dropout": RATE, "attention_dropout": RATE,
+    "drop_path": RATE, "dropout": RATE, "embed_dropout": RATE, "attention_dropout": RATE,
 }  # fmt: skip
 
 
@@ -91,7 +91,8 @@ class ViTConfig:
     norm_pooled: bool = False  # the last norm stands after the pooling instead of before (timm's fc_norm)
     representation: int | None = None  # width of a tanh layer before the head, as in pre-training (section 3.1)
     drop_path: float = 0.0  # stochastic depth: chance that a sample skips a branch of the last block; 0 at the first
-    dropout: float = 0.0  # of the embedded patches and of every branch; not inside the MLP, as in transformers
+    dropout: float = 0.0  # of every branch; not inside the MLP, as in transformers
+    embed_dropout: float | None = None  # of the embedded patches; `None` for that of the branches
     attention_dropout: float = 0.0  # of the weights of attention
 
     def __post_init__(self) -> None:
@@ -192,6 +193,11 @@ class ViTConfig:
             "class": self.class_token + self.distillation_token,
             "patches": 0,
         }[self.positions_for]
+
+    @property
+    def embedded_dropout(self) -> float:
+        """The dropout of what the first block reads."""
+        return self.dropout if self.embed_dropout is None else self.embed_dropout
 
     @property
     def pooled(self) -> int:
@@ -414,7 +420,7 @@ class ViT(nn.Module):
         shown = self.shown_cells(valid)
         if self.positions is not None:
             x = x + self.place_prefix(self.position_embeddings(grid, shown))  # + E_pos: z_0
-        x = dropout(x, self.config.dropout, self.patch_embed.training)  # a frozen part is in eval mode
+        x = dropout(x, self.config.embedded_dropout, self.patch_embed.training)  # a frozen part is in eval mode
         return Tokens(x, grid, self.config.prefix, self.valid_tokens(shown))
 
     def pool(self, tokens: Tokens) -> Float[Tensor, "batch read"]:

@@ -47,8 +47,6 @@ class Asked:
         of_data = {"batch": self.batch, "workers": self.workers}
         of_all = {"epochs": self.epochs, "seed": self.seed, "device": self.device}
         data = replace(recipe.data, **{name: value for name, value in of_data.items() if value is not None})
-        if self.epochs is not None and 0 < self.epochs < recipe.epochs:  # judged as many times as it would have been
-            recipe = replace(recipe, judge_every=max(recipe.judge_every * self.epochs // recipe.epochs, 1))
         recipe = replace(recipe, data=data, **{name: value for name, value in of_all.items() if value is not None})
         return with_assignments(recipe, self.set)
 

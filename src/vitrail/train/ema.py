@@ -24,7 +24,7 @@ class Averaging(Protocol):
         ...
 
     def gather(self, model: nn.Module, step: int) -> None:
-        """The model is at the end of an epoch, or of the run, after so many steps."""
+        """The model is at the end of an epoch, or of the run, after so many steps; a second time changes nothing."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
@@ -138,18 +138,23 @@ def counts(part: nn.Module) -> bool:
     return hasattr(part, "running_mean") and part.training and not getattr(part, "frozen", False)
 
 
-def averaging(model: nn.Module, ema: float | None, average_last: int | None) -> Averaging | None:
-    """What a recipe asks for; `None` where the model itself is judged and kept.
+def refuse_counting(model: nn.Module, average_last: int | None) -> None:
+    """Refuse the mean of weights where batch norms would have to count anew for it.
+
+    Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, section 3.2.
 
     Raises:
-        ConfigError: the mean of weights with batch norms, which would have to count anew (Izmailov et al., "Averaging
-            Weights Leads to Wider Optima and Better Generalization", UAI 2018, section 3.2).
+        ConfigError: they would.
     """
+    if average_last is not None and any(map(counts, model.modules())):
+        raise ConfigError(
+            f"average_last={average_last} takes the mean of weights, and the batch norms of this model have counted"
+            f" what the last weights make. Type --set average_last=none, and --set ema=0.998 for another average."
+        )
+
+
+def averaging(model: nn.Module, ema: float | None, average_last: int | None) -> Averaging | None:
+    """What a recipe asks for; `None` where the model itself is judged and kept."""
     if average_last is not None:
-        if any(map(counts, model.modules())):
-            raise ConfigError(
-                f"average_last={average_last} takes the mean of weights, and the batch norms of this model have counted"
-                f" what the last weights make. Type --set average_last=none, and --set ema=0.998 for another average."
-            )
         return LastAverage(model, average_last)
     return None if ema is None else Average(model, ema)

@@ -69,8 +69,15 @@ def opened(
         stack.enter_context(numerics(recipe))
         stack.enter_context(memory_in_words(recipe))
         checkpoints = Checkpoints(out / "checkpoints", say=say)
-        newest = checkpoints.newest if resume else lambda: None  # given no name here, it is let go once it is read
-        run = Run(recipe, out, team, stopping, saved=newest(), splits=splits, say=say)
+        run = Run(
+            recipe,
+            out,
+            team,
+            stopping,
+            saved=checkpoints.newest() if resume else None,  # without a name here: it is let go once it is read
+            splits=splits,
+            say=say,
+        )
         always = [Log(out), Saving(checkpoints, recipe.save_every), Keeping()]
         with watching(run, [*observers, *always]) as watch:
             yield run, watch
@@ -138,6 +145,6 @@ def fit(
         if run.hopeless and run.step < run.steps and team.leads:
             say(
                 f"Stopped after epoch {run.epoch} of {run.epochs}: {task.best[0]} has not become better for "
-                f"{many(recipe.patience or 0, 'epoch')} (patience)."
+                f"{many(run.fruitless, 'epoch')} (patience)."
             )
     return RunResult(run.folder, run.step, run.kept_scores)

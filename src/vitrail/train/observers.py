@@ -211,7 +211,9 @@ class Log(Observer):
         self.parts.append(taken.parts)
         every = min(self.every, max(run.steps // self.POINTS, 1))
         if run.step % every == 0 or run.step == run.steps:
-            parts = {f"loss_{name}": fmean(part[name] for part in self.parts) for name in taken.parts}
+            names = dict.fromkeys(name for parts in self.parts for name in parts)
+            told = {name: [parts[name] for parts in self.parts if name in parts] for name in names}
+            parts = {f"loss_{name}": fmean(values) for name, values in told.items()}
             self.write(run, loss=fmean(self.losses), **parts, rate=taken.rate, gradient=taken.norm)
             self.losses.clear()
             self.parts.clear()

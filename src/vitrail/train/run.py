@@ -28,7 +28,7 @@ from vitrail.tasks.task import NeedsModels, NeedsWeights, Remarks, Task
 from vitrail.train.building import build_model, card_of, prepare, rebuild_model, tell_model
 from vitrail.train.checkpoint import Checkpoint, below, prefixed
 from vitrail.train.distributed import Team
-from vitrail.train.ema import averaging
+from vitrail.train.ema import averaging, refuse_counting
 from vitrail.train.memory import refuse_too_little
 from vitrail.train.optim import build_optimiser, set_rate
 from vitrail.train.overfit import splits_of
@@ -107,6 +107,8 @@ class Run:
             for remark in self.task.remarks(self.model):
                 say(remark)
         self.optimiser = build_optimiser(self.model, recipe.optimiser)
+        if saved is None:
+            refuse_counting(self.model, recipe.average_last)
         self.average = averaging(self.model, recipe.ema, recipe.average_last)
         self.generator = torch.Generator(team.device)
         self.accumulate = self.batches_for_each()
@@ -193,9 +195,12 @@ class Run:
     @property
     def hopeless(self) -> bool:
         """Whether it has not become better for as long as patience lasts."""
-        if self.recipe.patience is None or self.best is None:
-            return False
-        return self.judged - self.best.since >= self.recipe.patience * self.steps_per_epoch
+        return self.recipe.patience is not None and self.fruitless >= self.recipe.patience
+
+    @property
+    def fruitless(self) -> int:
+        """How many epochs the last judgement is behind the one after which it has not become better."""
+        return 0 if self.best is None else (self.judged - self.best.since) // self.steps_per_epoch
 
     def goes_on(self) -> bool:
         """Whether there is more to do, and nobody in any process has asked to stop."""
@@ -236,8 +241,13 @@ class Run:
         self.step += 1
         if self.average is not None:
             self.average.update(self.model, self.step)
-            if self.step % self.steps_per_epoch == 0 or self.step == self.steps:
-                self.average.gather(self.model, self.step)
+            self.gather()
+
+    def gather(self) -> None:
+        """Let the average know of the end of an epoch, or of the run."""
+        ended = self.step % self.steps_per_epoch == 0 or self.step == self.steps
+        if self.average is not None and self.step and ended:
+            self.average.gather(self.model, self.step)
 
     # how good it is
 
@@ -328,6 +338,7 @@ class Run:
                 self.optimiser.state[parameter] = copies
         if self.average is not None:
             self.average.restore(below("average", tensors))
+            self.gather()  # which older checkpoints left to the judgement
         if progress["best"] is not None:
             weights = {name: tensor.clone() for name, tensor in below("best", tensors).items()}
             told = {"since": progress["best"]["step"], **progress["best"]}  # which older checkpoints do not say

@@ -225,4 +225,4 @@ def clashes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def accents(name: str, twin: str) -> str:
     """What is to be said of two names that look the same."""
-    return " (whose accents are written otherwise)" if normalize("NFC", name) == normalize("NFC", twin) else ""
+    return " (whose accents are written otherwise)" if name.casefold() != twin.casefold() else ""

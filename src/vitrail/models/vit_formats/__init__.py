@@ -24,7 +24,7 @@ FAMILY = Family(
     ),
     heads=("head.*", "distillation_head.*"),
     before_heads=("representation.*",),
-    training=("drop_path", "dropout", "attention_dropout", "mask_token"),
+    training=("drop_path", "dropout", "embed_dropout", "attention_dropout", "mask_token"),
     identity=(
         "patch",
         "dim",

@@ -198,6 +198,8 @@ def read_dinov2(config: Fields, registers: bool) -> dict[str, Any]:
         "patch": patch,
         "mlp_dim": swiglu_width(width) if gated else width,
         "eps": config.get("layer_norm_eps", 1e-6),
+        "dropout": 0.0,
+        "embed_dropout": common["dropout"] or None,  # there, no branch is dropped
         "gated": gated,
         "layer_scale": config.get("layerscale_value", 1.0),
         "drop_path": config.get("drop_path_rate", 0.0),
@@ -210,6 +212,7 @@ def write_dinov2(config: ViTConfig, registers: bool) -> dict[str, Any]:
     """Dinov2Config or Dinov2WithRegistersConfig, from ours."""
     own = {"num_register_tokens": config.registers} if registers else {"use_mask_token": config.mask_token}
     return write_common(config) | own | {
+        "hidden_dropout_prob": config.embedded_dropout,
         "mlp_ratio": mlp_ratio(config),
         "use_swiglu_ffn": config.gated,
         "layerscale_value": config.layer_scale,
