@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.data.classes import listing
+from vitrail.data.csv_rows import csv_rows
 from vitrail.data.datasets.folder import PART_NAMES
-from vitrail.data.datasets.manifest import RowError, csv_rows, require_different
+from vitrail.data.datasets.manifest import RowError, require_different
 from vitrail.data.files import shown
 from vitrail.errors import DataError
 
