@@ -373,9 +373,8 @@ class ViT(nn.Module):
         self.blocks = Stack(build_block(config, rate) for rate in depth_decay(config.drop_path, config.depth))
         self.norm = nn.LayerNorm(config.pooled if config.norm_pooled else dim, eps=config.eps)
         self.representation = None if config.representation is None else nn.Linear(config.pooled, config.representation)
-        self.head = (
-            nn.Linear(config.read, config.classes) if config.classes else nn.Identity()
-        )  # drawn, not zeros (3.2)
+        # its weights are drawn, where section 3.2 begins fine-tuning with zeros
+        self.head = nn.Linear(config.read, config.classes) if config.classes else nn.Identity()
         self.distillation_head = nn.Linear(config.dim, config.classes) if config.distillation_head else None
         init_transformer(self)
         for token in self.prefix_tokens():
