@@ -62,20 +62,21 @@ def writer(tmp_path_factory):
     return saved(tmp_path_factory.mktemp("models") / "writer", model, **card)
 
 
-@pytest.fixture(scope="module")
-def guesser(tmp_path_factory):
+def bert_for(task, folder):
+    """A tiny BERT with the head of a task, which has the same name."""
     reads = train_word_pieces(LINES, size=120, max_tokens=32)
     sizes = {"vocabulary": reads.size, "max_tokens": 32, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
-    model = create_model("bert-mini", **sizes, head="masked-lm")
-    return saved(tmp_path_factory.mktemp("models") / "guesser", model, preprocessing=reads, task="masked-lm")
+    return saved(folder, create_model("bert-mini", **sizes, head=task), preprocessing=reads, task=task)
+
+
+@pytest.fixture(scope="module")
+def guesser(tmp_path_factory):
+    return bert_for("masked-lm", tmp_path_factory.mktemp("models") / "guesser")
 
 
 @pytest.fixture(scope="module")
 def answerer(tmp_path_factory):
-    reads = train_word_pieces(LINES, size=120, max_tokens=32)
-    sizes = {"vocabulary": reads.size, "max_tokens": 32, "dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
-    model = create_model("bert-mini", **sizes, head="answer")
-    return saved(tmp_path_factory.mktemp("models") / "answerer", model, preprocessing=reads, task="answer")
+    return bert_for("answer", tmp_path_factory.mktemp("models") / "answerer")
 
 
 @pytest.fixture(scope="module")
