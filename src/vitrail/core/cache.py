@@ -43,9 +43,10 @@ class KeyValueCache:
                 f"The cache holds {self.keys.shape[2]} tokens and {end} were asked of it. "
                 f"Make it with a capacity of {end} or more."
             )
-        self.keys[:, :, self.length : end] = key
-        self.values[:, :, self.length : end] = value
-        self.length = end
+        if end > self.length:
+            self.keys[:, :, self.length : end] = key
+            self.values[:, :, self.length : end] = value
+            self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
     def forget(self, count: int) -> None:

@@ -21,6 +21,8 @@ from vitrail.core.init import Undrawn
 from vitrail.core.layouts import is_float32_on_cpu, predicts, state_of
 from vitrail.core.packed_convolutions import pack, packable_convolution
 from vitrail.core.precision import LIMIT, multiplies_in_tiles
+from vitrail.core.shortlist import ROWS, SMALLEST, Judge, Shortlist
+from vitrail.core.shortlist import available as shortlists_available
 from vitrail.core.twins import twin_of
 from vitrail.errors import ConfigError
 
@@ -56,6 +58,14 @@ def apply_to_few(
     return answer[: rows.shape[0]].view(*x.shape[:-1], answer.shape[-1])
 
 
+def left_to_torch(few: bool) -> bool:
+    """Whether it is plain that torch multiplies: asked for each word, so it costs little to answer.
+
+    On an Intel processor with AMX, MKL reads weights for a row or two fastest.
+    """
+    return torch.compiler.is_compiling() or (few and multiplies_in_tiles())
+
+
 class PackedLinear(nn.Linear):
     """An `nn.Linear` whose weight has been laid out for predicting in float32 on CPU.
 
@@ -64,17 +74,35 @@ class PackedLinear(nn.Linear):
     """
 
     layout: Layout
+    shortlist: Shortlist | None = None
+    waited = 0  # rows that were multiplied in full since the last list was too long
+
+    def likeliest(self, x: Float[Tensor, "*batch inputs"], count: int, judge: Judge) -> Float[Tensor, "*batch outputs"]:
+        """What the layer answers, where only the `count` highest of each row after `judge` are looked at.
+
+        Of a large layer the others may be less than they should be; see `Shortlist`.
+        """
+        if self.weight.numel() < SMALLEST or not predicts(x, self.weight) or not shortlists_available():
+            return self(x)
+        rows = x.flatten(0, -2)
+        if self.waited >= ROWS:
+            if self.shortlist is None or self.shortlist.state != state_of(self.weight):
+                self.shortlist = Shortlist(self)
+            answer = self.shortlist(self, rows, count, judge)
+            if answer is not None:
+                return answer.unflatten(0, x.shape[:-1])
+            self.waited = 0
+        self.waited += len(rows)
+        return self(x)
 
     def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        if not predicts(input, self.weight):
-            return super().forward(input)
+        few = input.numel() < FEWEST * input.shape[-1]
+        if left_to_torch(few) or not predicts(input, self.weight):
+            return F.linear(input, self.weight, self.bias)
         layout = self.layout
         if layout.state != state_of(self.weight):
             layout = self.layout = Layout(self.weight)
-        few = 0 < input.numel() < FEWEST * input.shape[-1]
-        if few and multiplies_in_tiles():  # an Intel processor, on which MKL reads weights for a word or two fastest
-            return super().forward(input)
-        return (apply_to_few if few else apply)(layout, input, self.bias)
+        return (apply_to_few if few and input.numel() else apply)(layout, input, self.bias)
 
 
 @cache
@@ -126,8 +154,9 @@ def packed(model: nn.Module) -> nn.Module:
 
     The twin shares every parameter and buffer with the model, which stays as it is. It holds each linear weight once
     more in another order (342 MB for ViT-B/16), and each convolution once more with its norm in it (94 MB for
-    ResNet-50). It can be called, copied, moved and recorded as the model can. Pack again after training on: the twin
-    notices weights that are loaded, but not the steps of a fused optimiser, which torch does not count.
+    ResNet-50); a large vocabulary also in bytes, once enough words were written (18 MB for an opus-mt). It can be
+    called, copied, moved and recorded as the model can. Pack again after training on: the twin notices weights that
+    are loaded, but not the steps of a fused optimiser, which torch does not count.
 
     Returns:
         The twin; or the model itself where nothing is to be gained: in training mode, without float32 layers of these

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitrail.core.highest import highest
 from vitrail.decoding.rules import Rules
 from vitrail.decoding.writers import NOTHING, Writer
 from vitrail.generation import Generation
@@ -104,21 +105,21 @@ def beam_search(writer: Writer, prompt: Int[Tensor, "batch prompt"], generation:
             log_probabilities = torch.where(over[rows // beams], nothing_more(log_probabilities), log_probabilities)
         vocabulary = log_probabilities.shape[-1]
         total = alive.scores[..., None] + log_probabilities.unflatten(0, (batch, beams))
-        best = total.flatten(1).topk(min(looked_at, beams * vocabulary))
-        parents, words = best.indices // vocabulary, (best.indices % vocabulary).masked_fill(over, NOTHING)
-        longer = Beams(alive.at(parents).ids, best.values)
+        best, places = highest(total.flatten(1), looked_at)
+        parents, words = places // vocabulary, (places % vocabulary).masked_fill(over, NOTHING)
+        longer = Beams(alive.at(parents).ids, best)
         longer.ids[:, :, place] = words
 
         ends = is_any(words, generation.end)
         if power:
             ends = ends | (length == room)
-        survivors = best.values.masked_fill(ends, -torch.inf).topk(beams).indices
-        alive = longer._replace(scores=best.values.masked_fill(ends, -torch.inf)).at(survivors)
+        survivors = best.masked_fill(ends, -torch.inf).topk(beams).indices
+        alive = longer._replace(scores=best.masked_fill(ends, -torch.inf)).at(survivors)
 
         counts = ends & searching
         if power:
             counts[:, beams:] = False
-        ended = best.values / length_penalty(length, generation)
+        ended = best / length_penalty(length, generation)
         finished = finished.beside(longer._replace(scores=ended.masked_fill(~counts, -torch.inf))).best(beams)
 
         unbounded = generation.early_stopping == "never" and generation.length_penalty > 0

@@ -12,14 +12,15 @@ al., "Fast Inference from Transformers via Speculative Decoding", ICML 2023. tra
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitrail.decoding.beam import is_any
 from vitrail.decoding.rules import Rules
-from vitrail.decoding.sampling import choose
+from vitrail.decoding.sampling import choose, wanted
 from vitrail.decoding.writers import NOTHING, Reviser
 from vitrail.generation import Generation
 
@@ -37,6 +38,13 @@ def sequel(words: Sequence[int], most: int) -> list[int]:
         if tuple(words[-RUN - distance : -distance]) == last:
             return [words[-distance + step % distance] for step in range(most)]
     return []
+
+
+def each(
+    rules: Rules, hoped: Int[Tensor, "1 tokens"], known: int, scores: Float[Tensor, "new vocabulary"]
+) -> Float[Tensor, "new vocabulary"]:
+    """The rules for what comes after each word from the last of those that are known on, if all guesses are right."""
+    return torch.cat([rules(hoped[:, : known + guess], row[None]) for guess, row in enumerate(scores)])
 
 
 def with_guesses(
@@ -77,4 +85,5 @@ def with_guesses(
                 break
         writer.forget(len(guesses) - right)
         guesses = sequel(ids[0, :place].tolist(), min(2 * right + 1, most, ids.shape[1] - 1 - place))
-        logits = writer.steps(torch.cat([ids[:, place - 1 : place], ids.new_tensor([guesses])], dim=1))
+        hoped = torch.cat([ids[:, :place], ids.new_tensor([guesses])], dim=1)
+        logits = writer.steps(hoped[:, place - 1 :], wanted(generation, partial(each, rules, hoped, place)))

@@ -74,6 +74,14 @@ def repeating(
     return marked(runs[..., -1].masked_fill(~same, NOTHING), scores)
 
 
+def without(
+    scores: Float[Tensor, "batch vocabulary"], words: Int[Tensor, "chosen"], where: Bool[Tensor, "batch"]
+) -> Float[Tensor, "batch vocabulary"]:
+    """The scores, with those of some words at minus infinity in the rows where they may not come."""
+    rows = where[:, None].expand(-1, len(words))
+    return scores.index_copy(1, words, scores.index_select(1, words).masked_fill(rows, -torch.inf))
+
+
 class Rules:
     """The rules of some sentences, for each step.
 
@@ -99,9 +107,10 @@ class Rules:
         self.wait = torch.tensor(waits, device=prompt.device)  # how many words come before the end may
         self.bare = torch.tensor([count == 1 for count in counts], device=prompt.device)  # nothing but a first word
         self.rooms, self.longest_wait, self.any_bare = set(rooms), max(waits), 1 in counts
-        self.forbidden = [run for run in generation.forbidden if run not in {(end,) for end in generation.end}]
-        self.words = [run[0] for run in self.forbidden if len(run) == 1]
-        self.runs = [run for run in self.forbidden if len(run) > 1]
+        forbidden = [run for run in generation.forbidden if run not in {(end,) for end in generation.end}]
+        self.never = torch.tensor([run[0] for run in forbidden if len(run) == 1], device=prompt.device).long()
+        self.runs = [run for run in forbidden if len(run) > 1]
+        self.end = torch.tensor(generation.end, device=prompt.device).long()
 
     def __call__(
         self, written: Int[Tensor, "batch tokens"], scores: Float[Tensor, "batch vocabulary"]
@@ -117,27 +126,23 @@ class Rules:
             scores = penalised(written, scores, settings.repetition_penalty)
         if settings.no_repeat:
             scores = scores.masked_fill(repeating(written, scores, settings.no_repeat), -torch.inf)
-        if self.forbidden:
-            scores = scores.masked_fill(self.completed(written, scores), -torch.inf)
-        if new < self.longest_wait and settings.end:
-            endless = scores.index_fill(1, self.ids(settings.end, scores), -torch.inf)
-            scores = torch.where((new < self.wait)[:, None], endless, scores)
+        if len(self.never):
+            scores = scores.index_fill(1, self.never, -torch.inf)
+        for run in self.runs:
+            scores = without(scores, self.ids(run[-1:], scores), self.begun(written, run))
+        if new < self.longest_wait:
+            scores = without(scores, self.end, new < self.wait)
         if new == 0 and self.any_bare and settings.forced_start is not None:
             scores = torch.where(self.bare[:, None], self.only((settings.forced_start,), scores), scores)
         if new + 1 in self.rooms and settings.forced_end:
             scores = torch.where((self.room == new + 1)[:, None], self.only(settings.forced_end, scores), scores)
         return scores
 
-    def completed(
-        self, written: Int[Tensor, "batch tokens"], scores: Float[Tensor, "batch vocabulary"]
-    ) -> Bool[Tensor, "batch vocabulary"]:
-        """Which next words are forbidden, or complete a run that is."""
-        wrong = torch.zeros_like(scores, dtype=torch.bool)
-        wrong[:, self.words] = True
-        for *begun, last in self.runs:
-            if len(begun) <= written.shape[1]:
-                wrong[:, last] |= (written[:, -len(begun) :] == self.ids(begun, written)).all(dim=1)
-        return wrong
+    def begun(self, written: Int[Tensor, "batch tokens"], run: tuple[int, ...]) -> Bool[Tensor, "batch"]:
+        """Which rows end with all words of a run but its last."""
+        if len(run) > written.shape[1] + 1:
+            return written.new_zeros(len(written), dtype=torch.bool)
+        return (written[:, 1 - len(run) :] == self.ids(run[:-1], written)).all(dim=1)
 
     def only(
         self, ids: tuple[int, ...], scores: Float[Tensor, "batch vocabulary"]

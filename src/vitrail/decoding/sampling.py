@@ -4,6 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitrail.core.highest import highest
+from vitrail.core.shortlist import Judge
+from vitrail.decoding.writers import Wanted
 from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 
@@ -13,7 +16,7 @@ def with_top_k(scores: Float[Tensor, "batch vocabulary"], count: int) -> Float[T
 
     Source: Fan et al., "Hierarchical Neural Story Generation", ACL 2018.
     """
-    last = scores.topk(min(count, scores.shape[1])).values[:, -1:]
+    last = highest(scores, count)[0][:, -1:]
     return scores.masked_fill(scores < last, -torch.inf)
 
 
@@ -28,6 +31,12 @@ def with_top_p(scores: Float[Tensor, "batch vocabulary"], share: float) -> Float
     unlikely = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - share
     unlikely[:, -1] = False
     return scores.masked_fill(unlikely.scatter(1, words, unlikely), -torch.inf)
+
+
+def wanted(generation: Generation, judge: Judge) -> Wanted | None:
+    """What choosing the next word wants of scores that are judged so; `None` where it wants them all."""
+    count = generation.top_k if generation.sample else 1
+    return Wanted(count, judge) if count and generation.repetition_penalty >= 1 else None
 
 
 def choose(

@@ -1,6 +1,7 @@
 """Text from a model, greedily, drawn, or by beam search: `translate` for encoder-decoders, `complete` for decoders."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +12,8 @@ from vitrail.core.words import check_length
 from vitrail.decoding.beam import beam_search, is_any
 from vitrail.decoding.guessing import MOST, with_guesses
 from vitrail.decoding.rules import Rules, lengths
-from vitrail.decoding.sampling import choose
-from vitrail.decoding.writers import NOTHING, Continuation, Reviser, Translation, Writer, aligned
+from vitrail.decoding.sampling import choose, wanted
+from vitrail.decoding.writers import NOTHING, Continuation, Reviser, Selective, Translation, Writer, aligned
 from vitrail.errors import ConfigError
 from vitrail.generation import Generation
 
@@ -47,6 +48,7 @@ def one_by_one(
         All words from the prompt on; `NOTHING` after the end.
     """
     logits = writer.step(prompt)
+    selective = writer if isinstance(writer, Selective) else None
     rules = Rules(generation, prompt, logits.shape[-1])
     ids = torch.cat([prompt, prompt.new_full((prompt.shape[0], max(rules.rooms)), NOTHING)], dim=1)
     ended = torch.zeros(prompt.shape[0], dtype=torch.bool, device=prompt.device)
@@ -57,7 +59,8 @@ def one_by_one(
         ended |= is_any(words, generation.end) | (rules.room == place + 1 - prompt.shape[1])
         if ended.all():
             break
-        logits = writer.step(ids[:, place : place + 1])
+        newest, choice = ids[:, place : place + 1], wanted(generation, partial(rules, ids[:, : place + 1]))
+        logits = selective.likeliest(newest, choice) if selective and choice else writer.step(newest)
     return ids
 
 

@@ -6,15 +6,29 @@ written, so that each step costs one word.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitrail.core.cache import DecoderCache, KeyValueCache
+from vitrail.core.packing import PackedLinear
+from vitrail.core.shortlist import Judge
 
 NOTHING = -1  # stands in what has been written where there is padding: no word has this number
+
+
+class Wanted(NamedTuple):
+    """Of which words the logits are wanted, where not of all: the others may have less than they should.
+
+    Attributes:
+        count: the likeliest ones of each row, so many;
+        judge: after this has been done to logits, which may lower some and raises none.
+    """
+
+    count: int
+    judge: Judge
 
 
 @runtime_checkable
@@ -34,11 +48,22 @@ class Writer(Protocol):
 
 
 @runtime_checkable
+class Selective(Writer, Protocol):
+    """A writer that is quicker where not all words are wanted."""
+
+    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch vocabulary"]:
+        """What `step` does, with logits that are right for the words that are wanted."""
+        ...
+
+
+@runtime_checkable
 class Reviser(Writer, Protocol):
     """A writer that says what follows each of several words, and can take back the last ones."""
 
-    def steps(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new vocabulary"]:
-        """Write these words after those that are there; logits of what comes after each of them."""
+    def steps(
+        self, ids: Int[Tensor, "batch new"], wanted: Wanted | None = None
+    ) -> Float[Tensor, "batch new vocabulary"]:
+        """Write these words after those that are there; logits of what comes after each, which is a row to `wanted`."""
         ...
 
     def forget(self, count: int) -> None:
@@ -46,11 +71,18 @@ class Reviser(Writer, Protocol):
         ...
 
 
+def logits(model: Any, x: Float[Tensor, "*batch dim"], wanted: Wanted | None) -> Float[Tensor, "*batch vocabulary"]:
+    """How likely each word is to come next, as far as it is wanted."""
+    head = getattr(model, "head", None)
+    return head.likeliest(x, *wanted) if wanted and isinstance(head, PackedLinear) else model.next(x)
+
+
 class Translation:
     """Sentences written by a decoder that looks at what its encoder has understood of others.
 
     Args:
-        model: has `encode`, `decode`, `next` and `cache` as `models.transformer.Transformer` has them.
+        model: has `encode`, `decode`, `next` and `cache` as `models.transformer.Transformer` has them; and `head`, if
+            the likeliest words are to be found soon.
         source: the sentences that are read.
         source_valid: `True` where a word of them is real and not padding.
         capacity: how many words may be written at most.
@@ -69,8 +101,14 @@ class Translation:
         self.sentences = torch.arange(source.shape[0], device=source.device)  # which of them each row translates
 
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
-        decoded = self.model.decode(ids.clamp(min=0), self.memory, self.valid, None, self.past)
-        return self.model.next(decoded[:, -1])
+        return self.model.next(self.read(ids))
+
+    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch vocabulary"]:
+        return logits(self.model, self.read(ids), wanted)
+
+    def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch dim"]:
+        """What the decoder makes of the newest word."""
+        return self.model.decode(ids.clamp(min=0), self.memory, self.valid, None, self.past)[:, -1]
 
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
         sentences = self.sentences[rows]
@@ -88,7 +126,8 @@ class Continuation:
     """Texts that a decoder goes on with.
 
     Args:
-        model: has `encode`, `next` and `cache` as `models.gpt.GPT` has them.
+        model: has `encode`, `next` and `cache` as `models.gpt.GPT` has them; and `head`, if the likeliest words
+            are to be found soon.
         valid: `True` where a word of the prompts is real; padding must stand before them (`aligned`).
         rows: how many texts.
         capacity: how many words there may be at most, the prompts and their padding included.
@@ -101,8 +140,13 @@ class Continuation:
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
         return self.model.next(self.read(ids)[:, -1])
 
-    def steps(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new vocabulary"]:
-        return self.model.next(self.read(ids))
+    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch vocabulary"]:
+        return logits(self.model, self.read(ids)[:, -1], wanted)
+
+    def steps(
+        self, ids: Int[Tensor, "batch new"], wanted: Wanted | None = None
+    ) -> Float[Tensor, "batch new vocabulary"]:
+        return logits(self.model, self.read(ids), wanted)
 
     def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new dim"]:
         """What the model makes of the newest words."""

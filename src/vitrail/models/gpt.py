@@ -192,6 +192,11 @@ class GPT(nn.Module):
             x = self.blocks.run(block, x, mask=mask, past=kept)
         return self.norm(x)
 
+    @property
+    def head(self) -> nn.Linear:
+        """The layer that `next` is."""
+        return self.words
+
     def next(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of the word pieces that may follow these tokens."""
         return self.words(x)

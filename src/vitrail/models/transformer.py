@@ -275,6 +275,11 @@ class Transformer(nn.Module):
         """Room in every block for so many words to be written, and for a memory of so many."""
         return [block.cache(batch, capacity, memory) for block in self.decoder]  # pyright: ignore[reportCallIssue]
 
+    @property
+    def head(self) -> nn.Linear:
+        """The layer that `next` is."""
+        return self.output
+
     def next(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of the word that may follow what the decoder made of the words so far."""
         return self.output(x)
