@@ -538,6 +538,9 @@ def from_pretrained(
     adapted = adapt_card(loaded.family, card, loaded.config, target, preprocessing)
     for note in changed_channels(card.preprocessing, adapted.preprocessing):
         announce(note)
+    if isinstance(preprocessing, Mapping) and preprocessing:
+        values = ", ".join(f"{name}={getattr(adapted.preprocessing, name)!r}" for name in preprocessing)
+        announce(f"Prepared with {values}, as you say.")
     return with_card(made.eval(), adapted)
 
 

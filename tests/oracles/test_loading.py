@@ -363,8 +363,11 @@ def test_preprocessing_that_is_given_is_taken_even_where_the_folder_says_nothing
 
 
 def test_a_part_of_the_preprocessing_can_be_said(folder):
-    model = from_pretrained(folder, image=32, preprocessing={"mean": (0.5, 0.5, 0.5), "resize": 40}, announce=quiet)
+    said: list[str] = []
+    given = {"mean": (0.5, 0.5, 0.5), "resize": 40}
+    model = from_pretrained(folder, image=32, preprocessing=given, announce=said.append)
     assert model.card.preprocessing == Preprocessing(size=(32, 32), resize=40, mean=(0.5, 0.5, 0.5))
+    assert said[-1] == "Prepared with mean=(0.5, 0.5, 0.5), resize=40, as you say."
 
 
 @pytest.mark.parametrize(
