@@ -14,6 +14,7 @@ from vitrail.core.packing import PackedLinear, packed
 from vitrail.core.shortlist import Shortlist
 from vitrail.decoding.write import complete, translate
 from vitrail.generation import Generation
+from vitrail.models.gpt import GPT
 
 pytestmark = pytest.mark.skipif(
     not (shortlist.available() and packing.available()), reason="this processor does not multiply bytes quickly"
@@ -178,6 +179,57 @@ def test_small_layers_have_no_list_and_large_ones_wait(monkeypatch):
     assert twin.waited == 3
 
 
+@torch.no_grad()
+def test_a_changed_bias_is_noticed(lists):
+    linear = layer("plain", bias=True)
+    twin, x = packed(linear), torch.randn(4, DIM)
+    twin.likeliest(x, 1, as_they_are)
+    linear.bias[7] = 1e4
+    assert twin.likeliest(x, 1, as_they_are).argmax(dim=1).tolist() == [7] * 4
+    twin.bias = nn.Parameter(torch.zeros(WORDS).index_fill(0, torch.tensor(9), 1e4))
+    assert twin.likeliest(x, 1, as_they_are).argmax(dim=1).tolist() == [9] * 4
+    twin.bias = None
+    assert torch.equal(twin.likeliest(x, 1, as_they_are).argmax(dim=1), (x @ linear.weight.mT).argmax(dim=1))
+    assert lists == [True] * 4
+
+
+@torch.no_grad()
+def test_a_layer_with_a_hook_has_no_list(lists):
+    twin, x = packed(layer("plain", bias=True)), torch.randn(4, DIM)
+    twin.register_forward_hook(lambda part, inputs, answer: answer.index_fill(1, torch.tensor(5), 1e4))
+    assert twin.likeliest(x, 1, as_they_are).argmax(dim=1).tolist() == [5] * 4
+    assert not lists
+
+
+@torch.no_grad()
+def test_what_a_layer_takes_its_list_takes(lists):
+    twin, x = packed(layer("plain", bias=True)), torch.randn(4, DIM)
+    assert torch.equal(twin.likeliest(x[0], 1, as_they_are), twin(x[0]))
+    assert twin.likeliest(x[:0], 1, as_they_are).shape == (0, WORDS)
+    assert not lists
+
+
+def test_rows_that_are_too_long_for_bytes_have_no_list(lists, monkeypatch):
+    monkeypatch.setattr(packing, "LONGEST", DIM - 1)
+    with torch.inference_mode():
+        packed(layer("plain", bias=True)).likeliest(torch.randn(4, DIM), 1, as_they_are)
+    assert not lists
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+@torch.inference_mode()
+def test_words_that_differ_little_beside_their_mean_are_not_missed(inputs):
+    for seed in range(30):
+        torch.manual_seed(seed)
+        linear = nn.Linear(inputs, 400, bias=False)
+        linear.weight.normal_(mean=1000, std=1e-3)
+        linear.weight[:30] = 1e-3 * torch.randn(30, inputs)
+        x = -torch.rand(3, inputs) - 0.1
+        answer = Shortlist(linear)(linear, x, 1, as_they_are)
+        if answer is not None:
+            assert torch.equal(answer.argmax(dim=1), exactly(linear, x).argmax(dim=1))
+
+
 SETTINGS = {
     "greedy": {},
     "an end not yet": {"end": (3, 5), "min_tokens": 9},
@@ -255,6 +307,18 @@ def test_a_sentence_is_translated_as_without_lists(marian, named, rows, lists):
     assert (sum(lists) > 10) == (named in USED)
 
 
+def test_a_model_that_answers_otherwise_than_its_layer_is_asked_itself(gpt, lists):
+    class Odd(GPT):
+        def next(self, x):
+            return super().next(x).index_fill(-1, torch.arange(0, WORDS, 2), -torch.inf)
+
+    odd = Odd(gpt.config).eval()
+    odd.load_state_dict(gpt.state_dict())
+    written = complete(packed(odd), torch.tensor([[3, 4], [5, 6]]), Generation(max_tokens=9)).ids
+    assert (written % 2 == 1).all()
+    assert not lists
+
+
 def test_a_beam_search_wants_all_words(marian, lists):
     translate(packed(marian), torch.randint(0, WORDS - 1, (2, 5)), Generation(start=WORDS - 1, beams=3, max_tokens=9))
     assert not lists
@@ -272,3 +336,12 @@ def test_the_highest_are_those_that_sorting_finds(length, count):
         assert torch.equal(values, scores.topk(min(count, length)).values)
         assert torch.equal(scores.gather(1, places), values)
         assert all(len(set(row)) == len(row) for row in places.tolist())
+    alike = torch.randn(3, length).round()
+    assert torch.equal(highest(alike, count)[1], alike.topk(min(count, length)).indices)
+
+
+def test_looking_what_a_processor_can_do_draws_nothing():
+    before = torch.get_rng_state()
+    packing.available.__wrapped__()
+    shortlist.available.__wrapped__()
+    assert torch.equal(torch.get_rng_state(), before)

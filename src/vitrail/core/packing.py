@@ -21,7 +21,7 @@ from vitrail.core.init import Undrawn
 from vitrail.core.layouts import is_float32_on_cpu, predicts, state_of
 from vitrail.core.packed_convolutions import pack, packable_convolution
 from vitrail.core.precision import LIMIT, multiplies_in_tiles
-from vitrail.core.shortlist import ROWS, SMALLEST, Judge, Shortlist
+from vitrail.core.shortlist import LONGEST, ROWS, SMALLEST, Judge, Shortlist, states_of
 from vitrail.core.shortlist import available as shortlists_available
 from vitrail.core.twins import twin_of
 from vitrail.errors import ConfigError
@@ -75,18 +75,18 @@ class PackedLinear(nn.Linear):
 
     layout: Layout
     shortlist: Shortlist | None = None
-    waited = 0  # rows that were multiplied in full since the last list was too long
+    waited = 0  # rows that were multiplied in full, at first and since there was last no list
 
     def likeliest(self, x: Float[Tensor, "*batch inputs"], count: int, judge: Judge) -> Float[Tensor, "*batch outputs"]:
         """What the layer answers, where only the `count` highest of each row after `judge` are looked at.
 
         Of a large layer the others may be less than they should be; see `Shortlist`.
         """
-        if self.weight.numel() < SMALLEST or not predicts(x, self.weight) or not shortlists_available():
+        if not self.may_list(x):
             return self(x)
         rows = x.flatten(0, -2)
         if self.waited >= ROWS:
-            if self.shortlist is None or self.shortlist.state != state_of(self.weight):
+            if self.shortlist is None or self.shortlist.states != states_of(self):
                 self.shortlist = Shortlist(self)
             answer = self.shortlist(self, rows, count, judge)
             if answer is not None:
@@ -95,8 +95,20 @@ class PackedLinear(nn.Linear):
         self.waited += len(rows)
         return self(x)
 
+    def may_list(self, x: Float[Tensor, "*batch inputs"]) -> bool:
+        """Whether the layer is large and nothing but a product, and there is something to multiply."""
+        return (
+            self.weight.numel() >= SMALLEST
+            and self.in_features <= LONGEST
+            and not (self._forward_hooks or self._forward_pre_hooks)
+            and x.ndim > 1
+            and x.numel() > 0
+            and predicts(x, self.weight)
+            and shortlists_available()
+        )
+
     def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        few = input.numel() < FEWEST * input.shape[-1]
+        few = input.numel() < FEWEST * self.in_features
         if left_to_torch(few) or not predicts(input, self.weight):
             return F.linear(input, self.weight, self.bias)
         layout = self.layout
@@ -110,8 +122,11 @@ def available() -> bool:
     """Whether this torch has the operations, and they answer what `nn.Linear` answers."""
     if platform.machine() not in MEASURED:
         return False
-    linear, x = nn.Linear(48, 32, device="cpu", dtype=torch.float32), torch.ones(2, 48)
+    with Undrawn():  # what is drawn by chance elsewhere stays as it was
+        linear, x = nn.Linear(48, 32, device="cpu", dtype=torch.float32), torch.ones(2, 48)
     with torch.no_grad():
+        for values in linear.parameters():
+            values.copy_(torch.linspace(-1, 1, values.numel()).view_as(values))
         try:
             answer = apply(Layout(linear.weight), x, linear.bias)
         except (AttributeError, RuntimeError, TypeError):

@@ -17,7 +17,7 @@ shortens the rows and has no bound.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,24 +29,32 @@ from vitrail.core.layouts import state_of
 from vitrail.core.precision import capabilities
 
 Judge = Callable[[Tensor], Tensor]
+Answer = TypeVar("Answer", bound=Callable[..., Tensor])
+
+ANSWERED_BY = "answered_by"
 
 SMALLEST = 2**23  # numbers in a matrix of which a copy pays
 ROWS = 128  # rows that are multiplied in full before a copy is made, which takes about as long as it saves with these
 SHARE = 1 / 8  # of all words that a list may hold: a longer one costs more than it saves
+LONGEST = 2**16  # row of bytes whose product with another fits into 32 bits
 LARGEST = 127  # whole number that is used of a byte
+ZERO = 128  # byte without a sign that stands for it
 BLOCK = 4096  # rows that are rounded at once, so that they stay in the cache
 SLACK = 1e-6  # what float32 may add to the bounds, as a share of the lengths of what is multiplied
-TINY = 1e-15
+TINY = 1e-15  # smallest number of which there is a square in float32, with room for a sum
 
 
 def multiply(
-    x: Int[Tensor, "rows inputs"], unit: float, matrix: Tensor, units: Float[Tensor, "outputs"], zeros: Tensor
+    x: Float[Tensor, "rows inputs"], unit: float, matrix: Tensor, units: Float[Tensor, "outputs"], zeros: Tensor
 ) -> Float[Tensor, "rows outputs"]:
-    """Products of whole numbers, times the units in which they were counted. torch's compiler is built on it."""
-    rows = F.pad(x, (0, 0, 0, 1)) if len(x) == 1 else x  # a single row of 256 takes oneDNN 500 times as long as two
+    """Products of whole numbers, times the units in which they were counted. torch's compiler is built on it.
+
+    What is multiplied with the matrix has no sign: with one, oneDNN takes thousands of times as long without AMX.
+    """
+    raised = (x + ZERO).to(torch.uint8)
     return torch.ops.onednn.qlinear_pointwise(
-        rows, unit, 0, matrix, units, zeros, None, 1.0, 0, torch.float32, "none", [], ""
-    )[: len(x)]
+        raised, unit, ZERO, matrix, units, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
 
 
 def pack(matrix: Int[Tensor, "outputs inputs"]) -> Tensor:
@@ -61,13 +69,31 @@ def available() -> bool:
         return False
     signs = torch.ones(64, 256, dtype=torch.int8, device="cpu")
     signs[::2, ::3] = -1
-    matrix, x = LARGEST * signs, LARGEST * signs[:3]  # the largest numbers that there are
+    matrix, x = LARGEST * signs, LARGEST * signs[:3].float()  # the largest numbers that there are
     units, zeros = torch.ones(64, dtype=torch.float32, device="cpu"), torch.zeros(64, dtype=torch.long, device="cpu")
     try:
         answer = multiply(x, 1.0, pack(matrix), units, zeros)
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return torch.equal(answer, x.float() @ matrix.float().mT)
+    return torch.equal(answer, x @ matrix.float().mT)
+
+
+def states_of(layer: nn.Linear) -> tuple[tuple[int, int] | None, ...]:
+    """Which states of a weight and of a bias a list is of."""
+    return state_of(layer.weight), None if layer.bias is None else state_of(layer.bias)
+
+
+def answered_by(name: str) -> Callable[[Answer], Answer]:
+    """Say of a method that it is one linear layer of its model and nothing else: which one.
+
+    Only then may the likeliest of its answers be asked of that layer. A method that takes its place says nothing.
+    """
+
+    def say(method: Answer) -> Answer:
+        setattr(method, ANSWERED_BY, name)
+        return method
+
+    return say
 
 
 class Shortlist:
@@ -78,7 +104,7 @@ class Shortlist:
 
     def __init__(self, layer: nn.Linear) -> None:
         weight = layer.weight.detach()
-        self.state = state_of(layer.weight)
+        self.states = states_of(layer)
         self.mean = weight.mean(dim=0)
         self.deviation = (weight - self.mean).square_().mean(dim=0).sqrt_().clamp_(min=TINY)
         blocks = map(self.rounded, weight.split(BLOCK))
@@ -96,18 +122,20 @@ class Shortlist:
         units = standard.abs().amax(dim=1).clamp(min=TINY) / LARGEST
         whole = (standard / units[:, None]).round_()
         missing = standard.addcmul(whole, units[:, None], value=-1)
-        return whole.to(torch.int8), units, missing.norm(dim=1), standard.norm(dim=1), SLACK * weight.norm(dim=1)
+        lengths = weight.norm(dim=1) + self.mean.norm()
+        return whole.to(torch.int8), units, missing.norm(dim=1), standard.norm(dim=1), SLACK * lengths
 
     def bounds(
         self, x: Float[Tensor, "rows inputs"]
     ) -> tuple[Float[Tensor, "rows outputs"], Float[Tensor, "rows outputs"]] | None:
         """What the layer answers at least, and at most; `None` for numbers of which squares are zero or not finite."""
         scaled = x * self.deviation
-        unit = float(scaled.abs().max()) / LARGEST
-        if not TINY < unit < 1 / TINY:
+        sizes = scaled.abs().amax(dim=1)
+        unit = float(sizes.max()) / LARGEST
+        if not TINY < unit < 1 / TINY or ((sizes > 0) & (sizes < TINY)).any():
             return None
         whole = (scaled / unit).round_()
-        products = multiply(whole.to(torch.int8), unit, self.matrix, self.units, self.zeros)
+        products = multiply(whole, unit, self.matrix, self.units, self.zeros)
         near = whole * unit
         errors = torch.stack([near.norm(dim=1), (scaled - near).norm(dim=1), x.norm(dim=1)], dim=1)
         exact = torch.stack([torch.ones_like(x[:, 0]), x @ self.mean], dim=1)  # of the bias and of the mean
@@ -123,7 +151,8 @@ class Shortlist:
             layer: that of which this is a copy.
             x: what the words are compared with.
             count: how many words of each row are looked at.
-            judge: what is done to the answers before that. It may lower them and raises none.
+            judge: what is done to the answers before that, and again by whoever asks: it may lower them, or put numbers
+                of its own in their place.
 
         Returns:
             The answers; `None` where too many words may be the likeliest, or numbers are no ordinary ones.

@@ -21,7 +21,7 @@ from torch import Tensor
 from vitrail.decoding.beam import is_any
 from vitrail.decoding.rules import Rules
 from vitrail.decoding.sampling import choose, wanted
-from vitrail.decoding.writers import NOTHING, Reviser
+from vitrail.decoding.writers import NOTHING, Reviser, Selective
 from vitrail.generation import Generation
 
 MOST = 7  # guesses in one step, by default: with the word before them, eight rows
@@ -70,6 +70,7 @@ def with_guesses(
         All words from the prompt on; `NOTHING` after the end.
     """
     logits = writer.step(prompt)[:, None]
+    selective = writer if isinstance(writer, Selective) else None
     most = most if logits.element_size() >= 4 else 0
     rules = Rules(generation, prompt, logits.shape[-1])
     ids = torch.cat([prompt, prompt.new_full((1, max(rules.rooms)), NOTHING)], dim=1)
@@ -86,4 +87,5 @@ def with_guesses(
         writer.forget(len(guesses) - right)
         guesses = sequel(ids[0, :place].tolist(), min(2 * right + 1, most, ids.shape[1] - 1 - place))
         hoped = torch.cat([ids[:, :place], ids.new_tensor([guesses])], dim=1)
-        logits = writer.steps(hoped[:, place - 1 :], wanted(generation, partial(each, rules, hoped, place)))
+        new, choice = hoped[:, place - 1 :], wanted(generation, partial(each, rules, hoped, place))
+        logits = selective.likeliest(new, choice) if selective and choice else writer.steps(new)

@@ -60,7 +60,7 @@ def one_by_one(
         if ended.all():
             break
         newest, choice = ids[:, place : place + 1], wanted(generation, partial(rules, ids[:, : place + 1]))
-        logits = selective.likeliest(newest, choice) if selective and choice else writer.step(newest)
+        logits = selective.likeliest(newest, choice)[:, -1] if selective and choice else writer.step(newest)
     return ids
 
 

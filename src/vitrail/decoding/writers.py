@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vitrail.core.cache import DecoderCache, KeyValueCache
 from vitrail.core.packing import PackedLinear
-from vitrail.core.shortlist import Judge
+from vitrail.core.shortlist import ANSWERED_BY, Judge
 
 NOTHING = -1  # stands in what has been written where there is padding: no word has this number
 
@@ -24,7 +24,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         count: the likeliest ones of each row, so many;
-        judge: after this has been done to logits, which may lower some and raises none.
+        judge: after this has been done to logits, which may lower some, or put numbers of its own in their place.
     """
 
     count: int
@@ -51,8 +51,8 @@ class Writer(Protocol):
 class Selective(Writer, Protocol):
     """A writer that is quicker where not all words are wanted."""
 
-    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch vocabulary"]:
-        """What `step` does, with logits that are right for the words that are wanted."""
+    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch new vocabulary"]:
+        """Write these words after those that are there; logits of what comes after each, right for those wanted."""
         ...
 
 
@@ -60,10 +60,8 @@ class Selective(Writer, Protocol):
 class Reviser(Writer, Protocol):
     """A writer that says what follows each of several words, and can take back the last ones."""
 
-    def steps(
-        self, ids: Int[Tensor, "batch new"], wanted: Wanted | None = None
-    ) -> Float[Tensor, "batch new vocabulary"]:
-        """Write these words after those that are there; logits of what comes after each, which is a row to `wanted`."""
+    def steps(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new vocabulary"]:
+        """Write these words after those that are there; logits of what comes after each of them."""
         ...
 
     def forget(self, count: int) -> None:
@@ -71,18 +69,17 @@ class Reviser(Writer, Protocol):
         ...
 
 
-def logits(model: Any, x: Float[Tensor, "*batch dim"], wanted: Wanted | None) -> Float[Tensor, "*batch vocabulary"]:
-    """How likely each word is to come next, as far as it is wanted."""
-    head = getattr(model, "head", None)
-    return head.likeliest(x, *wanted) if wanted and isinstance(head, PackedLinear) else model.next(x)
+def likeliest(model: Any, x: Float[Tensor, "*batch dim"], wanted: Wanted) -> Float[Tensor, "*batch vocabulary"]:
+    """What the model's `next` answers, as far as it is wanted."""
+    layer = getattr(model, getattr(model.next, ANSWERED_BY, ""), None)
+    return layer.likeliest(x, *wanted) if isinstance(layer, PackedLinear) else model.next(x)
 
 
 class Translation:
     """Sentences written by a decoder that looks at what its encoder has understood of others.
 
     Args:
-        model: has `encode`, `decode`, `next` and `cache` as `models.transformer.Transformer` has them; and `head`, if
-            the likeliest words are to be found soon.
+        model: has `encode`, `decode`, `next` and `cache` as `models.transformer.Transformer` has them.
         source: the sentences that are read.
         source_valid: `True` where a word of them is real and not padding.
         capacity: how many words may be written at most.
@@ -101,14 +98,14 @@ class Translation:
         self.sentences = torch.arange(source.shape[0], device=source.device)  # which of them each row translates
 
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
-        return self.model.next(self.read(ids))
+        return self.model.next(self.read(ids)[:, -1])
 
-    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch vocabulary"]:
-        return logits(self.model, self.read(ids), wanted)
+    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch new vocabulary"]:
+        return likeliest(self.model, self.read(ids), wanted)
 
-    def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch dim"]:
-        """What the decoder makes of the newest word."""
-        return self.model.decode(ids.clamp(min=0), self.memory, self.valid, None, self.past)[:, -1]
+    def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new dim"]:
+        """What the decoder makes of the newest words."""
+        return self.model.decode(ids.clamp(min=0), self.memory, self.valid, None, self.past)
 
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
         sentences = self.sentences[rows]
@@ -126,8 +123,7 @@ class Continuation:
     """Texts that a decoder goes on with.
 
     Args:
-        model: has `encode`, `next` and `cache` as `models.gpt.GPT` has them; and `head`, if the likeliest words
-            are to be found soon.
+        model: has `encode`, `next` and `cache` as `models.gpt.GPT` has them.
         valid: `True` where a word of the prompts is real; padding must stand before them (`aligned`).
         rows: how many texts.
         capacity: how many words there may be at most, the prompts and their padding included.
@@ -140,13 +136,11 @@ class Continuation:
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
         return self.model.next(self.read(ids)[:, -1])
 
-    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch vocabulary"]:
-        return logits(self.model, self.read(ids)[:, -1], wanted)
+    def steps(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new vocabulary"]:
+        return self.model.next(self.read(ids))
 
-    def steps(
-        self, ids: Int[Tensor, "batch new"], wanted: Wanted | None = None
-    ) -> Float[Tensor, "batch new vocabulary"]:
-        return logits(self.model, self.read(ids), wanted)
+    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch new vocabulary"]:
+        return likeliest(self.model, self.read(ids), wanted)
 
     def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new dim"]:
         """What the model makes of the newest words."""

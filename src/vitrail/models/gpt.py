@@ -23,6 +23,7 @@ from vitrail.core.dropout import Dropout
 from vitrail.core.init import init_transformer
 from vitrail.core.masks import causal_mask, join, padding_mask
 from vitrail.core.quick import quick
+from vitrail.core.shortlist import answered_by
 from vitrail.core.stacks import Blocks
 from vitrail.core.words import check_ids, check_length, check_places, places
 from vitrail.errors import ConfigError
@@ -192,11 +193,7 @@ class GPT(nn.Module):
             x = self.blocks.run(block, x, mask=mask, past=kept)
         return self.norm(x)
 
-    @property
-    def head(self) -> nn.Linear:
-        """The layer that `next` is."""
-        return self.words
-
+    @answered_by("words")
     def next(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of the word pieces that may follow these tokens."""
         return self.words(x)

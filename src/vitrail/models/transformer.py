@@ -21,6 +21,7 @@ from vitrail.core.cache import DecoderCache
 from vitrail.core.dropout import dropout
 from vitrail.core.masks import causal_mask, join, padding_mask
 from vitrail.core.positions import sinusoidal
+from vitrail.core.shortlist import answered_by
 from vitrail.core.stacks import Blocks, Stack
 from vitrail.core.tokens import Tokens
 from vitrail.core.words import check_ids, check_length, places
@@ -275,11 +276,7 @@ class Transformer(nn.Module):
         """Room in every block for so many words to be written, and for a memory of so many."""
         return [block.cache(batch, capacity, memory) for block in self.decoder]  # pyright: ignore[reportCallIssue]
 
-    @property
-    def head(self) -> nn.Linear:
-        """The layer that `next` is."""
-        return self.output
-
+    @answered_by("output")
     def next(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of the word that may follow what the decoder made of the words so far."""
         return self.output(x)
