@@ -321,6 +321,7 @@ def test_what_cannot_be_written_is_refused():
     [
         ("forbidden", {"forbidden": ((9999,),)}),
         ("forbidden", {"forbidden": ((3, 33),)}),
+        ("forbidden", {"forbidden": ((2, -1),)}),
         ("forced_start", {"forced_start": 9999}),
         ("forced_end", {"forced_end": (33,)}),
         ("end", {"end": (5000,), "min_tokens": 3}),

@@ -34,7 +34,7 @@ Answer = TypeVar("Answer", bound=Callable[..., Tensor])
 ANSWERED_BY = "answered_by"
 
 SMALLEST = 2**23  # numbers in a matrix of which a copy pays
-ROWS = 128  # rows that are multiplied in full before a copy is made, which takes about as long as it saves with these
+ROWS = 128  # rows that are multiplied in full at first: making a copy takes about as long as it saves with so many
 SHARE = 1 / 8  # of all words that a list may hold: a longer one costs more than it saves
 LONGEST = 2**16  # row of bytes whose product with another fits into 32 bits
 LARGEST = 127  # whole number that is used of a byte

@@ -29,7 +29,7 @@ def check_vocabulary(generation: Generation, vocabulary: int) -> None:
         "forbidden": tuple(word for run in generation.forbidden for word in run),
     }
     for name, ids in said.items():
-        wrong = next((one for one in ids if one >= vocabulary or (one < 0 and name != "end")), None)
+        wrong = next((one for one in ids if not 0 <= one < vocabulary), None)
         if wrong is not None:
             raise ConfigError(
                 f"{name} in the generation settings speaks of word piece {wrong}, and this model has {vocabulary:,}, "
@@ -110,7 +110,7 @@ class Rules:
         forbidden = [run for run in generation.forbidden if run not in {(end,) for end in generation.end}]
         self.never = torch.tensor([run[0] for run in forbidden if len(run) == 1], device=prompt.device).long()
         self.runs = [run for run in forbidden if len(run) > 1]
-        self.end = torch.tensor([end for end in generation.end if end >= 0], device=prompt.device).long()
+        self.end = torch.tensor(generation.end, device=prompt.device).long()
 
     def __call__(
         self, written: Int[Tensor, "batch tokens"], scores: Float[Tensor, "batch vocabulary"]
