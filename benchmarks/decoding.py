@@ -1,6 +1,7 @@
 """Writing sentences on CPU: vitrail beside transformers' `generate`, with the same weights and the same words.
 
-    python benchmarks/decoding.py [--shape marian] [--batch 1] [--beams 1] [--tokens 25] [--threads 2] [--seconds 60]
+    python benchmarks/decoding.py [--shape marian] [--batch 1] [--beams 1] [--tokens 25] [--seed 0] [--threads 2]
+        [--seconds 60]
 
 `marian` is the size of the opus-mt models (dim 512, 6 + 6 blocks; 61.6 M parameters with a shared vocabulary of
 34,101), `gpt2` that of GPT-2 small. transformers makes the weights and vitrail reads them; both are made to write so
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=25)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="of the prompts: how often a text repeats itself is theirs")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)
     transformers.logging.set_verbosity_error()
@@ -122,6 +124,7 @@ def main() -> None:
     vocabulary = flags.vocabulary or shape.vocabulary
     their_model, our_model = models(shape.make, vocabulary)
     twin = packed(our_model)
+    torch.manual_seed(flags.seed)
     ids = torch.randint(1, vocabulary - 1, (flags.batch, flags.tokens))
     start = their_model.config.to_dict().get("decoder_start_token_id")
     counts = {"max_tokens": flags.tokens, "min_tokens": flags.tokens}
