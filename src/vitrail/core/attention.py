@@ -81,7 +81,11 @@ class Attention(nn.Module):
                 `(batch, heads, query, key)`.
             past: keys and values of earlier tokens; the new ones are added to it in place.
         """
-        q, k, v = self.split(self.query(query)), self.split(self.key(key)), self.split(self.value(value))
+        q = self.split(self.query(query))
+        if key.shape[1]:
+            k, v = self.split(self.key(key)), self.split(self.value(value))
+        else:  # all that there is to look at has been kept
+            k = v = q[:, :, :0]
         if self.prepare is not None:
             q, k = self.prepare(q, k)
         if past is not None:

@@ -29,8 +29,7 @@ class KeyValueCache:
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.keys = torch.zeros(batch, heads, capacity, width, device=device, dtype=dtype)
-        self.values = torch.zeros_like(self.keys)
+        self.kept = torch.zeros(2, batch, heads, capacity, width, device=device, dtype=dtype)  # keys, and values
         self.length = 0
 
     def extend(
@@ -38,16 +37,16 @@ class KeyValueCache:
     ) -> tuple[Float[Tensor, "batch heads all width"], Float[Tensor, "batch heads all width"]]:
         """Append the newest keys and values, if there are any, and return all that are kept so far."""
         end = self.length + key.shape[2]
-        if end > self.keys.shape[2]:
+        if end > self.kept.shape[3]:
             raise ConfigError(
-                f"The cache holds {self.keys.shape[2]} tokens and {end} were asked of it. "
+                f"The cache holds {self.kept.shape[3]} tokens and {end} were asked of it. "
                 f"Make it with a capacity of {end} or more."
             )
         if end > self.length:
-            self.keys[:, :, self.length : end] = key
-            self.values[:, :, self.length : end] = value
+            self.kept[0, :, :, self.length : end] = key
+            self.kept[1, :, :, self.length : end] = value
             self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.kept[0, :, :, :end], self.kept[1, :, :, :end]
 
     def forget(self, count: int) -> None:
         """Let go of the newest tokens, so many of them."""
@@ -56,16 +55,14 @@ class KeyValueCache:
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
         """Let each sample go on from what another has kept: sample `n` from that of `rows[n]`.
 
-        Where their number stays, the buffers are filled in place; otherwise they are made anew, with more samples or
-        fewer.
+        Where their number stays, the buffer is filled in place; otherwise it is made anew, with more samples or fewer.
         """
-        if rows.shape[0] != self.keys.shape[0]:
-            self.keys, self.values = self.keys[rows], self.values[rows]
+        if rows.shape[0] != self.kept.shape[1]:
+            self.kept = self.kept[:, rows]
             return
         moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
-        for buffer in (self.keys, self.values):
-            kept = buffer[:, :, : self.length]
-            kept[moved] = kept[rows[moved]]
+        filled = self.kept[:, :, :, : self.length]
+        filled[:, moved] = filled[:, rows[moved]]
 
 
 class DecoderCache(NamedTuple):

@@ -28,6 +28,8 @@ from vitrail.errors import ConfigError
 
 MEASURED = ("x86_64", "AMD64")  # elsewhere nobody has looked whether it helps
 FEWEST = 4  # rows to multiply at once: for one row, oneDNN reads the weights at three quarters of the speed (Zen 4)
+LITTLE = 2**18  # multiplications that are done before oneDNN has looked up how to do them, which takes it 20 us
+LITTLE_FOR_MKL = 3 * 2**20  # the same where MKL knows the processor
 
 
 class Layout:
@@ -58,19 +60,23 @@ def apply_to_few(
     return answer[: rows.shape[0]].view(*x.shape[:-1], answer.shape[-1])
 
 
-def left_to_torch(few: bool) -> bool:
-    """Whether it is plain that torch multiplies: asked for each word, so it costs little to answer.
+def left_to_torch(x: Float[Tensor, "*batch inputs"], outputs: int) -> bool:
+    """Whether torch multiplies sooner: asked for each word, so it costs little to answer.
 
     On an Intel processor with AMX, MKL reads weights for a row or two fastest.
     """
-    return torch.compiler.is_compiling() or (few and multiplies_in_tiles())
+    if torch.compiler.is_compiling():
+        return True
+    if multiplies_in_tiles():
+        return x.numel() <= 2 * x.shape[-1] or x.numel() * outputs <= LITTLE_FOR_MKL
+    return x.numel() * outputs <= LITTLE
 
 
 class PackedLinear(nn.Linear):
     """An `nn.Linear` whose weight has been laid out for predicting in float32 on CPU.
 
-    In every other case (gradients wanted, autocast, another type or device, a graph being captured, with AMX also for a
-    row or two) it computes as the `nn.Linear` that it was. A weight that torch knows to have changed is laid out anew.
+    In every other case (gradients wanted, autocast, another type or device, a graph being captured, with little to
+    multiply) it computes as the `nn.Linear` that it was. A weight that torch knows to have changed is laid out anew.
     """
 
     layout: Layout
@@ -108,13 +114,13 @@ class PackedLinear(nn.Linear):
         )
 
     def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        few = input.numel() < FEWEST * self.in_features
-        if left_to_torch(few) or not predicts(input, self.weight):
+        if left_to_torch(input, self.out_features) or not predicts(input, self.weight):
             return F.linear(input, self.weight, self.bias)
         layout = self.layout
         if layout.state != state_of(self.weight):
             layout = self.layout = Layout(self.weight)
-        return (apply_to_few if few and input.numel() else apply)(layout, input, self.bias)
+        few = input.numel() < FEWEST * self.in_features
+        return (apply_to_few if few else apply)(layout, input, self.bias)
 
 
 @cache

@@ -110,6 +110,7 @@ def translate(
     generation: Generation,
     valid: Bool[Tensor, "batch source"] | None = None,
     generator: torch.Generator | None = None,
+    guesses: int = MOST,
 ) -> Written:
     """What an encoder-decoder writes for each sentence that it reads.
 
@@ -119,6 +120,7 @@ def translate(
         generation: how the answers are written; its `start` is what they begin with.
         valid: `True` where a word of the source is real; `None` when all are.
         generator: chance, where words are drawn.
+        guesses: words that one translation is taken to repeat of itself in a step; see `complete`.
 
     Raises:
         ConfigError: no start symbol, or a longer sentence than the model reads.
@@ -128,7 +130,7 @@ def translate(
         raise ConfigError("Nothing says with which symbol a translation starts. Set start in the generation settings.")
     prompt = torch.full((source.shape[0], 1), generation.start, dtype=torch.long, device=source.device)
     writer = Translation(model, source, valid, generation.most(1))
-    return write(writer, prompt, generation, generator)
+    return write(writer, prompt, generation, generator, guesses)
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ encoder-decoder writes a `Translation`, a decoder alone a `Continuation`. Both k
 written, so that each step costs one word.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -75,7 +76,30 @@ def likeliest(model: Any, x: Float[Tensor, "*batch dim"], wanted: Wanted) -> Flo
     return layer.likeliest(x, *wanted) if isinstance(layer, PackedLinear) else model.next(x)
 
 
-class Translation:
+class Reading(ABC):
+    """What a decoder has read of its own words, and what it says comes next: a `Selective` and a `Reviser`.
+
+    Attributes:
+        model: has a `next`.
+    """
+
+    model: Any
+
+    @abstractmethod
+    def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new dim"]:
+        """What the decoder makes of the newest words."""
+
+    def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
+        return self.model.next(self.read(ids)[:, -1])
+
+    def steps(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new vocabulary"]:
+        return self.model.next(self.read(ids))
+
+    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch new vocabulary"]:
+        return likeliest(self.model, self.read(ids), wanted)
+
+
+class Translation(Reading):
     """Sentences written by a decoder that looks at what its encoder has understood of others.
 
     Args:
@@ -97,15 +121,12 @@ class Translation:
         self.past: Sequence[DecoderCache] = model.cache(source.shape[0], capacity, source.shape[1])
         self.sentences = torch.arange(source.shape[0], device=source.device)  # which of them each row translates
 
-    def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
-        return self.model.next(self.read(ids)[:, -1])
-
-    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch new vocabulary"]:
-        return likeliest(self.model, self.read(ids), wanted)
-
     def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new dim"]:
-        """What the decoder makes of the newest words."""
         return self.model.decode(ids.clamp(min=0), self.memory, self.valid, None, self.past)
+
+    def forget(self, count: int) -> None:
+        for block in self.past:
+            block.tokens.forget(count)
 
     def reorder(self, rows: Int[Tensor, "samples"]) -> None:
         sentences = self.sentences[rows]
@@ -119,7 +140,7 @@ class Translation:
             self.valid = None if self.valid is None else self.valid[rows]
 
 
-class Continuation:
+class Continuation(Reading):
     """Texts that a decoder goes on with.
 
     Args:
@@ -133,17 +154,7 @@ class Continuation:
         self.model, self.valid = model, valid
         self.past: Sequence[KeyValueCache] = model.cache(rows, capacity)
 
-    def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
-        return self.model.next(self.read(ids)[:, -1])
-
-    def steps(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new vocabulary"]:
-        return self.model.next(self.read(ids))
-
-    def likeliest(self, ids: Int[Tensor, "batch new"], wanted: Wanted) -> Float[Tensor, "batch new vocabulary"]:
-        return likeliest(self.model, self.read(ids), wanted)
-
     def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new dim"]:
-        """What the model makes of the newest words."""
         if self.valid is not None:
             told = self.valid.shape[1] - self.past[0].length  # of the prompts, at the first step
             self.valid = torch.cat([self.valid, ids[:, told:] != NOTHING], dim=1)
