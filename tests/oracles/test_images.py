@@ -16,7 +16,7 @@ from PIL import Image
 from vitrail.data.decoding import explain
 from vitrail.data.images import TURNS, ImageFile, PictureArray, read_image, stored_box
 from vitrail.errors import ConfigError, ImageError
-from vitrail.pixels import to_channels, to_eight_bits
+from vitrail.pixels import to_channels, to_eight_bits, to_image, to_pixels
 from vitrail.preprocessing import Preprocessing
 from vitrail.weights.card import build
 
@@ -558,6 +558,31 @@ def test_a_preprocessing_is_plain_values_and_comes_back_from_json():
 )
 def test_odd_numbers_have_their_levels_and_numpy_does_not_warn(values, levels):
     assert to_eight_bits(values)[0].tolist() == levels
+
+
+def test_many_values_have_the_levels_that_each_has_alone():
+    values = np.random.default_rng(0).integers(0, 2**16, (300, 301), dtype=np.uint16)
+    assert np.array_equal(to_eight_bits(values), np.concatenate([to_eight_bits(row[None]) for row in values]))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (33, 20)], ids=str)
+def test_pixels_stand_where_the_picture_has_them(mode, size):
+    noise = np.random.default_rng(0).integers(0, 256, (*reversed(size), len(mode)), dtype=np.uint8)
+    pixels = to_pixels(to_image(torch.from_numpy(noise).permute(2, 0, 1)))
+    assert np.array_equal(pixels.permute(1, 2, 0).numpy(), noise)
+    assert pixels.is_contiguous()
+
+
+@pytest.mark.parametrize("alpha", [0, 100, 254, 255])
+def test_what_cannot_be_seen_through_keeps_its_colours(alpha):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)
+    noise[..., 3] = 255
+    noise[2, 3, 3] = alpha
+    laid, share = np.asarray(to_channels(Image.fromarray(noise), 3)), alpha / 255
+    expected = noise[..., :3].astype(np.float64)
+    expected[2, 3] = share * expected[2, 3] + 255 * (1 - share)
+    assert np.abs(laid - expected).max() <= 0.5
 
 
 @pytest.mark.parametrize(
