@@ -150,7 +150,7 @@ def main() -> None:
         BASE: theirs,
         "vitrail, fast_float32()": lambda: ours(our_model),
         "vitrail, packed()": lambda: ours(twin),
-        "vitrail, packed(), no guesses": lambda: ours(twin, guesses=0),
+        **({"vitrail, packed(), no guesses": lambda: ours(twin, guesses=0)} if flags.batch == flags.beams == 1 else {}),
         "weights once a step": bound,
     }
     if flags.shape == "marian" and importlib.util.find_spec("ctranslate2"):  # its OpenMP would take torch's threads

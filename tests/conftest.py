@@ -1,4 +1,4 @@
-"""What all tests share: the fixtures folder, checked shapes, one thread, and no hub."""
+"""What all tests share: the fixtures folder, checked shapes, one thread, products by oneDNN, and no hub."""
 
 import os
 from pathlib import Path
@@ -12,6 +12,10 @@ import typechecker
 
 typechecker.install("vitrail")
 torch.set_num_threads(1)  # the machine is shared by two test processes
+
+from vitrail.core import packing  # noqa: E402 - once its shapes are checked
+
+packing.LITTLE = packing.LITTLE_WITH_TILES = 0  # the models of tests are small, and torch would multiply for them
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -44,7 +44,7 @@ def to_eight_bits(values: np.ndarray) -> UInt8[np.ndarray, "rows columns"]:
         return levels_of(values)
 
 
-def levels_of(values: np.ndarray) -> UInt8[np.ndarray, "*shape"]:
+def levels_of(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
     """The same, with numpy's warnings."""
     black, white = black_and_white(values)
     levels = values.astype(np.float32 if (black, white) in RANGES[values.dtype.kind] else np.float64)

@@ -8,7 +8,7 @@ from torch import nn
 
 from vitrail.decoding.guessing import MOST, sequel
 from vitrail.decoding.write import complete, translate
-from vitrail.decoding.writers import Continuation, Reading, Translation
+from vitrail.decoding.writers import Continuation, Reviser, Translation
 from vitrail.generation import Generation
 from vitrail.models.gpt import GPT, GPTConfig
 from vitrail.models.transformer import Transformer, TransformerConfig
@@ -108,11 +108,11 @@ def test_a_translation_is_the_same_with_guesses_and_without(said, padded, steps)
     assert fewer > 0
 
 
-def a_text() -> Reading:
+def a_text() -> Reviser:
     return Continuation(model(0), None, 1, 16)
 
 
-def a_translation() -> Reading:
+def a_translation() -> Reviser:
     return Translation(translator(0), torch.arange(5)[None], None, 16)
 
 

@@ -82,7 +82,7 @@ class Attention(nn.Module):
             past: keys and values of earlier tokens; the new ones are added to it in place.
         """
         q = self.split(self.query(query))
-        if key.shape[1]:
+        if past is None or key.shape[1]:
             k, v = self.split(self.key(key)), self.split(self.value(value))
         else:  # all that there is to look at has been kept
             k = v = q[:, :, :0]

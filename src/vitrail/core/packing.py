@@ -29,7 +29,7 @@ from vitrail.errors import ConfigError
 MEASURED = ("x86_64", "AMD64")  # elsewhere nobody has looked whether it helps
 FEWEST = 4  # rows to multiply at once: for one row, oneDNN reads the weights at three quarters of the speed (Zen 4)
 LITTLE = 2**18  # multiplications that are done before oneDNN has looked up how to do them, which takes it 20 us
-LITTLE_FOR_MKL = 3 * 2**20  # the same where MKL knows the processor
+LITTLE_WITH_TILES = 3 * 2**20  # multiplications up to which torch was as quick on an Intel processor with AMX
 
 
 class Layout:
@@ -60,16 +60,16 @@ def apply_to_few(
     return answer[: rows.shape[0]].view(*x.shape[:-1], answer.shape[-1])
 
 
-def left_to_torch(x: Float[Tensor, "*batch inputs"], outputs: int) -> bool:
-    """Whether torch multiplies sooner: asked for each word, so it costs little to answer.
+def left_to_torch(few: bool, multiplications: int) -> bool:
+    """Whether it is plain that torch multiplies: asked for each word, so it costs little to answer.
 
-    On an Intel processor with AMX, MKL reads weights for a row or two fastest.
+    On an Intel processor with AMX, MKL reads weights for a few rows fastest.
     """
     if torch.compiler.is_compiling():
         return True
     if multiplies_in_tiles():
-        return x.numel() <= 2 * x.shape[-1] or x.numel() * outputs <= LITTLE_FOR_MKL
-    return x.numel() * outputs <= LITTLE
+        return few or multiplications <= LITTLE_WITH_TILES
+    return multiplications <= LITTLE
 
 
 class PackedLinear(nn.Linear):
@@ -114,12 +114,12 @@ class PackedLinear(nn.Linear):
         )
 
     def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        if left_to_torch(input, self.out_features) or not predicts(input, self.weight):
+        few = input.numel() < FEWEST * self.in_features
+        if left_to_torch(few, input.numel() * self.out_features) or not predicts(input, self.weight):
             return F.linear(input, self.weight, self.bias)
         layout = self.layout
         if layout.state != state_of(self.weight):
             layout = self.layout = Layout(self.weight)
-        few = input.numel() < FEWEST * self.in_features
         return (apply_to_few if few else apply)(layout, input, self.bias)
 
 

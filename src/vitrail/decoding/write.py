@@ -120,7 +120,8 @@ def translate(
         generation: how the answers are written; its `start` is what they begin with.
         valid: `True` where a word of the source is real; `None` when all are.
         generator: chance, where words are drawn.
-        guesses: words that one translation is taken to repeat of itself in a step; see `complete`.
+        guesses: words that one translation, written without beams, is taken to repeat of itself in a step, which
+            changes nothing but the time; 0 for none.
 
     Raises:
         ConfigError: no start symbol, or a longer sentence than the model reads.
@@ -150,7 +151,8 @@ def complete(
         generation: how they go on.
         valid: `True` where a word of the prompt is real; `None` when all are.
         generator: chance, where words are drawn.
-        guesses: words that one text is taken to repeat of itself in a step, which changes nothing but the time.
+        guesses: words that one text, written without beams, is taken to repeat of itself in a step, which changes
+            nothing but the time; 0 for none.
 
     Raises:
         ConfigError: an empty prompt, or one that leaves no room for a word.

@@ -76,18 +76,14 @@ def likeliest(model: Any, x: Float[Tensor, "*batch dim"], wanted: Wanted) -> Flo
     return layer.likeliest(x, *wanted) if isinstance(layer, PackedLinear) else model.next(x)
 
 
-class Reading(ABC):
-    """What a decoder has read of its own words, and what it says comes next: a `Selective` and a `Reviser`.
-
-    Attributes:
-        model: has a `next`.
-    """
+class ModelWriter(ABC):
+    """What the two writers share: a model reads the newest words, and its `next` says what follows them."""
 
     model: Any
 
     @abstractmethod
     def read(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new dim"]:
-        """What the decoder makes of the newest words."""
+        """What the decoder makes of the newest words, of which it keeps keys and values."""
 
     def step(self, ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch vocabulary"]:
         return self.model.next(self.read(ids)[:, -1])
@@ -99,7 +95,7 @@ class Reading(ABC):
         return likeliest(self.model, self.read(ids), wanted)
 
 
-class Translation(Reading):
+class Translation(ModelWriter):
     """Sentences written by a decoder that looks at what its encoder has understood of others.
 
     Args:
@@ -140,7 +136,7 @@ class Translation(Reading):
             self.valid = None if self.valid is None else self.valid[rows]
 
 
-class Continuation(Reading):
+class Continuation(ModelWriter):
     """Texts that a decoder goes on with.
 
     Args:
