@@ -137,8 +137,8 @@ def lists(monkeypatch) -> list[bool]:
         return answer
 
     monkeypatch.setattr(Shortlist, "__call__", counted)
-    monkeypatch.setattr(packing, "SMALLEST", 0)
-    monkeypatch.setattr(packing, "ROWS", 0)
+    monkeypatch.setattr(shortlist, "SMALLEST", 0)
+    monkeypatch.setattr(shortlist, "ROWS", 0)
     return short
 
 
@@ -167,12 +167,12 @@ def test_small_layers_have_no_list_and_large_ones_wait(monkeypatch):
         for _ in range(100):
             twin.likeliest(x, 1, as_they_are)
         assert twin.shortlist is None
-        monkeypatch.setattr(packing, "SMALLEST", 0)
+        monkeypatch.setattr(shortlist, "SMALLEST", 0)
         asked = 0
         while twin.shortlist is None:
             twin.likeliest(x, 1, as_they_are)
             asked += 3
-        assert packing.ROWS < asked <= packing.ROWS + 6
+        assert shortlist.ROWS < asked <= shortlist.ROWS + 6
         twin.likeliest(torch.zeros(3, DIM), 1, as_they_are)  # all words are as likely, so the list was too long
         assert twin.waited == 3
     twin.likeliest(x.requires_grad_(), 1, as_they_are).sum().backward()
@@ -210,7 +210,7 @@ def test_what_a_layer_takes_its_list_takes(lists):
 
 
 def test_rows_that_are_too_long_for_bytes_have_no_list(lists, monkeypatch):
-    monkeypatch.setattr(packing, "LONGEST", DIM - 1)
+    monkeypatch.setattr(shortlist, "LONGEST", DIM - 1)
     with torch.inference_mode():
         packed(layer("plain", bias=True)).likeliest(torch.randn(4, DIM), 1, as_they_are)
     assert not lists

@@ -21,8 +21,7 @@ from vitrail.core.init import Undrawn
 from vitrail.core.layouts import is_float32_on_cpu, predicts, state_of
 from vitrail.core.packed_convolutions import pack, packable_convolution
 from vitrail.core.precision import LIMIT, multiplies_in_tiles
-from vitrail.core.shortlist import LONGEST, ROWS, SMALLEST, Judge, Shortlist, states_of
-from vitrail.core.shortlist import available as shortlists_available
+from vitrail.core.shortlist import Listed
 from vitrail.core.twins import twin_of
 from vitrail.errors import ConfigError
 
@@ -72,7 +71,7 @@ def left_to_torch(few: bool, multiplications: int) -> bool:
     return multiplications <= LITTLE
 
 
-class PackedLinear(nn.Linear):
+class PackedLinear(Listed):
     """An `nn.Linear` whose weight has been laid out for predicting in float32 on CPU.
 
     In every other case (gradients wanted, autocast, another type or device, a graph being captured, with little to
@@ -80,38 +79,6 @@ class PackedLinear(nn.Linear):
     """
 
     layout: Layout
-    shortlist: Shortlist | None = None
-    waited = 0  # rows that were multiplied in full, at first and since there was last no list
-
-    def likeliest(self, x: Float[Tensor, "*batch inputs"], count: int, judge: Judge) -> Float[Tensor, "*batch outputs"]:
-        """What the layer answers, where only the `count` highest of each row after `judge` are looked at.
-
-        Of a large layer the others may be less than they should be; see `Shortlist`.
-        """
-        if not self.may_list(x):
-            return self(x)
-        rows = x.flatten(0, -2)
-        if self.waited >= ROWS:
-            if self.shortlist is None or self.shortlist.states != states_of(self):
-                self.shortlist = Shortlist(self)
-            answer = self.shortlist(self, rows, count, judge)
-            if answer is not None:
-                return answer.unflatten(0, x.shape[:-1])
-            self.waited = 0
-        self.waited += len(rows)
-        return self(x)
-
-    def may_list(self, x: Float[Tensor, "*batch inputs"]) -> bool:
-        """Whether the layer is large and nothing but a product, and there is something to multiply."""
-        return (
-            self.weight.numel() >= SMALLEST
-            and self.in_features <= LONGEST
-            and not (self._forward_hooks or self._forward_pre_hooks)
-            and x.ndim > 1
-            and x.numel() > 0
-            and predicts(x, self.weight)
-            and shortlists_available()
-        )
 
     def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         few = input.numel() < FEWEST * self.in_features

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitrail.core.highest import highest
-from vitrail.core.layouts import state_of
+from vitrail.core.layouts import predicts, state_of
 from vitrail.core.precision import capabilities
 
 Judge = Callable[[Tensor], Tensor]
@@ -168,3 +168,40 @@ class Shortlist:
             return None
         exact = F.linear(x, layer.weight[few], None if layer.bias is None else layer.bias[few])
         return least.index_copy_(1, few, exact)
+
+
+class Listed(nn.Linear):
+    """A linear layer of which the likeliest outputs alone may be asked."""
+
+    shortlist: Shortlist | None = None
+    waited = 0  # rows that were multiplied in full, at first and since there was last no list
+
+    def likeliest(self, x: Float[Tensor, "*batch inputs"], count: int, judge: Judge) -> Float[Tensor, "*batch outputs"]:
+        """What the layer answers, where only the `count` highest of each row after `judge` are looked at.
+
+        Of a large layer the others may be less than they should be; see `Shortlist`.
+        """
+        if not self.may_list(x):
+            return self(x)
+        rows = x.flatten(0, -2)
+        if self.waited >= ROWS:
+            if self.shortlist is None or self.shortlist.states != states_of(self):
+                self.shortlist = Shortlist(self)
+            answer = self.shortlist(self, rows, count, judge)
+            if answer is not None:
+                return answer.unflatten(0, x.shape[:-1])
+            self.waited = 0
+        self.waited += len(rows)
+        return self(x)
+
+    def may_list(self, x: Float[Tensor, "*batch inputs"]) -> bool:
+        """Whether the layer is large and nothing but a product, and there is something to multiply."""
+        return (
+            self.weight.numel() >= SMALLEST
+            and self.in_features <= LONGEST
+            and not (self._forward_hooks or self._forward_pre_hooks)
+            and x.ndim > 1
+            and x.numel() > 0
+            and predicts(x, self.weight)
+            and available()
+        )

@@ -14,8 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitrail.core.cache import DecoderCache, KeyValueCache
-from vitrail.core.packing import PackedLinear
-from vitrail.core.shortlist import ANSWERED_BY, Judge
+from vitrail.core.shortlist import ANSWERED_BY, Judge, Listed
 
 NOTHING = -1  # stands in what has been written where there is padding: no word has this number
 
@@ -73,7 +72,7 @@ class Reviser(Writer, Protocol):
 def likeliest(model: Any, x: Float[Tensor, "*batch dim"], wanted: Wanted) -> Float[Tensor, "*batch vocabulary"]:
     """What the model's `next` answers, as far as it is wanted."""
     layer = getattr(model, getattr(model.next, ANSWERED_BY, ""), None)
-    return layer.likeliest(x, *wanted) if isinstance(layer, PackedLinear) else model.next(x)
+    return layer.likeliest(x, *wanted) if isinstance(layer, Listed) else model.next(x)
 
 
 class ModelWriter(ABC):
