@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vitrail import catalog
 from vitrail.core.devices import fastest_device, usable_device
+from vitrail.core.memory import keep_freed_memory
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
 from vitrail.core.tokens import Tokens
@@ -41,7 +42,7 @@ from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained, say
 from vitrail.pixels import MODES, channels_first
 from vitrail.predict_texts import OnError, TextPredictor, check_asked
-from vitrail.preprocessing import Prepared
+from vitrail.preprocessing import Prepared, Preprocessing
 from vitrail.samples import Picture
 from vitrail.tasks.task import Task
 from vitrail.tokenizing import TextPreprocessing
@@ -138,8 +139,9 @@ class Predictor:
     Args:
         model: with its card. It is put into eval mode.
         device: where it runs; where it is unless given.
-        fast: compute float32 on a processor by its fastest kernels, with the same numbers within rounding. What is
-            explained is always the plain model.
+        fast: compute float32 on a processor by its fastest kernels, with the same numbers within rounding, and where
+            all pictures have one size, keep memory that is freed for the next ones (`core.memory`; for the rest of the
+            process). What is explained is always the plain model.
     """
 
     def __init__(self, model: nn.Module, device: str | None = None, fast: bool = True) -> None:
@@ -152,6 +154,8 @@ class Predictor:
         self.model = (model if device is None else model.to(usable_device(device))).eval()
         self.quick, self.speed = (packed(self.model), fast_float32) if fast else (self.model, nullcontext)
         self.card = card
+        if fast and isinstance(card.preprocessing, Preprocessing):
+            keep_freed_memory()
 
     @property
     def task(self) -> Task:
@@ -370,7 +374,8 @@ class Predictor:
         like, preprocessing = next(self.model.parameters()), self.card.preprocessing
         with ThreadPoolExecutor(READERS) as readers:
             for group in in_groups(pictures(images), min(batch, getattr(preprocessing, "at_once", batch))):
-                prepared = list(readers.map(lambda picture: self.prepare(picture, on_error), group))
+                each = readers.map if len(group) > 1 else map  # alone, it would wait for a thread and for torch's there
+                prepared = list(each(lambda picture: self.prepare(picture, on_error), group))
                 pixels = [one.pixels for one in prepared if isinstance(one, Prepared)]
                 with torch.inference_mode(), self.speed():
                     results = iter(ask(preprocessing.together(pixels).to(like.device, like.dtype)) if pixels else ())

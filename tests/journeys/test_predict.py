@@ -1,6 +1,7 @@
 """Pictures in, answers out, as somebody in a notebook does it."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,14 @@ from PIL import Image
 from torch import nn
 
 import vitrail
+from vitrail import predict
 from vitrail.cli.main import main
 from vitrail.data.images import ImageFile
 from vitrail.errors import ConfigError, DataError, ImageError
 from vitrail.evaluate.judge import judge, open_numbered
 from vitrail.loading import create_model, save_pretrained
-from vitrail.predict import pictures, predictor
+from vitrail.predict import Predictor, pictures, predictor
+from vitrail.preprocessing import Fitted
 
 CLASSES = ("cat", "dog", "bird", "fish")
 
@@ -197,6 +200,28 @@ def test_pictures_with_any_number_of_channels(channels):
     torch.testing.assert_close(together, scores(predict([pixels[0], pixels[1], pixels[2]])), rtol=0, atol=1e-6)
     assert (together[0] - together[1]).abs().max() > 1e-4
     assert predict.explain(pixels[0]).map.shape == (4, 4)
+
+
+def test_a_picture_alone_is_prepared_by_whoever_asks(monkeypatch):
+    ask, threads = predictor(small()), list[threading.Thread]()
+    prepare = ask.prepare
+    monkeypatch.setattr(ask, "prepare", lambda *asked: threads.append(threading.current_thread()) or prepare(*asked))
+    ask(noise(0))
+    assert threads == [threading.current_thread()]
+    ask([noise(0), noise(1)])
+    assert len(threads) == 3
+    assert threading.current_thread() not in threads[1:]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_freed_memory_is_kept_where_pictures_have_one_size(monkeypatch, fast):
+    asked, model = list[str](), small()
+    monkeypatch.setattr(predict, "keep_freed_memory", lambda: asked.append("kept"))
+    Predictor(model, fast=fast)
+    assert asked == ["kept"] * fast
+    model.card = replace(model.card, preprocessing=Fitted(shorter=32, longer=64))
+    Predictor(model, fast=fast)
+    assert asked == ["kept"] * fast
 
 
 def test_several_threads_get_the_answers_that_one_gets():
