@@ -38,7 +38,7 @@ def black_and_white(values: np.ndarray) -> tuple[float, float]:
 
 def to_eight_bits(values: np.ndarray) -> UInt8[np.ndarray, "rows columns"]:
     """Grey values of any depth as 0 to 255, scaled and not clipped. NaN is black, the infinite white or black."""
-    if values.dtype == np.uint16 and values.size > 2**16:  # each of so many values is looked up sooner
+    if values.dtype == np.uint16 and values.size > 2**22:  # each of so many values is looked up sooner
         return levels_of(np.arange(2**16, dtype=np.uint16))[values]
     with np.errstate(all="ignore"):  # what is no number, or too large for one, has its level all the same
         return levels_of(values)
@@ -96,9 +96,9 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
 
 
 def to_pixels(image: Image.Image) -> UInt8[Tensor, "channels rows columns"]:
-    """A Pillow image as a tensor.
+    """A Pillow image of mode `L`, `RGB` or `RGBA` as a tensor.
 
-    Band by band, as the tensor has them: twice as fast as all bands at once, which must then be taken apart.
+    Band by band, as the tensor has them: photographs take half as long as with all bands at once, taken apart later.
     """
     bands = image.getbands()
     pixels = np.empty((len(bands), image.height, image.width), dtype=np.uint8)

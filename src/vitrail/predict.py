@@ -140,8 +140,8 @@ class Predictor:
         model: with its card. It is put into eval mode.
         device: where it runs; where it is unless given.
         fast: compute float32 on a processor by its fastest kernels, with the same numbers within rounding, and where
-            all pictures have one size, keep memory that is freed for the next ones (`core.memory`; for the rest of the
-            process). What is explained is always the plain model.
+            the model reads all pictures in one size, keep memory that is freed for the next ones (`core.memory`; for
+            the rest of the process). What is explained is always the plain model.
     """
 
     def __init__(self, model: nn.Module, device: str | None = None, fast: bool = True) -> None:
@@ -374,8 +374,10 @@ class Predictor:
         like, preprocessing = next(self.model.parameters()), self.card.preprocessing
         with ThreadPoolExecutor(READERS) as readers:
             for group in in_groups(pictures(images), min(batch, getattr(preprocessing, "at_once", batch))):
-                each = readers.map if len(group) > 1 else map  # alone, it would wait for a thread and for torch's there
-                prepared = list(each(lambda picture: self.prepare(picture, on_error), group))
+                if len(group) == 1:  # it would wait for a thread, and for those that torch starts there
+                    prepared = [self.prepare(group[0], on_error)]
+                else:
+                    prepared = list(readers.map(lambda picture: self.prepare(picture, on_error), group))
                 pixels = [one.pixels for one in prepared if isinstance(one, Prepared)]
                 with torch.inference_mode(), self.speed():
                     results = iter(ask(preprocessing.together(pixels).to(like.device, like.dtype)) if pixels else ())

@@ -108,7 +108,7 @@ def seen_again(
     pixels: Float[Tensor, "channels rows columns"], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> UInt8[Tensor, "channels rows columns"]:
     """Normalised numbers as pixels of 0 to 255, to be looked at."""
-    means, deviations = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+    means, deviations = (torch.tensor(each, device="cpu")[:, None, None] for each in (mean, std))
     return ((pixels.cpu().float() * deviations + means).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
@@ -182,7 +182,7 @@ class PicturePreprocessing(ABC):
 
     def normalise(self, pixels: UInt8[Tensor, "channels rows columns"]) -> Float[Tensor, "channels rows columns"]:
         """Numbers about zero, from pixels of 0 to 255."""
-        mean, std = torch.tensor(self.mean)[:, None, None], torch.tensor(self.std)[:, None, None]
+        mean, std = (torch.tensor(each, device=pixels.device)[:, None, None] for each in (self.mean, self.std))
         return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 

@@ -213,6 +213,14 @@ def test_a_picture_alone_is_prepared_by_whoever_asks(monkeypatch):
     assert threading.current_thread() not in threads[1:]
 
 
+def test_the_default_device_of_torch_is_not_asked_where_pixels_go():
+    ask = predictor(small())
+    told = scores(ask(noise(0)))
+    with torch.device("meta"):
+        asked = scores(ask(noise(0)))
+    assert torch.equal(asked, told)
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_freed_memory_is_kept_where_pictures_have_one_size(monkeypatch, fast):
     asked, model = list[str](), small()

@@ -53,7 +53,7 @@ def apply(layout: Layout, x: Float[Tensor, "*batch inputs"], bias: Tensor | None
 def apply_to_few(
     layout: Layout, x: Float[Tensor, "*batch inputs"], bias: Tensor | None
 ) -> Float[Tensor, "*batch outputs"]:
-    """The same for a row or two, as a word that is written alone has, between rows of zeros."""
+    """The same for up to three rows, as a word that is written alone has one, before rows of zeros."""
     rows = x.reshape(-1, x.shape[-1])
     answer = apply(layout, F.pad(rows, (0, 0, 0, FEWEST - rows.shape[0])), bias)
     return answer[: rows.shape[0]].view(*x.shape[:-1], answer.shape[-1])
