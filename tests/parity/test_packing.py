@@ -219,6 +219,28 @@ def test_weights_that_are_loaded_later_are_seen(loaded_into):
         assert error(before, model(images).double()) > 1e-2
 
 
+@torch.no_grad()
+def test_weights_that_come_to_stand_where_others_stood_are_seen():
+    twin, x = packed(nn.Linear(512, 512).eval()), torch.randn(8, 512)
+
+    def add_twice() -> None:  # as adapters are merged: no answer is asked for in between
+        twin.weight.data = twin.weight.data + 1
+        twin.weight.data = twin.weight.data + 1
+
+    def put_another() -> None:
+        del twin.weight
+        twin.weight = nn.Parameter(torch.randn(512, 512))
+
+    def turn() -> None:
+        twin.weight.data = twin.weight.data.mT
+
+    for change in [add_twice, put_another, turn] * 20:  # memory was used again in every fifth case or so
+        twin(x)
+        change()
+        exact = x.double() @ twin.weight.double().mT + twin.bias.double()
+        assert error(twin(x), exact) < 1e-5, change.__name__
+
+
 def test_weights_made_in_inference_mode_can_be_packed():
     with torch.inference_mode():
         model, x = nn.Linear(24, 10).eval(), torch.randn(3, 24)

@@ -4,9 +4,27 @@ import torch
 from torch import Tensor
 
 
-def state_of(weight: Tensor) -> tuple[int, int]:
-    """Where the values stand, and how many changes of them torch has counted."""
-    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
+class Origin:
+    """The tensors that something was made of, as they stood then.
+
+    It holds on to their values: while it does, no other tensor can come to stand where they stand, and be taken for
+    them.
+    """
+
+    def __init__(self, *tensors: Tensor | None) -> None:
+        self.held = [tensor if tensor is None else tensor.detach() for tensor in tensors]
+        self.states = [state_of(tensor) for tensor in tensors]
+
+    def is_still(self, *tensors: Tensor | None) -> bool:
+        """Whether these are the same tensors, and torch has counted no change of them."""
+        return self.states == [state_of(tensor) for tensor in tensors]
+
+
+def state_of(tensor: Tensor | None) -> tuple[int, tuple[int, ...], int] | None:
+    """Where the values stand, in which order, and how many changes of them torch has counted."""
+    if tensor is None:
+        return None
+    return tensor.data_ptr(), tensor.stride(), 0 if tensor.is_inference() else tensor._version
 
 
 def is_float32_on_cpu(tensor: Tensor) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vitrail.core.convolutions import ConvNorm
 from vitrail.core.init import Undrawn
-from vitrail.core.layouts import is_float32_on_cpu, predicts, state_of
+from vitrail.core.layouts import Origin, is_float32_on_cpu, predicts
 from vitrail.core.packed_convolutions import pack, packable_convolution
 from vitrail.core.precision import LIMIT, multiplies_in_tiles
 from vitrail.core.shortlist import Listed
@@ -32,13 +32,13 @@ LITTLE_WITH_TILES = 3 * 2**20  # multiplications up to which torch was as quick 
 
 
 class Layout:
-    """A weight in the order that oneDNN likes, and which state of the weight that was.
+    """A weight in the order that oneDNN likes, and what it was made of.
 
     It never changes, so copies of a model share it.
     """
 
     def __init__(self, weight: Tensor) -> None:
-        self.state = state_of(weight)
+        self.origin = Origin(weight)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Layout":
@@ -85,7 +85,7 @@ class PackedLinear(Listed):
         if left_to_torch(few, input.numel() * self.out_features) or not predicts(input, self.weight):
             return F.linear(input, self.weight, self.bias)
         layout = self.layout
-        if layout.state != state_of(self.weight):
+        if not layout.origin.is_still(self.weight):
             layout = self.layout = Layout(self.weight)
         return (apply_to_few if few else apply)(layout, input, self.bias)
 

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitrail.core.highest import highest
-from vitrail.core.layouts import predicts, state_of
+from vitrail.core.layouts import Origin, predicts
 from vitrail.core.precision import capabilities
 
 Judge = Callable[[Tensor], Tensor]
@@ -78,11 +78,6 @@ def available() -> bool:
     return torch.equal(answer, x @ matrix.float().mT)
 
 
-def states_of(layer: nn.Linear) -> tuple[tuple[int, int] | None, ...]:
-    """Which states of a weight and of a bias a list is of."""
-    return state_of(layer.weight), None if layer.bias is None else state_of(layer.bias)
-
-
 def answered_by(name: str) -> Callable[[Answer], Answer]:
     """Say of a method that it is one linear layer of its model and nothing else: which one.
 
@@ -104,7 +99,7 @@ class Shortlist:
 
     def __init__(self, layer: nn.Linear) -> None:
         weight = layer.weight.detach()
-        self.states = states_of(layer)
+        self.origin = Origin(layer.weight, layer.bias)
         self.mean = weight.mean(dim=0)
         self.deviation = (weight - self.mean).square_().mean(dim=0).sqrt_().clamp_(min=TINY)
         blocks = map(self.rounded, weight.split(BLOCK))
@@ -185,7 +180,7 @@ class Listed(nn.Linear):
             return self(x)
         rows = x.flatten(0, -2)
         if self.waited >= ROWS:
-            if self.shortlist is None or self.shortlist.states != states_of(self):
+            if self.shortlist is None or not self.shortlist.origin.is_still(self.weight, self.bias):
                 self.shortlist = Shortlist(self)
             answer = self.shortlist(self, rows, count, judge)
             if answer is not None:
