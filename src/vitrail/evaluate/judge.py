@@ -205,7 +205,7 @@ def judge(
     if batches.lost:
         announce(batches.lost)
         part = f"{part}; {batches.lost}" if part else batches.lost
-    report = evaluate(ask.model, task, Told(batches, announce), samples=len(dataset))
+    report = evaluate(ask.quick, task, Told(batches, announce), samples=len(dataset))
     beside = Path(source if Path(source).is_dir() else ".")
     folder = beside / f"evaluated-{name_of(str(data))}" if out is None else Path(out)
     title = f"{ask.card.model}, judged by {data}"

@@ -98,7 +98,7 @@ def tour(out: Path, *, scenes: str = SCENES, epochs: int | None = None, say: Say
 
     ask = predictor(run, announce=lambda sentence: None)
     unseen = open_dataset(scenes, "test")
-    report = evaluate(ask.model, ask.task, Loader(unseen, eval_transform(ask.card.preprocessing), batch=64))
+    report = evaluate(ask.quick, ask.task, Loader(unseen, eval_transform(ask.card.preprocessing), batch=64))
     looked = mean_focus(ask, unseen)
     draw_attention(ask, unseen, out / "attention.png")
 
