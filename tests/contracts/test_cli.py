@@ -1,6 +1,7 @@
 """The command line: what each verb understands, what it costs to ask, and how it ends."""
 
 import functools
+import inspect
 import re
 import shlex
 import subprocess
@@ -77,7 +78,7 @@ def test_a_verb_has_these_flags_and_no_others(verb, capsys):
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_argument_of_a_verb_is_explained(verb):
     function = find(verb)
-    explained = re.findall(r"^ {8}(\w+):", function.__doc__ or "", flags=re.MULTILINE)
+    explained = re.findall(r"^ {4}(\w+):", inspect.getdoc(function) or "", flags=re.MULTILINE)
     assert explained == [name for name in function.__annotations__ if name != "return"]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from needs import GENSIM
+
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a warning would be printed on the page
 LECTURE = Path(__file__).parents[2] / "docs" / "lecture"
 PAGES = sorted(page.stem for page in LECTURE.glob("*.md") if page.stem != "index")
@@ -380,13 +382,17 @@ def check_language(page: dict[str, Any]) -> None:
     assert sum(answer == wanted for answer, wanted in page["answers"]) < 8, "a guess is right in 4"
 
 
-@pytest.mark.parametrize(("name", "check"), [("transformer", check_transformer), ("language", check_language)])
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [("transformer", check_transformer), pytest.param("language", check_language, marks=GENSIM)],
+)
 def test_a_page_about_texts_says_what_it_computes(name, check):
     page, figures = run(changed(read(name), QUICK[name]))
     assert figures == FIGURES[name]
     check(page)
 
 
+@GENSIM
 @pytest.mark.slow
 def test_a_gpt_comes_close_to_the_grammar_and_a_bert_knows_what_is_missing():
     page, _ = run(read("language"))
@@ -510,7 +516,11 @@ def test_a_small_detector_learns_and_its_queries_share_the_work(capsys):
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG_PAGES)) for page in PAGES]
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page in LONG_PAGES) + [GENSIM] * (page == "language"))
+        for page in PAGES
+    ],
 )
 def test_numbers_of_a_page_can_be_changed(page):
     text = changed(read(page), QUICK.get(page, []))

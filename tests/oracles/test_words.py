@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from gensim.models import KeyedVectors
 from torch import nn
 
+from needs import GENSIM
 from vitrail.errors import ConfigError, DataError
 from vitrail.loading import create_model
 from vitrail.words import (
@@ -55,8 +55,11 @@ def test_analogies_count_sections_and_unknown_words(royal, tmp_path):
     assert (likeness.pairs, likeness.unknown, likeness.spearman) == (3, 1, pytest.approx(1))
 
 
+@GENSIM
 def test_another_spelling_of_a_word_asked_with_is_no_answer_as_in_gensim(tmp_path):
     """Where two spellings of a word have vectors, as in files that keep capitals."""
+    from gensim.models import KeyedVectors
+
     draw = np.random.default_rng(0)
     names = [f"w{number}" for number in range(24)]
     words = [*names, *(name.upper() for name in draw.permutation(names)[:16])]
@@ -97,6 +100,7 @@ def two_worlds():
     return [" ".join(draw.choice(WORLDS[number % 2], 8)) for number in range(600)]
 
 
+@GENSIM
 @pytest.mark.parametrize("kind", ["skip-gram", "cbow"])
 def test_words_of_one_world_come_near_to_each_other(kind):
     settings = {"kind": kind, "dim": 8, "epochs": 8, "rate": 0.05, "sample": 0}
@@ -110,6 +114,7 @@ def test_words_of_one_world_come_near_to_each_other(kind):
     assert not (train_word2vec(two_worlds(), seed=2, **settings).vectors == vectors.vectors).all()
 
 
+@GENSIM
 def test_training_on_nothing_is_one_sentence():
     with pytest.raises(DataError, match="No word occurs 5 times"):
         train_word2vec(["only a few words"])

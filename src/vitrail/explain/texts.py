@@ -261,8 +261,6 @@ class WritesInOrder(Protocol):
 class WritesAtOnce(Protocol):
     """A model that writes all words at once, as many as a token before the text says."""
 
-    length_token: Tensor
-
     def encode(self, source: Tensor, source_valid: Tensor | None = None) -> Any: ...
 
     def decode(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -140,14 +140,12 @@ def binary_cross_entropy(
 class Listens(Protocol):
     """A model that can have two heads: one for the labels, and a `distillation_head` for a teacher."""
 
-    distillation_head: nn.Module | None
-
     def opinions(self, images: Tensor) -> DistilledLogits: ...
 
 
-def has_teachers_head(model: nn.Module) -> bool:
+def has_teachers_head(model: nn.Module) -> TypeGuard[Listens]:
     """Whether a model has a head that listens to a teacher."""
-    return isinstance(model, Listens) and model.distillation_head is not None
+    return isinstance(model, Listens) and getattr(model, "distillation_head", None) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

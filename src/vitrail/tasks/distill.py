@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vitrail.errors import ConfigError, many
 from vitrail.fields import Range, check_ranges
 from vitrail.samples import Batch
-from vitrail.tasks.classify import Classify, Listens, has_teachers_head
+from vitrail.tasks.classify import Classify, has_teachers_head
 from vitrail.tasks.task import Loss
 
 DEAF = (
@@ -108,7 +108,7 @@ class Distil(Classify):
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         if self.network is None:
             raise ConfigError("The teacher is not there yet: training calls `bind` first, and so must you.")
-        if not isinstance(model, Listens):
+        if not has_teachers_head(model):
             raise ConfigError(DEAF)
         opinions = model.opinions(batch.inputs)
         with torch.no_grad():

@@ -70,7 +70,10 @@ def train_word2vec(
     try:
         from gensim.models import Word2Vec
     except ImportError as error:
-        raise ConfigError("Training word vectors needs gensim. Type: pip install vitrail[gensim]") from error
+        raise ConfigError(
+            "Training word vectors needs gensim. Type: pip install vitrail[gensim] (gensim 4.4 has no build for Python "
+            "3.14, where pip asks for a C compiler; 3.11 to 3.13 need none)."
+        ) from error
     if min(dim, window, negative, least, epochs) < 1:
         raise ConfigError("dim, window, negative, least and epochs must be at least 1. Usual: 100, 5, 5, 5 and 5.")
     sentences = Sentences(texts)
