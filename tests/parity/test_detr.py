@@ -1,6 +1,7 @@
 """DETR against the published code, as the fixtures recorded it, and against transformers, built here."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -228,10 +229,35 @@ def test_published_files_are_read_by_what_they_are_called_and_written_again(shar
     assert all(torch.equal(written[key], weights[key]) for key in written)
 
 
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ({"out_features": ["stage3"]}, [3]),
+        ({"out_features": ["stage1", "stage2"]}, [1, 2]),
+        ({"out_features": None, "out_indices": [-1, -2]}, [4, 3]),
+    ],
+)
+def test_a_transformer_that_looks_at_another_stage_is_refused(tmp_path, told, read):
+    folder = saved(build(), tmp_path)
+    backbone = json.loads((folder / "config.json").read_text())["backbone_config"]
+    with pytest.raises(ConfigError, match=re.escape(f"hands on its stages {read} ") + ".* looks at the last, 4, here"):
+        load(says(folder, backbone_config=backbone | told))
+
+
+@pytest.mark.parametrize("told", [{"out_features": ["stem", "stage4"]}, {"out_features": None, "out_indices": [1, -1]}])
+def test_stages_that_nothing_looks_at_may_be_handed_on(tmp_path, told):
+    folder = saved(build(), tmp_path)
+    backbone = json.loads((folder / "config.json").read_text())["backbone_config"]
+    before = load(folder)(torch.ones(1, 3, 64, 64))
+    assert torch.equal(
+        load(says(folder, backbone_config=backbone | told))(torch.ones(1, 3, 64, 64)).boxes, before.boxes
+    )
+
+
 def test_sizes_of_one_stack_alone_are_refused(tmp_path):
     folder = saved(build(), tmp_path)
     says(folder, decoder_ffn_dim=30)
-    with pytest.raises(ConfigError, match="encoder_ffn_dim=20 and decoder_ffn_dim=30 are different"):
+    with pytest.raises(ConfigError, match=r"config\.json: encoder_ffn_dim=20 and decoder_ffn_dim=30 are different"):
         load(folder)
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from parity.references import agree, disturbed, load, quiet, saved
 from parity.test_detr import pictures
+from vitrail.errors import ConfigError
 from vitrail.loading import from_pretrained, save_pretrained
 from vitrail.models.detr import DETRConfig
 from vitrail.models.panoptic import Panoptic, PanopticConfig
@@ -138,6 +139,15 @@ def test_masks_are_those_of_transformers(tmp_path, precise):
     told, answer = theirs(pixels, valid.long()), ours(pixels, valid)
     agree(answer.boxes, told.pred_boxes, precise)
     agree(answer.masks, told.pred_masks, precise)
+
+
+def test_masks_of_other_stages_are_refused(tmp_path):
+    folder = saved(build(), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["backbone_config"]["out_features"].insert(0, "stem")
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"stages \[0, 1, 2, 3, 4\] .* masks are made from \[1, 2, 3, 4\] here"):
+        load(folder)
 
 
 def test_names_in_memory_are_read_as_those_in_files(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from transformers import (
+    AutoTokenizer,
     BertTokenizer,
     CLIPTokenizer,
     GPT2Tokenizer,
@@ -25,6 +26,7 @@ from vitrail.data.text.dataset import Question, Texts
 from vitrail.errors import CheckpointError
 from vitrail.tokenizing import find_tokenizer, from_json, train_byte_pairs, train_joint, train_word_pieces
 from vitrail.tokenizing.bounds import CLIP, LLAMA3, MISTRAL, QWEN2, QWEN3_5
+from vitrail.weights.tokenizers import to_transformers
 
 SPECIAL = ("Ein Mann </s> auf der Bank", "a<pad>b <unk>", "</s>", ">>fra<< Ein  </s>  auf ", "</s", "< /s>")
 UNUSUAL = (
@@ -114,6 +116,45 @@ def test_marians_pieces_equal_those_of_transformers(marian):
     batch = theirs(list(GERMAN[:3]), padding=True, return_tensors="pt")
     assert words.ids.equal(batch["input_ids"])
     assert words.valid.equal(batch["attention_mask"].bool())
+
+
+def settle(folder: Path, **told) -> None:
+    """Write other settings beside a tokenizer.json."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | told))
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("kind", ["TokenizersBackend", "PreTrainedTokenizerFast", "BertTokenizer", "GPT2Tokenizer"])
+def test_letters_and_spaces_are_settled_only_for_tokenizers_of_a_family(bert, gpt, tmp_path, kind, value):
+    of_bert = kind != "GPT2Tokenizer"
+    known = BertTokenizer(str(bert / "vocab.txt")) if of_bert else GPT2Tokenizer.from_pretrained(gpt)
+    known.save_pretrained(tmp_path)
+    settle(tmp_path, tokenizer_class=kind, do_lower_case=value, add_prefix_space=value)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("The HAM refused", "the Größe"):
+        assert find_tokenizer(tmp_path).encode(text).ids == theirs(text)["input_ids"]
+
+
+@pytest.mark.parametrize("told", [["input_ids", "attention_mask"], ["input_ids", "token_type_ids", "attention_mask"]])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_model_is_told_of_which_text_a_token_is_where_its_tokenizer_says_so(bert, tmp_path, told, listed):
+    BertTokenizer(str(bert / "vocab.txt")).save_pretrained(tmp_path)
+    settle(tmp_path, model_input_names=told)
+    if listed:
+        (tmp_path / "tokenizer.json").unlink()
+        (tmp_path / "vocab.txt").write_bytes((bert / "vocab.txt").read_bytes())
+    theirs = AutoTokenizer.from_pretrained(tmp_path)(["wer", "wo"], ["ein Mann", "hier"], padding=True)
+    ours = find_tokenizer(tmp_path)(["wer", "wo"], ["ein Mann", "hier"])
+    assert (None if ours.segments is None else ours.segments.tolist()) == theirs.get("token_type_ids")
+    files, _ = to_transformers(find_tokenizer(tmp_path))
+    assert files["tokenizer_config.json"]["model_input_names"] == told
+
+
+def test_a_tokenizer_that_cuts_special_tokens_apart_is_refused(bert, tmp_path):
+    BertTokenizer(str(bert / "vocab.txt"), split_special_tokens=True).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="split_special_tokens=true"):
+        find_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("train", [train_byte_pairs, train_joint, train_word_pieces])

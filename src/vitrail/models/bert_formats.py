@@ -112,7 +112,7 @@ def read_head(config: Fields, shapes: Shapes, head: str) -> dict[str, Any]:
         refuse_others(config, tie_word_embeddings=True)
     rows, *_ = shapes.get("classifier.weight", (1,))
     if head in WITH_CLASSES:
-        refuse_number(config, alone=read_classes(config) == rows == 1)
+        refuse_number(config, alone=head == "classify" and read_classes(config) == rows == 1)
     if head == "answer" and read_classes(config) != 2:
         raise ConfigError(f"num_labels={read_classes(config)}, and an answer has 2: where it begins and where it ends.")
     return {

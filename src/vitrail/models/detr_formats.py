@@ -142,16 +142,51 @@ def values_of(config: Any) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in fields(config)}
 
 
+def backbone_of(config: Fields) -> Fields:
+    """What a DetrConfig says of its backbone; older ones only give its name."""
+    given = config.get("backbone_config")
+    if given is not None:
+        return given
+    if config.get("use_timm_backbone") is False:
+        return {"model_type": "resnet"}
+    return {"model_type": "timm_backbone", "backbone": config.get("backbone")} | (config.get("backbone_kwargs") or {})
+
+
+def stages_read(config: Fields) -> list[int]:
+    """Which maps of its backbone a DetrConfig hands on, in order: 0 is the stem, then the stages; empty if unsaid."""
+    given = backbone_of(config)
+    stages = len(given.get("depths") or range(STAGES))
+    names = {"stem": 0} | {f"stage{number}": number for number in range(1, stages + 1)}
+    if given.get("out_features"):
+        return [one_of(names, name, "backbone_config.out_features") for name in given["out_features"]]
+    return [place % len(names) for place in given.get("out_indices") or []]
+
+
+def check_stages(config: Fields, *, masks: bool) -> None:
+    """Refuse a DetrConfig whose transformer, or whose masks, read other maps than ours do.
+
+    Raises:
+        ConfigError: says which are read, and which should be.
+    """
+    read, stages = stages_read(config), len(backbone_of(config).get("depths") or range(STAGES))
+    every = [*range(1, stages + 1)]
+    if not read or (read == every if masks else read[-1] == stages):
+        return
+    needed = f"masks are made from {every} here" if masks else f"a DETR looks at the last, {stages}, here"
+    raise ConfigError(
+        f"The backbone hands on its stages {read} (out_features or out_indices of backbone_config; 0 is the stem), and "
+        f"{needed}."
+    )
+
+
 def read_backbone(config: Fields) -> dict[str, Any]:
     """The ResNet of a DetrConfig: transformers' own, or a published one of timm's by its name.
 
     Raises:
-        ConfigError: a backbone of another kind.
+        ConfigError: a backbone of another kind, or one of which another stage than the last is read.
     """
-    given = config.get("backbone_config")
-    if given is None:
-        own = config.get("use_timm_backbone") is False
-        given = {"model_type": "resnet"} if own else {"model_type": "timm_backbone", "backbone": config.get("backbone")}
+    check_stages(config, masks=False)
+    given = backbone_of(config)
     kinds = {"resnet": "own", "timm_backbone": "timm"}
     if one_of(kinds, given.get("model_type"), "backbone_config.model_type") == "own":
         return read_transformers(given, {}) | AS_BACKBONE

@@ -48,9 +48,11 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
     """DetrConfig.
 
     Raises:
-        ConfigError: another activation than ReLU, with which its newer versions also make masks.
+        ConfigError: another activation than ReLU, with which its newer versions also make masks, or masks made from
+            other stages of the backbone.
     """
     refuse_others(config, activation_function="relu")
+    detr_formats.check_stages(config, masks=True)
     told = detr_formats.read(config, shapes)
     return {"detr": told, "classes": told["classes"]}
 

@@ -30,6 +30,7 @@ FIELDS = {
     "sep_token": "separator_token",
 }  # transformers' names, and ours
 ADDED = "added_tokens_decoder"  # in tokenizer_config.json
+OF_NO_FAMILY = ("PreTrainedTokenizerFast", "TokenizersBackend")  # tokenizer_class of files that say all themselves
 MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
 
 
@@ -119,12 +120,27 @@ def spelled(value: Any) -> str | None:
 
 
 def common(settings: Mapping[str, Any], max_tokens: int | None) -> dict[str, Any]:
-    """The fields that any kind of tokenizer has, from a folder's settings."""
+    """The fields that any kind of tokenizer has, from a folder's settings.
+
+    Raises:
+        CheckpointError: special tokens in a text are to be cut like any other word.
+    """
+    if settings.get("split_special_tokens"):
+        raise CheckpointError(
+            "tokenizer_config.json says split_special_tokens=true, and here a [MASK] or </s> that stands in a text is "
+            "always that token and never cut into pieces. Write false there if it should be."
+        )
     said = settings.get("model_max_length")
     reads = int(said) if isinstance(said, int | float) and 0 < said <= MOST_TOKENS else None
     known = [length for length in (reads, max_tokens) if length is not None]
     padding = "left" if settings.get("padding_side") == "left" else "right"
-    return {"padding": padding, **({"max_tokens": min(known)} if known else {})}
+    inputs = settings.get("model_input_names")
+    untold = isinstance(inputs, list) and "token_type_ids" not in inputs  # of which of two texts a token is
+    return {
+        "padding": padding,
+        **({"max_tokens": min(known)} if known else {}),
+        **({"segments": False} if untold else {}),
+    }
 
 
 def special_tokens(settings: Mapping[str, Any], vocabulary: Mapping[str, int]) -> dict[str, Any]:
@@ -134,7 +150,12 @@ def special_tokens(settings: Mapping[str, Any], vocabulary: Mapping[str, int]) -
 
 
 def settled(values: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A tokenizer.json with what its folder's settings change in it: letters for BERT, the first space for GPT-2."""
+    """A tokenizer.json with what its folder's settings change in it: letters for BERT, the first space for GPT-2.
+
+    As in transformers, they change nothing for a tokenizer that is said to be of no family.
+    """
+    if settings.get("tokenizer_class") in OF_NO_FAMILY:
+        return values
     normalizer, before = values.get("normalizer"), values.get("pre_tokenizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         names = {"lowercase": "do_lower_case", "strip_accents": "strip_accents"}
@@ -185,8 +206,7 @@ def from_json(
     named = special_tokens(settings, vocabulary)
     return TextPreprocessing(
         tokenizer=content,
-        segments=asks_for_segments(values),
-        **common(settings, max_tokens),
+        **{"segments": asks_for_segments(values), **common(settings, max_tokens)},
         **(named or guessed(values, vocabulary)),
     )
 

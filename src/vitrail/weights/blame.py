@@ -3,6 +3,7 @@
 A reader speaks of our fields (`dim=None`), and who opens the file finds others there (`"hidden_size": null`).
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -45,7 +46,7 @@ def read_as(read: Callable[[Said], Ours], said: Said, where: str) -> Ours:
         if not isinstance(error, ConfigError):
             raise ConfigError(f"{where}: {value} is of the wrong kind.") from error
         inside = said[field] if field is not None and isinstance(said[field], Mapping) else {}
-        nested = any(f"{name}=" in str(error) for name in inside)
-        if field is None or nested or f"{field}=" in str(error) or str(error)[:1].isupper():  # it says what it means
+        named = {*said, *inside} & set(re.findall(r"(\w+)=", str(error)))
+        if field is None or named or str(error)[:1].isupper():  # it says what it means
             raise ConfigError(f"{where}: {error}") from error
         raise ConfigError(f"{where}: {value} cannot be: {error}") from error

@@ -39,12 +39,11 @@ def to_transformers(
     """
     if not preprocessing.tokenizer:
         return {}, []
-    inputs = ["input_ids", "token_type_ids", "attention_mask"] if preprocessing.segments else None
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": preprocessing.max_tokens,
         "padding_side": preprocessing.padding,
-        **({"model_input_names": inputs} if inputs else {}),
+        "model_input_names": ["input_ids", *["token_type_ids"] * preprocessing.segments, "attention_mask"],
         **special_tokens(preprocessing),
     }
     lost = [f"longer texts are cut (overflow={preprocessing.overflow})"] * (preprocessing.overflow != "refuse")
