@@ -23,7 +23,7 @@ FLAGS = {
     "check": "--data --json --draw",
     "train": "--data --init --out --epochs --batch --seed --workers --device --set --dry-run --overfit",
     "resume": "--workers --device",
-    "evaluate": "--data --out --batch --workers --nms --device --json",
+    "evaluate": "--data --split --out --batch --workers --nms --device --json",
     "predict": "--top --features --prompt --context --analogy --beam --tokens --temperature --top-p --top-k --seed"
     " --threshold --nms --tile --overlap --out --json --csv --yolo --batch --device",
     "explain": "--method --at --query --layer --head --word --of --context --target --faithful --positions --queries"
@@ -164,6 +164,9 @@ def test_an_unknown_flag_is_a_usage_error_that_names_the_right_one(capsys):
         ("predict R --analogy king man", "--analogy takes A B C: 3 words, not 2 words (king man)."),
         ("predict R a b --top 1 --top 2", "--top stands there twice, and counts once. Type --top 2, for example."),
         ("explain R x.png --layer 1 --layers 3 4", "Type --layers 1 3 4, for example."),
+        ("train m --data x --lr 0.1", "There is no option --lr. Did you mean --set optimiser.rate=1e-4?"),
+        ("predict m a.jpg --conf 0.3", "There is no option --conf. Did you mean --threshold?"),
+        ("doctor --lr 0.1", "There is no option --lr. `vitrail doctor --help` lists all there are."),
         ("doctor -x", "There is no option -x. `vitrail doctor --help` lists all there are."),
     ],
 )

@@ -1,7 +1,9 @@
 """Asking models of texts: what is answered the same each time, and what a person is told who asks something odd."""
 
+import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -132,6 +134,22 @@ def test_classes_of_texts_without_names_are_numbers(nameless, capsys):
     assert {guess["label"] for guess in json.loads(line)["guesses"]} == {"0", "1", "2"}
 
 
+def test_lines_that_another_program_hands_over_are_texts(nameless, capsys, monkeypatch):
+    def come_in(content: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    come_in("ein Hund\n\nnowhere.txt\nGröße\n".encode())
+    lines = said(capsys, "predict", nameless, "a dog", "-", "--json").splitlines()
+    assert [json.loads(line)["input"] for line in lines] == ["a dog", "ein Hund", "nowhere.txt", "Größe"]
+    for content, words in (
+        (b"\n \n", "Nothing came in for -"),
+        (b"a \xff", "What came in for - is not UTF-8 (byte 2)"),
+    ):
+        come_in(content)
+        assert main(["predict", nameless, "-"]) == 1
+        assert words in capsys.readouterr().err
+
+
 def test_a_model_that_writes_all_at_once_answers_as_its_card_says(parallel, capsys):
     ask = vitrail.predictor(parallel)
     assert (ask.task.steps, ask.task.lengths) == (2, 1)
@@ -152,6 +170,7 @@ def test_a_model_that_writes_all_at_once_answers_as_its_card_says(parallel, caps
         ("nameless", ["a dog", "--seed", "3"], "draws nothing"),
         ("nameless", ["a dog", "--beam", "3"], "--beam (beams)"),
         ("parallel", ["a dog", "--beam", "3"], "does not"),
+        ("translator", ["ein", "--temperature", "0"], "For the likeliest word each time type --beam 1."),
     ],
 )
 def test_what_makes_no_sense_is_answered_in_a_sentence(model, typed, words, request, capsys):
@@ -274,6 +293,23 @@ def test_pairs_that_are_too_long_to_be_judged_are_said(translator, tmp_path, cap
     assert sentence in page
     assert "1 text judged" in page
     assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["seen"] == 1
+
+
+def test_somebody_may_name_the_part_that_judges(translator, tmp_path, capsys):
+    for part, pairs in (("train", 9), ("val", 2), ("test", 3)):
+        (tmp_path / f"{part}.de").write_text("".join(f"ein hund {number}\n" for number in range(pairs)))
+        (tmp_path / f"{part}.en").write_text("".join(f"a dog {number}\n" for number in range(pairs)))
+    for typed, seen in ((["--split", "test"], 3), (["--split", "train"], 9), ([], 2)):
+        assert main(["evaluate", translator, "--data", f"{tmp_path}:de-en", "--json", *typed]) == 0
+        assert json.loads(capsys.readouterr().out)["seen"] == seen
+    reports = {folder.name for folder in Path(translator).glob("evaluated-*")}
+    assert reports == {f"evaluated-{tmp_path.name}-de-en{end}" for end in ("", "-test", "-train")}
+    assert main(["evaluate", translator, "--data", f"{tmp_path}:de-en", "--split", "tst"]) == 1
+    assert "has no part called 'tst'. It has train, val, test." in capsys.readouterr().err
+    for language in ("de", "en"):
+        (tmp_path / f"val.{language}").unlink()
+    assert main(["evaluate", translator, "--data", f"{tmp_path}:de-en", "--split", "val"]) == 0
+    assert "judged by what training sets aside" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("flag", ["--beam", "--tokens"])

@@ -214,6 +214,9 @@ def test_a_picture_that_is_cut_short_is_met_before_the_first_step(home, capsys):
     [
         ("train vit-tiny-16 --data x --set image=64", "Did you mean --set model.image=64?"),
         ("train vit-tiny-16 --data x --set rate=1", "Did you mean --set optimiser.rate=1?"),
+        ("train vit-tiny-16 --data x --set lr=1", "Did you mean --set optimiser.rate=1?"),
+        ("train vit-tiny-16 --data x --set optimiser.lr=1", "Did you mean --set optimiser.rate=1?"),
+        ("train vit-tiny-16 --data x --set data.batch_size=8", "Did you mean --set data.batch=8?"),
         ("check --data ''", "No data set was named: the path is empty."),
         ("predict RUN ''", "'' names nothing."),
     ],

@@ -1,6 +1,7 @@
 """Segments of things and stuff, from pictures whose pixels are named to files that other tools read."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -64,6 +65,16 @@ def test_json_is_coco_panoptic(place, capsys):
         assert numbers == {segment.number for segment in seen.result.segments}
         assert seen.result.size == (48, 64)
         assert Image.open(out / f"panoptic/{seen.name}.png").size == (64, 48)
+
+
+def test_two_pictures_of_one_name_have_two_numbers(place, capsys, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(next((place / "pictures").glob("*.png")), tmp_path / folder / "x.png")
+    both = [tmp_path / folder / "x.png" for folder in ("a", "b")]
+    typed("predict", place / "run", *both, "--threshold", "0", "--json", "--out", tmp_path / "out")
+    rows = json.loads(capsys.readouterr().out)["annotations"]
+    assert [(row["image_id"], row["file_name"]) for row in rows] == [("x.png", "x.png"), (str(both[1]), "x-2.png")]
 
 
 def test_it_is_judged_by_the_part_for_that(place, capsys):

@@ -64,7 +64,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_leaves_no_process_behind(tmp_path):
         "    worker = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), daemon=True)\n"
         "    worker.start()\n"
         "    print(worker.pid, flush=True)\n"
-        "    while True: time.sleep(0.05)\n"  # torch has threads, and a signal that goes to one of them wakes no sleeper
+        "    while True: time.sleep(0.05)\n"  # a signal may go to a thread of torch's, and wakes no sleeper then
     )
     process = subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

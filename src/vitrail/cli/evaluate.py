@@ -12,6 +12,7 @@ def evaluate(
     run: Source,
     *,
     data: Data,
+    split: Annotated[str | None, shown("val|test|train")] = None,
     out: Out = None,
     batch: Batch = 32,
     workers: Annotated[int, arg(metavar="N"), whole("--workers")] = 1,
@@ -25,6 +26,7 @@ def evaluate(
         run: a run, a folder, a name from `vitrail models` or a hub id.
         data: labelled pictures or texts, in one piece or with a part val or test; for word vectors a file of analogies
             (man king woman queen), or of pairs of words with what people gave them, separated by tabs.
+        split: the part of the data that judges; val without it, or test where there is no val.
         out: the folder of the report; evaluated-DATA in the run without it.
         batch: pictures or texts at once.
         workers: processes that read pictures.
@@ -34,15 +36,18 @@ def evaluate(
         json: print scores and details as one JSON object.
     """
     from vitrail.cli.screen import print_json_lines, table
+    from vitrail.errors import UsageError
     from vitrail.evaluate.judge import judge
     from vitrail.tasks.scores import in_words
     from vitrail.words.predictor import vectors_at
 
     vectors = vectors_at(run)
     if vectors is not None:
+        if split is not None:
+            raise UsageError("Questions about words are in one piece. Leave out --split.")
         evaluate_words(vectors, data, out, json)
         return
-    report, page = judge(run, data, out=out, batch=batch, workers=workers, device=device, nms=nms)
+    report, page = judge(run, data, split=split, out=out, batch=batch, workers=workers, device=device, nms=nms)
     if json:
         print_json_lines([report.to_json()])
     else:

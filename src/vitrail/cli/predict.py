@@ -1,5 +1,6 @@
 """`vitrail predict`: what pictures show, and what becomes of texts."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from tyro.conf import Positional
 
 from vitrail.cli.flags import Batch, Out, Source, Switch, Word, number, read_by, shown, whole
-from vitrail.errors import ConfigError, UsageError, VitrailError
+from vitrail.errors import ConfigError, DataError, UsageError, VitrailError
 
 if TYPE_CHECKING:
     from vitrail.predict import Predictor
@@ -53,7 +54,8 @@ def predict(
     Args:
         run: a run, a folder, a name from `vitrail models` or a hub id.
         images: pictures, folders of pictures, and patterns in quotes ('more/*.jpg'); for a model that reads texts,
-            texts in quotes, or .txt files, which mean their lines; for word vectors, words.
+            texts in quotes, .txt files, which mean their lines, or - for the lines that another program hands over; for
+            word vectors, words.
         top: how many guesses for each, 3 without it; where several labels can hold, those below 50% stand in brackets.
         features: give the numbers that the model's head reads instead of labels.
         prompt: a text, or the file that holds it, that the model goes on with; it is printed in front of what follows.
@@ -84,7 +86,6 @@ def predict(
     from vitrail.cli.predict_objects import predict_objects, tiling
     from vitrail.cli.predict_segments import predict_segments, segments_pictures
     from vitrail.cli.screen import print_csv, print_json_lines, table
-    from vitrail.errors import DataError
     from vitrail.predict import predictor
     from vitrail.predict_objects import finds_objects
     from vitrail.predict_texts import TextPredictor
@@ -209,11 +210,28 @@ def writing(**said: Any) -> dict[str, Any]:
         if said[name] is not None and said[name] < 1:
             raise UsageError(f"--{name} {said[name]} would write nothing. Type --{name} 1 or more.")
     given = {names.get(name, name): value for name, value in said.items() if value is not None}
+    if given.get("temperature") == 0:
+        raise UsageError("--temperature 0 draws nothing. For the likeliest word each time type --beam 1.")
     if given.keys() & {"temperature", "top_p", "top_k"}:
         if given.get("beams", 1) > 1:
             raise UsageError("--beam follows the likeliest sentences, and --temperature, --top-p and --top-k draw one.")
         return {**given, "sample": True, "beams": 1}
     return {**given, "sample": False} if "beams" in given else given
+
+
+def lines_that_come_in() -> list[str]:
+    """The texts that another program hands over, one a line, without empty ones.
+
+    Raises:
+        DataError: there are none, or they are not text.
+    """
+    try:
+        lines = [line for line in sys.stdin.buffer.read().decode().splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"What came in for - is not UTF-8 (byte {error.start:,}).") from error
+    if not lines:
+        raise DataError("Nothing came in for -, which means the lines that another program hands over.")
+    return lines
 
 
 def text_answers(
@@ -231,7 +249,8 @@ def text_answers(
     from vitrail.predict_texts import content_of, texts_of
 
     begun = None if prompt is None else content_of(prompt)
-    given = [*texts_of(texts), *([] if begun is None else [begun])]
+    asked = [text for one in texts for text in (lines_that_come_in() if one == "-" else texts_of(one))]
+    given = [*asked, *([] if begun is None else [begun])]
     on_error, strange = "keep" if len(given) > 1 else "raise", list[str]()
     for first in range(0, len(given), max(batch, 1)):
         some = given[first : first + max(batch, 1)]

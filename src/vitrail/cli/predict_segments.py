@@ -57,14 +57,14 @@ def predict_segments(
 
 
 def write_files(out: Path, found: Iterable[Seen]) -> Path:
-    """COCO's panoptic format: one JSON, and a PNG for each picture."""
-    from vitrail.data.files import number_of
+    """COCO's panoptic format: one JSON, and a PNG for each picture; of two of one name, the second has its path."""
+    from vitrail.data.files import own_number
     from vitrail.tasks import result_files
 
-    taken = set[Path]()
+    taken, numbers = set[Path](), set[int | str]()
     out.mkdir(parents=True, exist_ok=True)
     told = (
-        result_files.Seen(number_of(one.name), free_path(out, one.name, ".png", taken).stem, one.result)
+        result_files.Seen(own_number(one.name, numbers), free_path(out, one.name, ".png", taken).stem, one.result)
         for one in found
     )
     return result_files.write_panoptic(out / NAME, told)

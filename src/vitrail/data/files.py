@@ -72,11 +72,16 @@ def numbers_of(names: Iterable[str]) -> list[int | str]:
 
     One that is listed again is counted (`b/1.jpg (2)`).
     """
-    found: dict[int | str, None] = {}
-    for name in names:
-        options = chain((number_of(name), name), (f"{name} ({again})" for again in count(2)))
-        found[next(one for one in options if one not in found)] = None
-    return [*found]
+    taken = set[int | str]()
+    return [own_number(name, taken) for name in names]
+
+
+def own_number(name: str, taken: set[int | str]) -> int | str:
+    """What to call one more picture, as `numbers_of` does, where some names are taken; then this one is too."""
+    options = chain((number_of(name), name), (f"{name} ({again})" for again in count(2)))
+    number = next(one for one in options if one not in taken)
+    taken.add(number)
+    return number
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -177,7 +177,10 @@ def open_splits(path: Path | str, seed: int = 0, validation: float = 0.1) -> Spl
     else:
         splits = split_off(train, str(path), seed, validation)
     if "test" in found and reader is not scenes:
-        splits.notes.append(f"{shown(path)} has a part called test, which neither learns nor chooses anything here.")
+        splits.notes.append(
+            f"{shown(path)} has a part called test, which neither learns nor chooses anything here. "
+            "`vitrail evaluate` with --split test judges by it."
+        )
     return splits
 
 

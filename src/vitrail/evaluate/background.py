@@ -191,7 +191,7 @@ class Background:
         """Which weights of a run were kept."""
         step, steps = self.run["step"], self.run["steps"]
         epoch = next((record["epoch"] for record in self.records if record.get("step") == step), None)
-        reached = f"step {step:,} of {steps:,}" if epoch is None else f"epoch {epoch:g} (step {step:,} of {steps:,})"
+        reached = f"step {step:,} of {steps:,}" if epoch is None else f"epoch {epoch:.4g} (step {step:,} of {steps:,})"
         why = "the best on what was set aside" if self.run["kept"] == "best" else "the last"
         average = ", as a moving average over the steps" if self.run.get("average") else ""
         if last := self.run.get("average_last"):

@@ -66,21 +66,28 @@ def learned_from_it(source: str | Path, data: str) -> bool:
     return path != "" and (path == data or Path(path).resolve() == Path(data).resolve())
 
 
-def part_to_judge(source: str | Path, data: str, classes: tuple[str, ...] | None, announce: Announce) -> Part:
+def part_to_judge(
+    source: str | Path, data: str, classes: tuple[str, ...] | None, announce: Announce, split: str | None = None
+) -> Part:
     """The pictures that a model is judged by: the part for it, or all, but never what it has learned from.
 
-    A set in one piece is taken whole, unless it is the one that training has set some pictures of aside.
+    A set in one piece is taken whole, unless it is the one that training has set some pictures of aside. Where somebody
+    names a part, it is that one.
 
     Raises:
-        DataError: it cannot be read, or only has a part to learn from.
+        DataError: it cannot be read, has no such part, or only has one to learn from.
     """
     found = parts(data)
-    split, words = next(((name, f"its part {name}") for name in ("val", "test") if name in found), (None, ""))
-    if split is None and (found or learned_from_it(source, data)):
-        split, words = "val", "what training sets aside"
+    usual = next((name for name in ("val", "test") if name in found), None)
+    if split is None and usual is None and (found or learned_from_it(source, data)):
+        split = "val"
+    split = split or usual
+    made = {"val": "what training sets aside", "train": "what training learns from"}
+    words = "" if split is None else f"its part {split}" if split in found else made.get(split, "")
+    dataset = open_numbered(data, split, classes)
     if words:
         announce(f"{data.removesuffix(':')}: judged by {words}.")
-    return Part(open_numbered(data, split, classes), words)
+    return Part(dataset, words)
 
 
 def open_numbered(data: str, split: str | None, classes: tuple[str, ...] | None) -> Dataset:
@@ -141,7 +148,9 @@ def refuse_taken(out: Path, earlier: str) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file, and a report needs a folder. Type --out with another name.")
     if (out / "recipe.json").exists():
-        raise UsageError(f"{out} is a run with a report of its own. Give another folder: --out {out}/evaluated.")
+        raise UsageError(
+            f"{out} is a run with a report of its own. Give another folder: --out {shlex.quote(f'{out}/evaluated')}."
+        )
     there = sorted(entry.name for entry in out.iterdir() if not hidden(entry.name)) if out.exists() else []
     if there and not (out / earlier).exists():
         raise UsageError(
@@ -168,6 +177,7 @@ def judge(
     source: str | Path,
     data: str | Path,
     *,
+    split: str | None = None,
     out: str | Path | None = None,
     batch: int = 32,
     workers: int = 1,
@@ -180,7 +190,8 @@ def judge(
     Args:
         source: a run, a folder or a hub id.
         data: what `open_dataset` reads; in one piece, or with a part `val` or `test`.
-        out: the folder of the report; `evaluated-DATA` in the run unless given.
+        split: `val`, `test` or `train`, the part that judges; `val` unless given, or `test` where there is no `val`.
+        out: the folder of the report; `evaluated-DATA` in the run unless given, with the `split` that was.
         batch: pictures at once.
         workers: processes that read pictures.
         device: where to compute; a graphics card where there is one, unless given.
@@ -198,7 +209,8 @@ def judge(
     answer_with(ask, nms=nms)
     task, preprocessing = ask.task, ask.card.preprocessing
     refuse_other_kind(str(data), ask.card.model, preprocessing)
-    dataset, part = part_to_judge(source, str(data), getattr(task, "classes", ask.card.labels or None), announce)
+    classes = getattr(task, "classes", ask.card.labels or None)
+    dataset, part = part_to_judge(source, str(data), classes, announce, split)
     refuse_several_labels(dataset, task, str(data))
     material = material_for(str(data), ask.card.task, preprocessing, batch, workers, source)
     batches = material.judging(dataset, preprocessing)
@@ -207,7 +219,8 @@ def judge(
         part = f"{part}; {batches.lost}" if part else batches.lost
     report = evaluate(ask.quick, task, Told(batches, announce), samples=len(dataset))
     beside = Path(source if Path(source).is_dir() else ".")
-    folder = beside / f"evaluated-{name_of(str(data))}" if out is None else Path(out)
+    name = f"evaluated-{name_of(str(data))}" + (f"-{split}" if split else "")
+    folder = beside / name if out is None else Path(out)
     title = f"{ask.card.model}, judged by {data}"
     page = write_report(
         report,

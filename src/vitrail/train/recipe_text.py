@@ -14,6 +14,10 @@ from vitrail.tasks.task import Task
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.weights.configs import FAMILY, choose, written_part
 
+ELSEWHERE = {  # what other programs call a field: its name here
+    "lr": "rate", "learning_rate": "rate", "weight_decay": "decay", "batch_size": "batch", "num_workers": "workers",
+    "label_smoothing": "smoothing",
+}  # fmt: skip
 WORDS = {"none": None, "true": True, "false": False}
 
 
@@ -140,7 +144,9 @@ def set_in(part: Any, names: list[str], text: str, path: str) -> Any:
     if isinstance(part, ModelChoice) and name not in known:
         return replace(part, changes=with_config_value(part, names, text, path))
     if name not in known:
-        elsewhere = [".".join([one, *names]) for one in known if has_field(part, one, name)]
+        meant, before = ELSEWHERE.get(name, name), path.split(".")[: -len(names)]
+        elsewhere = [".".join([*before, meant, *rest])] * (meant in known)
+        elsewhere += [".".join([one, meant, *rest]) for one in known if has_field(part, one, meant)]
         hint = f" Did you mean --set {elsewhere[0]}={text}?" if elsewhere else ""
         raise ConfigError(f"--set {path}: {unknown('field', name, known)}{hint}")
     if rest:

@@ -84,7 +84,8 @@ def free_folder(task: str, data: str, say: Say) -> Path:
         folder = first.with_name(f"{first.name}-{number}")
     if number > 1:
         before = first if number == 2 else first.with_name(f"{first.name}-{number - 1}")
-        say(f"{before} holds an earlier run (`vitrail resume {before}` goes on with it); this one is {folder}.")
+        again = f"`vitrail resume {shlex.quote(str(before))}` goes on with it"
+        say(f"{before} holds an earlier run ({again}); this one is {folder}.")
     return folder
 
 
@@ -308,7 +309,7 @@ def announce(recipe: Recipe, splits: Splits, folder: Path, say: Say) -> None:
     data, batches = recipe.data, recipe.accumulate * recipe.processes
     path, learn, judge = data.path.removesuffix(":"), len(splits.train), len(splits.val)
     if recipe.overfit is None:
-        say(f"data     {path}: {learn:,} {data.unit}s to learn from, {judge:,} to be judged by")
+        say(f"data     {path}: {many(learn, data.unit)} to learn from, {judge:,} to be judged by")
     else:
         say(f"data     {path}: {many(judge, data.unit)}, each {learn // judge} times in an epoch; judged by the same")
     if classes:
