@@ -1,7 +1,7 @@
 """Texts in, answers out: translations, words behind masks, classes, tags, answers, and how a text goes on."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -66,6 +66,8 @@ def check_asked(batch: int, on_error: str) -> None:
     Raises:
         ConfigError: names them.
     """
+    if not isinstance(batch, int):
+        raise ConfigError(f"batch={batch!r} is not a whole number. Several pictures or texts go into one list.")
     if batch < 1:
         raise ConfigError(f"batch={batch} must be at least 1.")
     if on_error not in get_args(OnError):
@@ -99,7 +101,10 @@ def texts_of(given: str | Path | Sequence[str]) -> list[str]:
 
     Raises:
         DataError: a file that is not there, is not text, or has no lines.
+        ConfigError: something that is neither.
     """
+    if not isinstance(given, str | Path | Iterable):
+        raise ConfigError(f"{type(given).__name__} is no text. Give a text, a {LINES} file, or a list of these.")
     if not isinstance(given, str | Path):
         return [text for one in given for text in texts_of(one)]
     file = file_of(given)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,6 +229,18 @@ def test_errors_of_texts_are_kept_where_somebody_asks_for_it(nameless):
     assert all(isinstance(one, ConfigError) for one in ask([long, long], on_error="keep"))
     with pytest.raises(ConfigError, match="Did you mean keep"):
         check_asked(1, "Keep")
+
+
+def test_in_python_too_what_is_no_text_is_answered_in_a_sentence(nameless):
+    program = f"import vitrail\nask = vitrail.predictor({str(nameless)!r}, announce=lambda said: None)\n" + (
+        "for asked in ((['a', 5],), (5,), ('a', 'b')):\n"
+        "    try: ask(*asked)\n"
+        "    except vitrail.VitrailError as error: print(error)\n"
+    )  # in a process of its own, as the tests check types before vitrail can
+    lines = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert [line.split(".")[0] for line in lines.splitlines()] == [
+        "int is no text", "int is no text", "batch='b' is not a whole number",
+    ]  # fmt: skip
 
 
 def test_a_method_is_no_setting(translator):
