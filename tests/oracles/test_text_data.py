@@ -63,7 +63,8 @@ def test_three_languages_want_a_way_and_get_one(captions):
     assert (splits.train[0].source, splits.train[0].target) == ("A dog is running.", "Ein Hund rennt.")
     assert splits.val.classes == ("en", "de")
     assert [note.rpartition(" has ")[2] for note in splits.notes] == [
-        "a part called test, which neither learns nor chooses anything here."
+        "a part called test, which neither learns nor chooses anything here. `vitrail evaluate` with --split test "
+        "judges by it."
     ]
     with pytest.raises(DataError, match="no language called 'nl'"):
         open_dataset(f"{captions}:en-nl", "train")

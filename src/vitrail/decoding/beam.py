@@ -1,12 +1,12 @@
 """Beam search: several sentences are followed side by side, and the best that ends is taken.
 
 There are two published definitions, which differ in more than the penalty of short sentences. In both, the best
-continuations of all beams are looked at, twice as many as there are beams.
+continuations of all beams are looked at, twice as many as there are beams, and more where several words end a sentence.
 
 `power` (fairseq, transformers): log probability / length ** x. A sentence is finished when it ends among the best
 `beams` continuations; at the last step all of these count as finished, whether they end or not.
 
-`gnmt` (Wu et al., "Google's Neural Machine Translation System", 2016, eq. 14; tensor2tensor):
+`gnmt` (Wu et al., "Google's Neural Machine Translation System", 2016, eq. 14 without its coverage; tensor2tensor):
 log probability / ((5 + length) / 6) ** x. A sentence is finished when it ends among any of the continuations looked
 at; one that has not ended is taken only where no other has.
 
@@ -99,29 +99,33 @@ def beam_search(writer: Writer, prompt: Int[Tensor, "batch prompt"], generation:
     logits = logits[rows]
 
     for length in range(1, most + 1):
-        place, over = first + length - 1, length > room
+        place, over = first + length - 1, length > room  # over: those whose room is used up wait for the others
         log_probabilities = rules(alive.ids[:, :, :place].flatten(0, 1), logits.float().log_softmax(dim=-1))
         if len(rules.rooms) > 1:
             log_probabilities = torch.where(over[rows // beams], nothing_more(log_probabilities), log_probabilities)
         vocabulary = log_probabilities.shape[-1]
+        # a place p among the continuations of all beams is the word p % vocabulary after the beam p // vocabulary
         total = alive.scores[..., None] + log_probabilities.unflatten(0, (batch, beams))
         best, places = highest(total.flatten(1), looked_at)
         parents, words = places // vocabulary, (places % vocabulary).masked_fill(over, NOTHING)
         longer = Beams(alive.at(parents).ids, best)
         longer.ids[:, :, place] = words
 
+        # those that end leave the search, and the best of the others are followed
         ends = is_any(words, generation.end)
         if power:
             ends = ends | (length == room)
         survivors = best.masked_fill(ends, -torch.inf).topk(beams).indices
         alive = longer._replace(scores=best.masked_fill(ends, -torch.inf)).at(survivors)
 
+        # of those that have ended the best are kept, by their penalised scores
         counts = ends & searching
         if power:
             counts[:, beams:] = False
         ended = best / length_penalty(length, generation)
         finished = finished.beside(longer._replace(scores=ended.masked_fill(~counts, -torch.inf))).best(beams)
 
+        # whether the best that is followed may still overtake the worst that is kept
         unbounded = generation.early_stopping == "never" and generation.length_penalty > 0
         hoped = alive.scores[:, :1] / (whole if unbounded else length_penalty(length, generation))
         searching = searching & (hoped > finished.scores.min(dim=1, keepdim=True).values) & (length < room)

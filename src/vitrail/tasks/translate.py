@@ -74,6 +74,7 @@ class Translate:
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
         """The mean over the words to be written, so that a long sentence counts as its words do."""
         source, target = batch.inputs, batch.target
+        # teacher forcing: after each word of the right translation, the next one is asked for
         logits = model(source.ids, target.ids[:, :-1], source.valid, target.valid[:, :-1])
         words = target.ids[:, 1:].masked_fill(~target.valid[:, 1:], IGNORED)
         return Loss(mean_surprise(logits, words, self.smoothing), {})
