@@ -166,6 +166,7 @@ def test_an_unknown_flag_is_a_usage_error_that_names_the_right_one(capsys):
         ("explain R x.png --layer 1 --layers 3 4", "Type --layers 1 3 4, for example."),
         ("train m --data x --lr 0.1", "There is no option --lr. Did you mean --set optimiser.rate=1e-4?"),
         ("predict m a.jpg --conf 0.3", "There is no option --conf. Did you mean --threshold?"),
+        ("evaluate m --data x --conf 0.3", "There is no option --conf. `vitrail evaluate --help` lists all there are."),
         ("doctor --lr 0.1", "There is no option --lr. `vitrail doctor --help` lists all there are."),
         ("doctor -x", "There is no option -x. `vitrail doctor --help` lists all there are."),
     ],

@@ -140,9 +140,9 @@ def test_lines_that_another_program_hands_over_are_texts(nameless, capsys, monke
     def come_in(content: bytes) -> None:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
 
-    come_in("ein Hund\n\nnowhere.txt\nGröße\n".encode())
-    lines = said(capsys, "predict", nameless, "a dog", "-", "--json").splitlines()
-    assert [json.loads(line)["input"] for line in lines] == ["a dog", "ein Hund", "nowhere.txt", "Größe"]
+    come_in("\ufeffein Hund\r\n\nnowhere.txt\nGrö\u2028ße\n".encode())
+    lines = said(capsys, "predict", nameless, "a dog", "-", "--json").split("\n")[:-1]
+    assert [json.loads(line)["input"] for line in lines] == ["a dog", "ein Hund", "nowhere.txt", "Grö\u2028ße"]
     for content, words in (
         (b"\n \n", "Nothing came in for -"),
         (b"a \xff", "What came in for - is not UTF-8 (byte 2)"),
@@ -322,6 +322,8 @@ def test_somebody_may_name_the_part_that_judges(translator, tmp_path, capsys):
     assert "has no part called 'tst'. It has train, val, test." in capsys.readouterr().err
     for language in ("de", "en"):
         (tmp_path / f"val.{language}").unlink()
+    assert main(["evaluate", translator, "--data", f"{tmp_path}:de-en", "--split", "train"]) == 0
+    assert "judged by what training learns from" in "".join(capsys.readouterr())
     assert main(["evaluate", translator, "--data", f"{tmp_path}:de-en", "--split", "val"]) == 0
     assert "judged by what training sets aside" in "".join(capsys.readouterr())
 

@@ -1,5 +1,6 @@
 """Evaluation on results whose scores are known beforehand, and the page that shows them."""
 
+import copy
 import csv
 import functools
 import json
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from vitrail.cli.main import EVERY_VERB, find
+from vitrail.core import packing
 from vitrail.data.images import PictureArray
 from vitrail.data.loader import Loader
 from vitrail.data.transforms import eval_transform
@@ -173,6 +175,42 @@ def test_the_model_is_judged_in_eval_mode_and_each_part_is_left_in_its_own():
     assert model.training
     assert model[0].drop.training
     assert not model[1].training
+
+
+class Linear(Reader):
+    """The same, of which a linear layer makes no difference, and that says which of its kind has answered."""
+
+    def __init__(self, classes: int, told: list[type]) -> None:
+        super().__init__(classes)
+        self.layer, self.told = nn.Linear(4, 4), told
+
+    def __deepcopy__(self, memo):
+        copied = Linear(self.classes, self.told)
+        copied.layer = copy.deepcopy(self.layer, memo)
+        return copied
+
+    def forward(self, images):
+        self.told.append(type(self.layer))
+        return super().forward(images)
+
+
+class NeverCopied(Linear):
+    def __deepcopy__(self, memo):
+        raise ValueError("ctypes objects containing pointers cannot be pickled")
+
+
+@pytest.mark.skipif(not packing.available(), reason="this torch has no oneDNN products for this processor")
+def test_a_packed_twin_is_judged_unless_somebody_listens_or_there_is_none():
+    data, told, heard = written(wrong={3}), list[type](), list[nn.Module]()
+    plain, stubborn = Linear(3, told), NeverCopied(3, told)
+    scores = judge(data, plain).scores
+    assert set(told) == {packing.PackedLinear}
+    told.clear()
+    assert judge(data, stubborn).scores == scores
+    plain.register_forward_hook(lambda part, inputs, answer: heard.append(part))
+    assert judge(data, plain).scores == scores
+    assert set(told) == {nn.Linear}
+    assert set(heard) == {plain}
 
 
 def test_no_pictures_is_a_sentence():

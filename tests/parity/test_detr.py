@@ -172,6 +172,12 @@ def test_folders_with_timms_names_are_read(tmp_path):
     agree(ours(pixels).boxes, theirs(pixels).pred_boxes, precise=False)
     assert ours.config.backbone == resnet("resnet-18")
     assert load(says(folder, dilation=True)).config.backbone == resnet("resnet-18", dilated=True)
+    layers = {"out_features": ["layer1", "layer2", "layer3", "layer4"], "out_indices": [1, 2, 3, 4]}
+    newer = {"model_type": "timm_backbone", "backbone": "resnet18", "num_channels": 3}  # as transformers 5 writes it
+    assert load(says(folder, dilation=False, backbone_config=newer | layers)).config.backbone == resnet("resnet-18")
+    third = newer | {"out_features": ["layer3"], "out_indices": [3]}
+    with pytest.raises(ConfigError, match=r"hands on its stages \[3\]"):
+        load(says(folder, backbone_config=third))
 
 
 def test_names_in_memory_are_read_as_those_in_files():

@@ -220,13 +220,14 @@ def writing(**said: Any) -> dict[str, Any]:
 
 
 def lines_that_come_in() -> list[str]:
-    """The texts that another program hands over, one a line, without empty ones.
+    """The texts that another program hands over, one a line, without empty ones, as the lines of a file are.
 
     Raises:
         DataError: there are none, or they are not text.
     """
+    content = b"" if sys.stdin is None else sys.stdin.buffer.read()
     try:
-        lines = [line for line in sys.stdin.buffer.read().decode().splitlines() if line.strip()]
+        lines = [line.rstrip("\r") for line in content.decode("utf-8-sig").split("\n") if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"What came in for - is not UTF-8 (byte {error.start:,}).") from error
     if not lines:

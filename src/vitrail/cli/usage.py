@@ -15,7 +15,6 @@ from vitrail.errors import many as so_many
 ELSEWHERE = {  # what other programs call it: what to type here
     "--lr": "--set optimiser.rate=1e-4", "--learning-rate": "--set optimiser.rate=1e-4",
     "--lr0": "--set optimiser.rate=1e-4", "--weight-decay": "--set optimiser.decay=0.05",
-    "--imgsz": "--set model.image=224", "--img-size": "--set model.image=224",
     "--amp": "--set precision=bfloat16", "--bf16": "--set precision=bfloat16", "--fp16": "--set precision=bfloat16",
     "--pretrained": "--init default", "--batch-size": "--batch", "--num-workers": "--workers", "--output": "--out",
     "--output-dir": "--out", "--conf": "--threshold", "--iou": "--nms", "--num-beams": "--beam",
@@ -126,7 +125,7 @@ def mistakes(verb: str, typed: Typed, places: Sequence[Place], flags: dict[str, 
     """What does not fit, the most telling first."""
     for name in typed.unknown:
         here = ELSEWHERE.get(flag_of(name.removeprefix("--")), "")
-        near = [here] if here.partition(" ")[0] in flags else difflib.get_close_matches(name, flags, n=1)
+        near = [here] * (here.partition(" ")[0] in flags) if here else difflib.get_close_matches(name, flags, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         yield f"There is no option {name}.{hint} `vitrail {verb} --help` lists all there are."
     for flag, own in typed.options:

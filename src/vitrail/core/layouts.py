@@ -20,11 +20,11 @@ class Origin:
         return self.states == [state_of(tensor) for tensor in tensors]
 
 
-def state_of(tensor: Tensor | None) -> tuple[int, tuple[int, ...], int] | None:
-    """Where the values stand, in which order, and how many changes of them torch has counted."""
+def state_of(tensor: Tensor | None) -> tuple[int, torch.Size, tuple[int, ...], int] | None:
+    """Where the values stand, how many and in which order, and how many changes of them torch has counted."""
     if tensor is None:
         return None
-    return tensor.data_ptr(), tensor.stride(), 0 if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), 0 if tensor.is_inference() else tensor._version
 
 
 def is_float32_on_cpu(tensor: Tensor) -> bool:

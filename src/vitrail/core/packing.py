@@ -143,8 +143,10 @@ def packed(model: nn.Module) -> nn.Module:
     The twin shares every parameter and buffer with the model, which stays as it is. It holds each linear weight once
     more in another order (342 MB for ViT-B/16), and each convolution once more with its norm in it (94 MB for
     ResNet-50); a large vocabulary also in bytes, once enough words were written (18 MB for an opus-mt). It can be
-    called, copied, moved and recorded as the model can. Pack again after training on: the twin notices weights that
-    are loaded, but not the steps of a fused optimiser, which torch does not count.
+    called, copied, moved and recorded as the model can. The twin notices weights that are loaded, and others that are
+    put in place of its own. What torch does not count it does not notice: steps of a fused optimiser,
+    `weight.data += 1`, changes of weights that were made in inference mode. Pack again after these, and after putting
+    other weights into the model and not into the twin.
 
     Returns:
         The twin; or the model itself where nothing is to be gained: in training mode, without float32 layers of these

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.core.devices import to_device
+from vitrail.core.packed_convolutions import is_hooked
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
 from vitrail.errors import DataError
@@ -163,8 +164,8 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT,
     Memory does not grow with their number, except where a metric needs every score.
 
     Args:
-        model: runs where its parameters are, in eval mode, and is left in the mode it was in. On a CPU its packed twin
-            answers, with the same numbers within float32 rounding.
+        model: runs where its parameters are, in eval mode, and is left in the mode it was in. On a CPU its packed twin,
+            which is made for this, answers with the same numbers within float32 rounding; a model with hooks itself.
         task: gives meaning to its answers.
         loader: the samples; its first epoch is taken.
         kept: how many predictions and how many mistakes to keep.
@@ -177,7 +178,7 @@ def evaluate(model: nn.Module, task: Task, loader: Batches, *, kept: int = KEPT,
     metrics, shown, worst, seen = task.metrics(), Kept(kept), Kept(kept), 0
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with judging(model), fast_float32(), torch.inference_mode():
-        quick = packed(model)
+        quick = model if any(map(is_hooked, model.modules())) else packed(model)
         for batch in loader.epoch(0):
             inputs = to_device(batch.inputs, device)
             if isinstance(task, Judges):

@@ -69,10 +69,10 @@ def learned_from_it(source: str | Path, data: str) -> bool:
 def part_to_judge(
     source: str | Path, data: str, classes: tuple[str, ...] | None, announce: Announce, split: str | None = None
 ) -> Part:
-    """The pictures that a model is judged by: the part for it, or all, but never what it has learned from.
+    """The pictures that a model is judged by: the part that somebody names, or else the one for it.
 
-    A set in one piece is taken whole, unless it is the one that training has set some pictures of aside. Where somebody
-    names a part, it is that one.
+    A set in one piece is taken whole, unless it is the one that training has set some pictures of aside: what a run has
+    learned from judges it only where somebody says so.
 
     Raises:
         DataError: it cannot be read, has no such part, or only has one to learn from.
@@ -81,9 +81,10 @@ def part_to_judge(
     usual = next((name for name in ("val", "test") if name in found), None)
     if split is None and usual is None and (found or learned_from_it(source, data)):
         split = "val"
-    split = split or usual
+    split = usual if split is None else split
     made = {"val": "what training sets aside", "train": "what training learns from"}
-    words = "" if split is None else f"its part {split}" if split in found else made.get(split, "")
+    made_here = split not in found or (split == "train" and "val" not in found)  # of a larger part, or of the whole
+    words = "" if split is None else made.get(split, "") if made_here else f"its part {split}"
     dataset = open_numbered(data, split, classes)
     if words:
         announce(f"{data.removesuffix(':')}: judged by {words}.")

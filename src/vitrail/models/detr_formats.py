@@ -156,10 +156,11 @@ def stages_read(config: Fields) -> list[int]:
     """Which maps of its backbone a DetrConfig hands on, in order: 0 is the stem, then the stages; empty if unsaid."""
     given = backbone_of(config)
     stages = len(given.get("depths") or range(STAGES))
-    names = {"stem": 0} | {f"stage{number}": number for number in range(1, stages + 1)}
-    if given.get("out_features"):
+    own = given.get("model_type") == "resnet"  # timm has other names for its stages, and numbers for them
+    if own and given.get("out_features"):
+        names = {"stem": 0} | {f"stage{number}": number for number in range(1, stages + 1)}
         return [one_of(names, name, "backbone_config.out_features") for name in given["out_features"]]
-    return [place % len(names) for place in given.get("out_indices") or []]
+    return [range(stages + 1)[place] for place in given.get("out_indices") or []]
 
 
 def check_stages(config: Fields, *, masks: bool) -> None:
@@ -185,10 +186,11 @@ def read_backbone(config: Fields) -> dict[str, Any]:
     Raises:
         ConfigError: a backbone of another kind, or one of which another stage than the last is read.
     """
-    check_stages(config, masks=False)
     given = backbone_of(config)
     kinds = {"resnet": "own", "timm_backbone": "timm"}
-    if one_of(kinds, given.get("model_type"), "backbone_config.model_type") == "own":
+    kind = one_of(kinds, given.get("model_type"), "backbone_config.model_type")
+    check_stages(config, masks=False)
+    if kind == "own":
         return read_transformers(given, {}) | AS_BACKBONE
     published = one_of(ARCHITECTURES, given.get("backbone") or "resnet50", "backbone")
     return values_of(published) | AS_BACKBONE | {

@@ -52,8 +52,8 @@ def read(config: Fields, shapes: Shapes) -> dict[str, Any]:
             other stages of the backbone.
     """
     refuse_others(config, activation_function="relu")
-    detr_formats.check_stages(config, masks=True)
     told = detr_formats.read(config, shapes)
+    detr_formats.check_stages(config, masks=True)
     return {"detr": told, "classes": told["classes"]}
 
 

@@ -145,7 +145,7 @@ def set_in(part: Any, names: list[str], text: str, path: str) -> Any:
         return replace(part, changes=with_config_value(part, names, text, path))
     if name not in known:
         meant, before = ELSEWHERE.get(name, name), path.split(".")[: -len(names)]
-        elsewhere = [".".join([*before, meant, *rest])] * (meant in known)
+        elsewhere = [".".join([*before, meant, *rest])] * (meant in known and not rest)
         elsewhere += [".".join([one, meant, *rest]) for one in known if has_field(part, one, meant)]
         hint = f" Did you mean --set {elsewhere[0]}={text}?" if elsewhere else ""
         raise ConfigError(f"--set {path}: {unknown('field', name, known)}{hint}")

@@ -238,7 +238,7 @@ def run_on_texts(benchmark: Benchmark, data: str, ask: TextPredictor, batch: int
     material = material_for(data, ask.card.task, preprocessing, batch, 0)
     dataset = open_texts_for(data, benchmark)
     batches = material.judging(dataset, preprocessing)
-    report = evaluate(ask.quick, task, batches, samples=len(dataset))
+    report = evaluate(ask.model, task, batches, samples=len(dataset))
     signature = report.details.get("signatures", {}).get(benchmark.metric)
     how = f"sacrebleu {signature}" if signature else f"exact match {100 * report.scores['exact']:.2f}"
     other = unlike(dataset, benchmark, material.unit)
@@ -283,7 +283,7 @@ def run_on_marked(benchmark: Benchmark, data: str, ask: Predictor, batch: int, w
         )
     dataset = open_marked(data, ask, benchmark)
     material = material_for(data, ask.card.task, ask.card.preprocessing, batch, workers)
-    report = evaluate(ask.quick, ask.task, material.judging(dataset, ask.card.preprocessing))
+    report = evaluate(ask.model, ask.task, material.judging(dataset, ask.card.preprocessing))
     numbers = {
         name: benchmark.shown(report.scores[name])
         for name in benchmark.names
@@ -320,7 +320,7 @@ def run_benchmark(name: str, data: str, ask: Predictor | TextPredictor, batch: i
         return run_on_marked(benchmark, data, ask, batch, workers)
     dataset = open_labelled(data, ask, benchmark)
     report = evaluate(
-        ask.quick, ask.task, Loader(dataset, eval_transform(ask.card.preprocessing), batch, workers=workers)
+        ask.model, ask.task, Loader(dataset, eval_transform(ask.card.preprocessing), batch, workers=workers)
     )
     score = benchmark.shown(report.scores[benchmark.metric])
     other = unlike(dataset, benchmark)
