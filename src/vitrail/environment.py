@@ -66,6 +66,14 @@ def packages() -> Iterator[Finding]:
             yield package(*parts.groups())
 
 
+def gensim() -> Finding:
+    """What trains word vectors, which nothing else needs."""
+    try:
+        return Finding("gensim", importlib.metadata.version("gensim"))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("gensim", "not here; only `vitrail train word2vec` needs it", "pip install vitrail[gensim]")
+
+
 def codecs() -> Iterator[Finding]:
     """The image decoders inside Pillow, by version: they come with it and are mended with it."""
     for library, title in CODECS.items():
@@ -122,6 +130,7 @@ def examine() -> list[Finding]:
         Finding("vitrail", importlib.metadata.version("vitrail")),
         Finding("Python", f"{platform.python_version()} on {platform.platform(terse=True)}"),
         *packages(),
+        gensim(),
         *codecs(),
         processor(),
         threads(),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitrail.catalog import FAMILIES, MODELS, load
+from vitrail.catalog import FAMILIES, MODELS, RECIPES, load
 from vitrail.core.init import Undrawn
 from vitrail.core.memory import physical_memory
 from vitrail.errors import CheckpointError, ConfigError, many, unknown
@@ -162,7 +162,7 @@ def find(source: str | Path, announce: Announce) -> tuple[Path, Checkpoint | Non
     if hub.is_id(name):
         announce(f"{name} is no path here and no published size: taking it for a hub id.")
         return hub.fetch(name), None
-    raise CheckpointError(nearby.nothing_called(name, MODELS))
+    raise CheckpointError(nearby.nothing_called(name, MODELS, RECIPES))
 
 
 def one_dtype(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> tuple[dict[str, Tensor], list[str]]:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import tyro
 
+from vitrail.catalog import RECIPES
 from vitrail.cli import main as cli
 from vitrail.cli import screen, usage
 from vitrail.cli.flags import each_set
@@ -117,6 +119,17 @@ def test_models_are_found_by_part_of_a_name(capsys):
     assert "vit-base-16-384" in part
 
 
+def test_recipes_are_listed_beside_models(capsys):
+    assert main(["models", "bert-mini*"]) == 0
+    assert {"bert-mini", "bert-mini-mlm", "bert-mini-classify"} <= set(capsys.readouterr().out.split())
+    assert main(["models", "bert-mini*", "--json"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line.get("model") for line in listed} == {"bert-mini", None}
+    assert {"recipe": "bert-mini-mlm", "about": RECIPES["bert-mini-mlm"].sentence, "data": ["language"]} in listed
+    assert main(["models", "mlm"]) == 0
+    assert "bert-mini " not in capsys.readouterr().out
+
+
 def test_an_unknown_verb_says_which_was_meant(capsys):
     assert main(["trian"]) == 2
     assert capsys.readouterr().err.startswith("vitrail: There is no verb called 'trian'. Did you mean train")
@@ -166,8 +179,9 @@ def test_an_unknown_flag_is_a_usage_error_that_names_the_right_one(capsys):
         ("explain R x.png --layer 1 --layers 3 4", "Type --layers 1 3 4, for example."),
         ("train m --data x --lr 0.1", "There is no option --lr. Did you mean --set optimiser.rate=1e-4?"),
         ("predict m a.jpg --conf 0.3", "There is no option --conf. Did you mean --threshold?"),
-        ("evaluate m --data x --conf 0.3", "There is no option --conf. `vitrail evaluate --help` lists all there are."),
-        ("doctor --lr 0.1", "There is no option --lr. `vitrail doctor --help` lists all there are."),
+        ("evaluate m --data x --conf 0.3", "There is no option --conf. Did you mean --threshold of `vitrail predict`?"),
+        ("doctor --lr 0.1", "There is no option --lr. Did you mean --set optimiser.rate=1e-4 of `vitrail train`?"),
+        ("doctor --beem 4", "There is no option --beem. `vitrail doctor --help` lists all there are."),
         ("doctor -x", "There is no option -x. `vitrail doctor --help` lists all there are."),
     ],
 )

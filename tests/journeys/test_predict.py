@@ -325,6 +325,27 @@ def test_texts_are_told_from_pictures(folder, tmp_path, monkeypatch, capsys):
         assert "texts.csv holds texts, and this vit-tiny-16 reads pictures. Name pictures." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("classes", [("Platelets",), ("emu",)])
+def test_data_for_another_task_is_refused_by_what_it_is_for(classes, tmp_path):
+    Image.fromarray(noise(0)).save(tmp_path / "1.png")
+    marked = [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0, "id": 1}]
+    pictures = [{"id": 1, "file_name": "1.png", "width": 50, "height": 40}]
+    names = [{"id": 1, "name": "Platelets"}]
+    coco = tmp_path / "marks.json"
+    coco.write_text(json.dumps({"images": pictures, "annotations": marked, "categories": names}))
+    with pytest.raises(DataError, match="data to detect objects in pictures, and this model needs data to classify"):
+        open_numbered(str(coco), None, classes, ("classify",))
+    if classes == ("Platelets",):
+        assert len(open_numbered(str(coco), None, classes, ("detect", "panoptic"))) == 1
+
+
+def test_evaluate_says_what_data_is_for(tmp_path, monkeypatch, capsys):
+    save_pretrained(small(), tmp_path / "model", announce=quiet)
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "model", "--data", "scenes:8,size=16x16,objects=2"]) == 1
+    assert "is data to detect objects in pictures, and this model needs data to classify" in capsys.readouterr().err
+
+
 def test_a_report_is_never_written_among_other_files(folder, tmp_path, monkeypatch, capsys):
     save_pretrained(small(), tmp_path / "model", announce=quiet)
     monkeypatch.chdir(tmp_path)

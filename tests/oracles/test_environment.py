@@ -33,6 +33,16 @@ def test_an_old_package_says_what_to_type():
     assert finding.advice == 'pip install --upgrade "torch>=999.0"'
 
 
+def test_word_vectors_may_lack_what_trains_them(monkeypatch):
+    def missing(name):
+        raise environment.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(environment.importlib.metadata, "version", missing)
+    finding = environment.gensim()
+    assert not finding.needed
+    assert finding.advice == "pip install vitrail[gensim]"
+
+
 def test_a_healthy_machine_needs_nothing():
     findings = examine()
     assert not [finding for finding in findings if finding.needed]

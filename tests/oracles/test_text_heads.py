@@ -314,7 +314,7 @@ def test_the_verb_measures_the_heads_of_a_translator_and_of_a_classifier(tmp_pat
     reviews = tmp_path / "reviews.csv"
     reviews.write_text("text,label\n" + "it was tired,bad\nthe old town,good\n" * 20)
     assert main(["explain", model, "--heads", "--data", str(reviews)]) == 1
-    assert "The data are texts with labels, and translation needs pairs of sentences" in capsys.readouterr().err
+    assert "is data to classify texts, and this model needs data to translate." in capsys.readouterr().err
     pictures = tmp_path / "pictures"
     for name in ("bad", "good"):
         (pictures / name).mkdir(parents=True)

@@ -229,7 +229,7 @@ def each_query(
         UsageError: nothing says in which pictures.
     """
     from vitrail.evaluate.background import learned_from
-    from vitrail.evaluate.judge import material_for, part_to_judge, refuse_other_kind
+    from vitrail.evaluate.judge import material_for, part_to_judge
     from vitrail.explain.atlas import SQUARES, examine_queries
     from vitrail.explain.objects import detector, with_threshold
     from vitrail.loading import say
@@ -240,8 +240,7 @@ def each_query(
         raise UsageError(
             f"Where queries put their boxes is measured on pictures: vitrail explain {run} --queries --data PATH."
         )
-    refuse_other_kind(shown, ask.card.model, reads)
-    dataset, part = part_to_judge(run, shown, ask.card.labels or None, print)
+    dataset, part = part_to_judge(ask, run, shown, print)
     batches = material_for(shown, ask.card.task, reads, batch=8, workers=0).judging(dataset, reads)
     found = examine_queries(
         ask.model,
@@ -328,7 +327,7 @@ def each_head(ask: "Predictor | TextPredictor", run: str, data: str | None, out:
 
     from vitrail.cli.screen import table
     from vitrail.evaluate.background import learned_from
-    from vitrail.evaluate.judge import material_for, part_to_judge, refuse_other_kind, refuse_several_labels
+    from vitrail.evaluate.judge import material_for, part_to_judge, refuse_several_labels
     from vitrail.explain.few import few
     from vitrail.explain.heads import examine_heads, written
     from vitrail.loading import say
@@ -338,8 +337,7 @@ def each_head(ask: "Predictor | TextPredictor", run: str, data: str | None, out:
     if not shown:
         them = "pictures" if isinstance(reads, PicturePreprocessing) else "texts"
         raise UsageError(f"What each head does is measured on {them}: vitrail explain {run} --heads --data PATH.")
-    refuse_other_kind(shown, ask.card.model, reads)
-    dataset = part_to_judge(run, shown, ask.card.labels or None, print).dataset
+    dataset = part_to_judge(ask, run, shown, print).dataset
     refuse_several_labels(dataset, ask.task, shown)
     chosen = few(material_for(shown, ask.card.task, reads, batch=16, workers=0, source=run), dataset, reads)
     found = examine_heads(ask.model, ask.task, chosen.epoch(0), say)

@@ -13,7 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 import tyro
 
 from vitrail.cli.flags import each_set
-from vitrail.cli.usage import mistake, refuse_repeats
+from vitrail.cli.usage import mistake, refuse_repeats, takes
 from vitrail.errors import UsageError, VitrailError, unknown
 
 VERBS = {
@@ -61,6 +61,11 @@ def find(verb: str) -> Callable[..., None]:
     return getattr(importlib.import_module(f"vitrail.cli.{verb}"), verb)
 
 
+def takers(option: str) -> list[str]:
+    """The verbs that have an option."""
+    return [verb for verb in VERBS if option in takes(find(verb))[1]]
+
+
 def understood(verb: str, typed: Sequence[str]) -> Callable[[], None]:
     """A verb with the options that were typed, not yet done.
 
@@ -76,7 +81,7 @@ def understood(verb: str, typed: Sequence[str]) -> Callable[[], None]:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # tyro would draw a box first
             return read()  # pyright: ignore[reportReturnType] - what `later` gives
     except SystemExit as stop:
-        if stop.code and (sentence := mistake(verb, function, typed)):
+        if stop.code and (sentence := mistake(verb, function, typed, takers)):
             raise UsageError(sentence) from None
         return read()  # pyright: ignore[reportReturnType]
 

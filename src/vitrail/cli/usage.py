@@ -20,6 +20,9 @@ ELSEWHERE = {  # what other programs call it: what to type here
     "--output-dir": "--out", "--conf": "--threshold", "--iou": "--nms", "--num-beams": "--beam",
     "--max-new-tokens": "--tokens",
 }  # fmt: skip
+INSTEAD = {  # of verbs that take next to nothing: what whoever types an option of another may want
+    "resume": " A run goes on as it began. `vitrail train MODEL --data PATH --init RUN` begins one from its weights.",
+}
 OPTION = re.compile(r"-[^\d.\s]")  # how an option begins, and a negative number does not
 
 
@@ -121,12 +124,29 @@ def command(verb: str, words: Sequence[str], options: Sequence[tuple[Flag, list[
     return " ".join(["vitrail", verb, *map(shlex.quote, words), *absent, *map(shlex.quote, after)])
 
 
-def mistakes(verb: str, typed: Typed, places: Sequence[Place], flags: dict[str, Flag]) -> Iterator[str]:
+def hint_at(name: str, verb: str, flags: dict[str, Flag], takers: Callable[[str], Sequence[str]]) -> str:
+    """What an option may stand for that a verb has not: one of its own, or that of other verbs; empty if neither."""
+    option = flag_of(name.removeprefix("--"))
+    meant = ELSEWHERE.get(option, "")
+    if meant.partition(" ")[0] in flags:
+        return f" Did you mean {meant}?"
+    if others := takers(meant.partition(" ")[0] or option):
+        there = f" Did you mean {meant} of `vitrail {others[0]}`?" if meant else f" It is for {', '.join(others)}."
+        return INSTEAD.get(verb, there)
+    near = [] if meant else difflib.get_close_matches(name, flags, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def mistakes(
+    verb: str,
+    typed: Typed,
+    places: Sequence[Place],
+    flags: dict[str, Flag],
+    takers: Callable[[str], Sequence[str]],
+) -> Iterator[str]:
     """What does not fit, the most telling first."""
     for name in typed.unknown:
-        here = ELSEWHERE.get(flag_of(name.removeprefix("--")), "")
-        near = [here] * (here.partition(" ")[0] in flags) if here else difflib.get_close_matches(name, flags, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = hint_at(name, verb, flags, takers)
         yield f"There is no option {name}.{hint} `vitrail {verb} --help` lists all there are."
     for flag, own in typed.options:
         if flag.takes and not own:
@@ -176,7 +196,15 @@ def refuse_repeats(function: Callable[..., Any], typed: Sequence[str]) -> None:
         seen[flag.name] = own
 
 
-def mistake(verb: str, function: Callable[..., Any], typed: Sequence[str]) -> str | None:
-    """The sentence for a command line that its verb does not understand, where there is one."""
+def mistake(
+    verb: str, function: Callable[..., Any], typed: Sequence[str], takers: Callable[[str], Sequence[str]]
+) -> str | None:
+    """The sentence for a command line that its verb does not understand, where there is one.
+
+    Args:
+        verb, function: as it is typed, and what it does.
+        typed: the words after it.
+        takers: which other verbs have an option.
+    """
     places, flags = takes(function)
-    return next(mistakes(verb, take_apart(typed, flags), places, flags), None)
+    return next(mistakes(verb, take_apart(typed, flags), places, flags, takers), None)

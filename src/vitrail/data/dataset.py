@@ -13,6 +13,16 @@ from vitrail.errors import DataError
 from vitrail.samples import Sample
 
 LOOKED_AT = 64  # pictures whose size is read before the model's is chosen
+PURPOSES = {  # what data is for, as its reader says
+    "classify": "classify pictures",
+    "detect": "detect objects in pictures",
+    "panoptic": "segment pictures",
+    "translate": "translate",
+    "language": "learn a language from",
+    "classify-text": "classify texts",
+    "tag": "tag words",
+    "answer": "answer questions",
+}
 
 Label = int | tuple[int, ...]
 
@@ -28,7 +38,7 @@ class Dataset(Protocol):
 
     @property
     def task(self) -> str:
-        """What the labels are for: `classify`."""
+        """What the labels are for: a name out of `PURPOSES`, such as `classify`."""
         ...
 
     @property

@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitrail.catalog import RECIPES
-from vitrail.data.dataset import Dataset
+from vitrail.data.dataset import PURPOSES, Dataset
 from vitrail.data.files import hidden
-from vitrail.data.material import RUNNING, Batches, MarkedPictures, Pictures, Texts
+from vitrail.data.material import RUNNING, USES, Batches, MarkedPictures, Pictures, Texts
 from vitrail.data.open import holds_texts, name_of, open_dataset, parts
 from vitrail.errors import DataError, UsageError, span
 from vitrail.evaluate.background import learned_from, learned_length
 from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
 from vitrail.loading import say
-from vitrail.predict import predictor
+from vitrail.predict import Predictor, predictor
 from vitrail.predict_objects import answer_with
+from vitrail.predict_texts import TextPredictor
 from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.samples import Batch
+from vitrail.tokenizing import TextPreprocessing
+from vitrail.weights.card import Card
 
 Announce = Callable[[str], None]
 WORDNET = re.compile(r"n\d{8}")  # how ImageNet's folders are called; in this order its classes are numbered
+OF_PICTURES = {"classify": ("classify",), "detect": ("detect", "panoptic"), "panoptic": ("panoptic",)}
 EVERY = 20  # seconds between two sentences about how far one is
 
 
@@ -67,16 +71,18 @@ def learned_from_it(source: str | Path, data: str) -> bool:
 
 
 def part_to_judge(
-    source: str | Path, data: str, classes: tuple[str, ...] | None, announce: Announce, split: str | None = None
+    ask: Predictor | TextPredictor, source: str | Path, data: str, announce: Announce, split: str | None = None
 ) -> Part:
-    """The pictures that a model is judged by: the part that somebody names, or else the one for it.
+    """The pictures or texts that a model is judged by: the part that somebody names, or else the one for it.
 
     A set in one piece is taken whole, unless it is the one that training has set some pictures of aside: what a run has
     learned from judges it only where somebody says so.
 
     Raises:
-        DataError: it cannot be read, has no such part, or only has one to learn from.
+        DataError: it cannot be read, is for something else than the model, has no such part, or only has one to learn
+            from.
     """
+    refuse_other_kind(data, ask.card.model, ask.card.preprocessing)
     found = parts(data)
     usual = next((name for name in ("val", "test") if name in found), None)
     if split is None and usual is None and (found or learned_from_it(source, data)):
@@ -85,30 +91,55 @@ def part_to_judge(
     made = {"val": "what training sets aside", "train": "what training learns from"}
     made_here = split not in found or (split == "train" and "val" not in found)  # of a larger part, or of the whole
     words = "" if split is None else made.get(split, "") if made_here else f"its part {split}"
-    dataset = open_numbered(data, split, classes)
+    classes = getattr(ask.task, "classes", ask.card.labels or None)
+    dataset = open_numbered(data, split, classes, purposes_of(ask.card))
     if words:
         announce(f"{data.removesuffix(':')}: judged by {words}.")
     return Part(dataset, words)
 
 
-def open_numbered(data: str, split: str | None, classes: tuple[str, ...] | None) -> Dataset:
+def purposes_of(card: Card) -> tuple[str, ...]:
+    """What data can be for, as its reader says, that judges a model; empty where it can be for anything."""
+    if isinstance(card.preprocessing, TextPreprocessing):
+        return (USES[card.task].data,) if card.task in USES else ()
+    return OF_PICTURES.get(card.task, ())
+
+
+def refuse_other_purpose(dataset: Dataset, data: str, purposes: tuple[str, ...]) -> None:
+    """Compare what data is for with what it should be for; anything, where that is empty.
+
+    Raises:
+        DataError: it is for something else.
+    """
+    if purposes and dataset.task not in purposes:
+        given, needed = (PURPOSES.get(one, one) for one in (dataset.task, purposes[0]))
+        raise DataError(f"{data} is data to {given}, and this model needs data to {needed}.")
+
+
+def open_numbered(
+    data: str, split: str | None, classes: tuple[str, ...] | None, purposes: tuple[str, ...] = ()
+) -> Dataset:
     """One part of a data set, numbered as a model numbers its classes.
 
     Folders that are called as ImageNet calls them (n01440764) are numbered in their order, whatever the model calls its
     classes, if it has as many.
 
     Raises:
-        DataError: it cannot be read, or its classes are others than the model's.
+        DataError: it cannot be read, is for none of the `purposes` that it should have, or its classes are others than
+            the model's.
     """
     try:
-        return open_dataset(data, split, classes)
+        dataset = open_dataset(data, split, classes)
     except DataError:
         if classes is None:
             raise
         plain = open_dataset(data, split)
+        refuse_other_purpose(plain, data, purposes)
         if len(plain.classes) != len(classes) or not all(map(WORDNET.fullmatch, plain.classes)):
             raise
         return plain
+    refuse_other_purpose(dataset, data, purposes)
+    return dataset
 
 
 def material_for(
@@ -209,9 +240,7 @@ def judge(
         raise UsageError(f"--nms is for models that find boxes, and this {ask.card.model} does not. Leave it out.")
     answer_with(ask, nms=nms)
     task, preprocessing = ask.task, ask.card.preprocessing
-    refuse_other_kind(str(data), ask.card.model, preprocessing)
-    classes = getattr(task, "classes", ask.card.labels or None)
-    dataset, part = part_to_judge(source, str(data), classes, announce, split)
+    dataset, part = part_to_judge(ask, source, str(data), announce, split)
     refuse_several_labels(dataset, task, str(data))
     material = material_for(str(data), ask.card.task, preprocessing, batch, workers, source)
     batches = material.judging(dataset, preprocessing)

@@ -14,7 +14,7 @@ from vitrail import catalog
 from vitrail.core.devices import fastest_device, usable_device
 from vitrail.core.precision import fast_float32
 from vitrail.data.balance import in_words_if_uneven
-from vitrail.data.dataset import Dataset, Splits, refuse_one_class
+from vitrail.data.dataset import PURPOSES, Dataset, Splits, refuse_one_class
 from vitrail.data.headers import unreadable
 from vitrail.data.open import name_of, open_splits
 from vitrail.data.text.pairs import spelling
@@ -45,16 +45,6 @@ from vitrail.weights.hub import is_id
 
 Say = Callable[[str], None]
 SHOWN_CLASSES = 8
-TASKS_IN_WORDS = {  # what data is for, as its reader says
-    "classify": "classify pictures",
-    "detect": "detect objects in pictures",
-    "panoptic": "segment pictures",
-    "translate": "translate",
-    "language": "learn a language from",
-    "classify-text": "classify texts",
-    "tag": "tag words",
-    "answer": "answer questions",
-}
 MOST_OPENED = 50_000  # pictures that are opened before the first step: some seconds
 
 
@@ -113,7 +103,7 @@ def recipe_for(model: str, task: str, data: str) -> str:
         families = {name for name, entry in catalog.FAMILIES.items() if learned_by(catalog.load(entry), task)}
         able = [name for name, entry in catalog.MODELS.items() if entry.target in families]
         others = f"Models that can: {', '.join(able[:3])}." if able else "No model here can yet."
-        raise ConfigError(f"{data} is data to {TASKS_IN_WORDS.get(task, task)}, which {model} cannot learn. {others}")
+        raise ConfigError(f"{data} is data to {PURPOSES.get(task, task)}, which {model} cannot learn. {others}")
     return found
 
 
@@ -127,7 +117,7 @@ def refuse_other_data(recipe: str, task: str, data: str) -> None:
     if known and task not in known:
         fitting = next((name for name, entry in catalog.RECIPES.items() if task in entry.data), None)
         other = "" if fitting is None else f" `vitrail train {fitting} --data {shlex.quote(data)}` learns from it."
-        needed, given = (TASKS_IN_WORDS.get(one, one) for one in (known[0], task))
+        needed, given = (PURPOSES.get(one, one) for one in (known[0], task))
         raise ConfigError(f"{recipe} needs data to {needed}, and {data} is data to {given}.{other}")
 
 

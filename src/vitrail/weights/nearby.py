@@ -63,8 +63,10 @@ def nothing_at(name: str) -> str:
     return f"There is no run in {name}{there}" + (f" For {name} on the hub, type hf-hub:{name}." if may_be_id else "")
 
 
-def nothing_called(name: str, models: Iterable[str]) -> str:
-    """The sentence for a word that is no path, and no model either."""
+def nothing_called(name: str, models: Iterable[str], recipes: Iterable[str] = ()) -> str:
+    """The sentence for a word that is no path, and no model either; perhaps it is a recipe."""
+    if name in recipes:
+        return f"{name} is a recipe, and no model yet: `vitrail train {name} --data PATH` makes a run of it."
     said = unknown("run, folder or model", name, models)
     if "Did you mean" in said:
         return said
