@@ -22,6 +22,26 @@ def typed(*words, settings=()):
     assert main([*map(str, words), *(word for one in settings for word in ("--set", one))]) == 0
 
 
+def write_coco(root):
+    """Pictures of two bands, a thing and stuff, with segments and with boxes, as COCO's own folder has both."""
+    categories = [{"id": 1, "name": "cat", "isthing": 1}, {"id": 2, "name": "sky", "isthing": 0}]
+    segments = [{"id": 5, "category_id": 1}, {"id": 9, "category_id": 2}]
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [0, 0, 64, 24], "area": 64 * 24, "iscrowd": 0}
+    bands = np.zeros((48, 64, 3), np.uint8)
+    bands[:24, :, 0], bands[24:, :, 0] = 5, 9
+    for number, part in enumerate(("train2017", "val2017")):
+        for folder in (root / part, root / f"annotations/panoptic_{part}"):
+            folder.mkdir(parents=True)
+        noise = np.random.default_rng(number).integers(0, 256, bands.shape, dtype=np.uint8)
+        Image.fromarray(noise).save(root / part / "0.jpg")
+        Image.fromarray(bands).save(root / f"annotations/panoptic_{part}/0.png")
+        images = [{"id": 0, "file_name": "0.jpg", "width": 64, "height": 48}]
+        marked = [{"image_id": 0, "file_name": "0.png", "segments_info": segments}]
+        for stem, rows, names in (("panoptic", marked, categories), ("instances", [box], categories[:1])):
+            whole = {"images": images, "annotations": rows, "categories": names}
+            (root / f"annotations/{stem}_{part}.json").write_text(json.dumps(whole))
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A detector, a panoptic model on it, and some pictures."""
@@ -45,6 +65,18 @@ def test_a_detector_stays_as_it_is_and_only_masks_are_learned(place):
     assert panoptic.card.task == "panoptic"
     assert boxes.card.task == "detect"
     assert sum(panoptic.card.things) == len(panoptic.card.things) - 3  # ground, wall and sky, say, are stuff
+
+
+def test_of_boxes_and_segments_side_by_side_segments_are_read(place, tmp_path, capsys):
+    write_coco(tmp_path / "coco")
+    run = tmp_path / "run"
+    common = ["--data", tmp_path / "coco", "--epochs", "1", "--batch", "3", "--workers", "0", "--out", run]
+    typed("train", "detr-tiny-panoptic", *common, settings=[one.replace("model.", "model.detr.") for one in TINY])
+    assert f"has boxes and segments; its segments are read: {tmp_path / 'coco'}:panoptic." in capsys.readouterr().out
+    assert json.loads((run / "recipe.json").read_text())["data"]["path"] == f"{tmp_path / 'coco'}:panoptic"
+    typed("evaluate", run, "--data", tmp_path / "coco", "--json", "--out", tmp_path / "judged")
+    assert json.loads(capsys.readouterr().out)["task"] == "panoptic"
+    typed("resume", run)
 
 
 def test_pictures_are_drawn_and_their_segments_named(place, capsys):

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from contextlib import suppress
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from vitrail.data.dataset import Dataset, class_ids_of
 from vitrail.data.datasets.marked import displayed_boxes, displayed_masks, without_masks
 from vitrail.data.datasets.outlines import OutlineError, Runs, filled, lengths, packed_runs
 from vitrail.data.images import TURNS
-from vitrail.data.open import format_of, open_dataset, open_splits, parts
+from vitrail.data.open import for_purpose, format_of, name_of, open_dataset, open_splits, parts
 from vitrail.errors import DataError
 
 
@@ -692,6 +693,48 @@ def test_panoptic_segments_are_objects_with_masks_and_stuff_is_told_from_things(
     assert objects.boxes_xyxy.tolist() == [[0, 0, 40, 10], [0, 10, 40, 20], [0, 20, 40, 30]]
     assert objects.areas.tolist() == [400, 400, 400]
     assert torch.equal(pickle.loads(pickle.dumps(data))[0].objects.masks, objects.masks)
+
+
+def with_boxes(root):
+    """The same with boxes beside it, as COCO's own folder has both, and with a part for judging."""
+    panoptic(root)
+    content = json.loads((root / "annotations/panoptic_train2017.json").read_text())
+    boxes = [{"id": 1, "image_id": 1, "category_id": 4, "bbox": [0, 0, 40, 10], "area": 400, "iscrowd": 0}]
+    things = [one for one in content["categories"] if one["isthing"]]
+    write(root / "annotations/instances_train2017.json", {**content, "annotations": boxes, "categories": things})
+    for stem in ("instances", "panoptic"):
+        shutil.copy(root / f"annotations/{stem}_train2017.json", root / f"annotations/{stem}_val2017.json")
+    shutil.copytree(root / "annotations/panoptic_train2017", root / "annotations/panoptic_val2017")
+    shutil.copytree(root / "train2017", root / "val2017")
+
+
+def test_segments_are_read_where_they_are_asked_for_and_boxes_beside_them_otherwise(tmp_path):
+    root = tmp_path / "coco"
+    with_boxes(root)
+    plain, asked = open_splits(root), open_splits(f"{root}:panoptic")
+    assert (plain.train.task, plain.train.classes) == ("detect", ("cat",))
+    assert f"Name {root}:panoptic to read it." in plain.notes[0]
+    assert (asked.train.task, asked.val.classes, asked.notes) == ("panoptic", ("cat", "sky"), [])
+    assert parts(f"{root}:panoptic") == ("train", "val")
+    assert name_of(f"{root}:panoptic") == "coco-panoptic"
+    assert for_purpose(str(root), ("panoptic",)) == f"{root}:panoptic"
+    assert for_purpose(str(root), ("detect", "panoptic")) == str(root)
+    assert for_purpose(str(root), ("classify",)) == str(root)
+    assert for_purpose(f"{root}:panoptic", ("panoptic",)) == f"{root}:panoptic"
+    told = {one.code for one in check(f"{root}:panoptic")}
+    assert "other-annotations" not in told
+    assert "duplicate-across-parts" in told
+
+
+def test_boxes_alone_have_no_segments(tmp_path):
+    with_boxes(tmp_path)
+    for file in (tmp_path / "annotations").glob("panoptic_*.json"):
+        file.unlink()
+    assert for_purpose(str(tmp_path), ("panoptic",)) == str(tmp_path)
+    with pytest.raises(DataError, match=r"holds no segments as COCO has them \(annotations/panoptic_train.json\)"):
+        open_splits(f"{tmp_path}:panoptic")
+    with pytest.raises(DataError, match="There is no data set at nowhere"):
+        open_splits("nowhere:panoptic")
 
 
 def splits_of_one(root):

@@ -6,6 +6,7 @@ generated world; or pictures with marked objects, as COCO, Pascal VOC or YOLO wr
 in parts; where there is no validation part, one is set aside.
 """
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -69,6 +70,39 @@ def marked_reader(path: Path) -> ModuleType | None:
     return next(iter(found.values()), None)
 
 
+def taken_apart(data: Path | str) -> tuple[Path, str]:
+    """The path of a data set, and what `corpus:de-en` or `coco:panoptic` says behind it; nothing for most."""
+    place, asked = panoptic.spelling(data)
+    if asked:
+        return place, "panoptic"
+    place, way = pairs.spelling(data)
+    return place, "" if way is None else "-".join(way)
+
+
+def for_purpose(data: str, purposes: Collection[str]) -> str:
+    """The data set as it is spelled to be read for one of some purposes.
+
+    That is as it was given, unless it has boxes and segments, which are not both wanted.
+
+    Raises:
+        DataError: nothing is there, or nothing that is a data set.
+    """
+    if "panoptic" in purposes and "detect" not in purposes and format_of(data)[0] is coco:
+        return f"{data}:panoptic" if panoptic.homes_beside(Path(data).expanduser()) else data
+    return data
+
+
+def segments_at(path: Path) -> tuple[ModuleType, Path]:
+    """The reader of the segments that were asked for, and where they are.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not panoptic.homes_beside(path):
+        raise DataError(f"{shown(path)} holds no segments as COCO has them (annotations/panoptic_train.json).")
+    return panoptic, path
+
+
 def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     """The module that reads what stands at a path, and the path as it wants it.
 
@@ -82,13 +116,15 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     if not str(path).strip():
         raise DataError(f"No data set was named: the path is empty. {KINDS}")
     path = Path(path).expanduser()
-    place, _ = pairs.spelling(path)
+    place, said = taken_apart(path)
     if not place.exists():
         raise DataError(
             f"There is no data set at {shown(place)}: {nowhere(place)} `vitrail train --help` says what may be there."
         )
     if not place.is_file() and not place.is_dir():
         raise DataError(f"{shown(place)} is a pipe or a device. Name a file or a folder.")
+    if said == "panoptic":
+        return segments_at(place)
     if place == path and (reader := marked_reader(path)):
         return reader, path
     if yolo.lists_pictures(place):
@@ -116,10 +152,10 @@ def name_of(data: str) -> str:
     """What to call a folder that comes of a data set."""
     if data.startswith("scenes:"):
         return data.replace(":", "-").strip("-")
-    folder, way = pairs.spelling(data)
-    place = folder.resolve()
+    place, said = taken_apart(data)
+    place = place.resolve()
     name = place.name if place.is_dir() else place.stem
-    return name if way is None else f"{name}-{'-'.join(way)}"
+    return f"{name}-{said}" if said else name
 
 
 def parts(path: Path | str) -> tuple[str, ...]:

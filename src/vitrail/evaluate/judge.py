@@ -12,7 +12,7 @@ from vitrail.catalog import RECIPES
 from vitrail.data.dataset import PURPOSES, Dataset
 from vitrail.data.files import hidden
 from vitrail.data.material import RUNNING, USES, Batches, MarkedPictures, Pictures, Texts
-from vitrail.data.open import holds_texts, name_of, open_dataset, parts
+from vitrail.data.open import for_purpose, holds_texts, name_of, open_dataset, parts
 from vitrail.errors import DataError, UsageError, span
 from vitrail.evaluate.background import learned_from, learned_length
 from vitrail.evaluate.evaluate import Report, evaluate
@@ -83,6 +83,7 @@ def part_to_judge(
             from.
     """
     refuse_other_kind(data, ask.card.model, ask.card.preprocessing)
+    data = for_purpose(data, purposes_of(ask.card))
     found = parts(data)
     usual = next((name for name in ("val", "test") if name in found), None)
     if split is None and usual is None and (found or learned_from_it(source, data)):

@@ -16,8 +16,7 @@ from vitrail.core.precision import fast_float32
 from vitrail.data.balance import in_words_if_uneven
 from vitrail.data.dataset import PURPOSES, Dataset, Splits, refuse_one_class
 from vitrail.data.headers import unreadable
-from vitrail.data.open import name_of, open_splits
-from vitrail.data.text.pairs import spelling
+from vitrail.data.open import for_purpose, name_of, open_splits, taken_apart
 from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, UsageError, VitrailError, many
 from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
@@ -81,10 +80,10 @@ def free_folder(task: str, data: str, say: Say) -> Path:
 
 def lasting(source: str) -> str:
     """A source as it can still be found from another folder: a path in full, anything else as it is."""
-    place, way = spelling(Path(source).expanduser())
+    place, said = taken_apart(Path(source).expanduser())
     if not place.exists():
         return source
-    return str(place.resolve()) + (f":{'-'.join(way)}" if way else "")
+    return str(place.resolve()) + (f":{said}" if said else "")
 
 
 def in_short(classes: Sequence[str]) -> str:
@@ -105,6 +104,24 @@ def recipe_for(model: str, task: str, data: str) -> str:
         others = f"Models that can: {', '.join(able[:3])}." if able else "No model here can yet."
         raise ConfigError(f"{data} is data to {PURPOSES.get(task, task)}, which {model} cannot learn. {others}")
     return found
+
+
+def purposes_of(model: str) -> tuple[str, ...]:
+    """For what data can be, as its reader says, that a model or a recipe learns from; nothing of others."""
+    if model in catalog.RECIPES:
+        return catalog.RECIPES[model].data
+    if model not in catalog.MODELS:
+        return ()
+    family = catalog.family_of_model(model)
+    return tuple(task for task in PURPOSES if learned_by(family, task))
+
+
+def read_for(model: str, data: str, say: Say) -> str:
+    """The data set, spelled so that what is read of it is what a model learns from."""
+    spelled = for_purpose(data, purposes_of(model))
+    if spelled != data:
+        say(f"{data} has boxes and segments; its segments are read: {spelled}.")
+    return spelled
 
 
 def refuse_other_data(recipe: str, task: str, data: str) -> None:
@@ -420,14 +437,15 @@ def train(
     refuse_missing_weights(sketched.model.name, init)
     if out is not None and leads():
         refuse_taken(Path(out))
+    data = read_for(sketched.model.name if model.endswith(".json") else model, str(data), say)
     splits = open_splits(data)
     for note in splits.notes:
         say(note)
-    refuse_one_class(splits.train, str(data))
-    refuse_unreadable(splits, str(data), say)
+    refuse_one_class(splits.train, data)
+    refuse_unreadable(splits, data, say)
     init = None if init is None else lasting(init)
-    with broken_pictures_in_words(str(data)):
-        recipe = choose_recipe(model, lasting(str(data)), splits, init, sketched.model.changes, say)
+    with broken_pictures_in_words(data):
+        recipe = choose_recipe(model, lasting(data), splits, init, sketched.model.changes, say)
     if not model.endswith(".json"):
         recipe = for_this_machine(recipe, device or str(usable_device(fastest_device())))
     if overfit is not None:
@@ -443,7 +461,7 @@ def train(
     if recipe.overfit is not None:
         splits = only_few(splits, recipe)
         say(splits.notes[-1])
-    folder = Path(out) if out is not None else free_folder(recipe.task.name, str(data), say)
+    folder = Path(out) if out is not None else free_folder(recipe.task.name, data, say)
     announce(recipe, splits, folder, say)
     if dry_run:
         with broken_pictures_in_words(recipe.data.path):

@@ -93,7 +93,7 @@ def check_parts(path: Path, reader: Any) -> Iterator[Fault]:
 def check_panoptic(path: Path) -> Iterator[Fault]:
     """All faults of COCO's panoptic JSON, its maps and its pictures."""
     parts: dict[str | None, Part] = {}
-    for part, source in coco.sources(path).items():
+    for part, source in panoptic.sources(path).items():
         try:
             yield from coco.head_faults(source.file)
             found = panoptic.read(source)

@@ -19,7 +19,7 @@ Source: T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeGuard
 
@@ -174,11 +174,21 @@ def homes(path: Path) -> list[Path]:
     return homes_below(path, lambda folder: stands_at(folder, named=folder == path))
 
 
-def sources_at(home: Path, top: Path) -> dict[str | None, Source]:
-    """The annotation files of a data set that stands in a folder, or in a file, with pictures in or near it."""
+def anything(file: Path) -> bool:
+    return True
+
+
+def sources_at(home: Path, top: Path, fits: Callable[[Path], bool] = anything) -> dict[str | None, Source]:
+    """The annotation files of a data set that stands in a folder, or in a file, with pictures in or near it.
+
+    Args:
+        home: the folder or the file.
+        top: the folder up to which pictures are looked for.
+        fits: which files may be taken.
+    """
     if home.is_file():
-        return {None: Source(home, home.parent)}
-    found = files_at(home)
+        return {None: Source(home, home.parent)} if fits(home) else {}
+    found = {part: some for part, files in files_at(home).items() if (some := [file for file in files if fits(file)])}
     if len(found) > 1:
         found.pop(None, None)
     chosen = {part: sorted(files, key=rank) for part, files in sorted(found.items(), key=str)}
@@ -487,7 +497,9 @@ def read(source: Source) -> Marks:
     reading.faults += [*box_faults(marks), *area_faults(marks), *absences(reading, len(paths), len(rows))]
     if source.others:
         others = ", ".join(shown(other.name) for other in source.others)
-        reading.wrong("other-annotations", "", f"It is read; {others}, beside it, is not. Name that to read it.")
+        segments = any(other.name.startswith("panoptic_") for other in source.others)
+        name = f"{shown(source.root)}:panoptic" if segments else "that"
+        reading.wrong("other-annotations", "", f"It is read; {others}, beside it, is not. Name {name} to read it.")
     return marks
 
 

@@ -3,7 +3,8 @@
 The JSON (`annotations/panoptic_train2017.json`) lists for each picture a PNG and its segments; the PNG stands in a
 folder of the JSON's name (`annotations/panoptic_train2017/`) and holds in each pixel the id of its segment, as
 R + 256 G + 65536 B. Pixels of 0, or of an id that the JSON does not list, belong to nothing. A category with `isthing`
-0 is stuff. Pictures are looked for as with COCO's other files.
+0 is stuff. Pictures are looked for as with COCO's other files. Where boxes stand beside the segments, as in COCO's own
+folder, `coco/` is read for its boxes and `coco/:panoptic` for its segments.
 
 Source: A. Kirillov et al., "Panoptic Segmentation", CVPR 2019, and COCO's page on the data format.
 """
@@ -25,6 +26,7 @@ from vitrail.data.dataset import Label, in_brief
 from vitrail.data.datasets import coco
 from vitrail.data.datasets.coco import Reading, Source, joined, picture_folder, picture_number, plain_name
 from vitrail.data.datasets.crowded import boxes_around
+from vitrail.data.datasets.folder import PART_NAMES
 from vitrail.data.datasets.marked import displayed_masks, notes_about, refuse, turn_of
 from vitrail.data.decoding import decode, opened
 from vitrail.data.files import fingerprint, folders_in, shown
@@ -52,7 +54,27 @@ def homes(path: Path) -> list[Path]:
     return [home for home, some in found.items() if all(is_panoptic(source.file) for source in some.values())]
 
 
-parts = coco.parts
+def homes_beside(path: Path) -> list[Path]:
+    """The folders in which there are such files, also where `homes` leaves them to boxes that stand beside them."""
+    return [home for home in coco.homes(path) if coco.sources_at(home, path, is_panoptic)]
+
+
+def spelling(path: Path | str) -> tuple[Path, bool]:
+    """A path, and whether `path:panoptic` asks for its segments where other annotations stand beside them."""
+    place, colon, word = str(path).rpartition(":")
+    asked = bool(colon) and word == "panoptic" and not Path(path).exists()
+    return Path(place if asked else path), asked
+
+
+def sources(path: Path) -> dict[str | None, Source]:
+    """The annotation files of a data set, by part; `None` for one that is in one piece."""
+    home = next(iter(homes_beside(path)), None)
+    return {} if home is None else coco.sources_at(home, path, is_panoptic)
+
+
+def parts(path: Path) -> tuple[str, ...]:
+    found = sources(path)
+    return tuple(part for part in PART_NAMES if part in found)
 
 
 class Segments(NamedTuple):
@@ -288,7 +310,7 @@ def open_part(path: Path, part: str | None, classes: tuple[str, ...] | None = No
     Raises:
         DataError: it cannot be read, says what cannot be meant, or has a class that is not among `classes`.
     """
-    found = read(coco.sources(path)[part])
+    found = read(sources(path)[part])
     refuse(found.reading.faults)
     if not found.paths:
         raise DataError(f"{shown(found.source)} names no pictures with segments.")

@@ -98,8 +98,8 @@ def no_scenes(word: str, path: Path | str) -> DataError:
         return DataError(f"{name} in {str(path)!r} takes {TAKES[name]}, {given}.")
     whole = "scenes:1000,size=48x96,channels=1,seed=7"
     return DataError(
-        f"{word!r} in {str(path)!r} means nothing. Write {whole}, or less of it; objects=5 draws up to five things with "
-        f"their boxes, and panoptic names every pixel."
+        f"{word!r} in {str(path)!r} means nothing. Write {whole}, or less of it; objects=5 draws up to five things "
+        f"with their boxes, and panoptic names every pixel."
     )
 
 
