@@ -85,11 +85,12 @@ def file_of(given: str | Path) -> Path | None:
         return None
     if os.path.isdir(name):
         raise DataError(f"{name} is a folder. Give a text, or a .txt file.")
-    other = os.path.splitext(name)[1] not in ("", LINES)
+    ending = os.path.splitext(name)[1].lower()
+    other = ending not in ("", LINES)
     if not isinstance(given, Path) and other and os.path.isfile(name):
         raise DataError(f"{name} is a file, and only those that end with {LINES} are read, line by line. Give a text.")
-    called_so = name.endswith(LINES) and not any(map(str.isspace, name))
-    if not (isinstance(given, Path) or called_so or (name.endswith(LINES) and os.path.isfile(name))):
+    called_so = ending == LINES and not any(map(str.isspace, name))
+    if not (isinstance(given, Path) or called_so or (ending == LINES and os.path.isfile(name))):
         return None
     if not os.path.isfile(name):
         raise DataError(f"There is no file {name}.")

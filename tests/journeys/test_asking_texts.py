@@ -257,8 +257,11 @@ def test_a_folder_is_no_context(nameless, tmp_path):
 
 
 def test_lines_of_a_file_end_where_lines_end(writer, tmp_path, capsys):
-    (tmp_path / "asked.txt").write_bytes("\ufeffa dog\u2028runs\r\n\r\na man\x0bsits\n".encode())
+    for name in ("asked.txt", "ASKED.TXT"):
+        (tmp_path / name).write_bytes("\ufeffa dog\u2028runs\r\n\r\na man\x0bsits\n".encode())
     told = said(capsys, "predict", writer, tmp_path / "asked.txt", "--tokens", "2", "--seed", "0", "--json")
+    shouted = said(capsys, "predict", writer, tmp_path / "ASKED.TXT", "--tokens", "2", "--seed", "0", "--json")
+    assert shouted == told
     read = [json.loads(line)["input"] for line in told.strip("\n").split("\n")]
     assert read == ["a dog\u2028runs", "a man\x0bsits"]
 

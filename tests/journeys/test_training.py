@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ import vitrail
 from reliability.tiny import sha256, tiny_recipe, write_pictures
 from vitrail import catalog
 from vitrail.data.dataset import PictureFiles
+from vitrail.data.headers import in_both
 from vitrail.data.open import name_of, open_splits
 from vitrail.errors import ConfigError, TrainingError, UsageError, span
 from vitrail.recipes.vit import classify, size_for
@@ -189,6 +191,22 @@ def test_what_is_no_longer_as_it_was_is_said_when_a_run_goes_on(home, monkeypatc
     assert "seed was 0 and is 7; clip was 1.0 and is 0.5" in words
     assert "some pictures to be judged by are others" in words
     assert "save_every" not in words
+
+
+def test_a_picture_that_is_learned_from_is_no_proof_when_it_judges(home):
+    _, said = begin(dry_run=True)
+    assert "learned from as well" not in said
+    learned = min(Path("things/train").glob("*/*"))
+    judging = Path("things/val") / learned.parent.name
+    shutil.copy(learned, judging / "copy.png")
+    as_long = bytearray(learned.read_bytes())
+    as_long[-16] ^= 1
+    (judging / "other.png").write_bytes(as_long)
+    splits = open_splits("things")
+    assert in_both(splits.train, splits.val, 1000) == [(str(judging / "copy.png"), str(learned))]
+    (judging / "other.png").unlink()
+    _, said = begin(dry_run=True)
+    assert f"1 picture to be judged by is learned from as well ({judging / 'copy.png'} is {learned}): the" in said
 
 
 def test_mistakes_are_sentences(home):

@@ -1,4 +1,5 @@
-"""Opening every picture before it is needed, so that a broken one is not met in the middle of a training.
+"""Opening every picture before it is needed, so that a broken one is not met in the middle of a training, nor one that
+is learned from in a score.
 
 Only the beginning and the end of a file are read; it is decoded where its end is not that of a whole file.
 """
@@ -10,6 +11,7 @@ from itertools import chain, islice
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.decoding import open_file
+from vitrail.data.files import fingerprint
 from vitrail.data.images import ImageFile
 from vitrail.errors import ImageError
 
@@ -51,3 +53,17 @@ def unreadable(datasets: Sequence[Dataset], most: int) -> Iterator[ImageError]:
     pictures = islice(chain.from_iterable(map(files_of, datasets)), most)
     with ThreadPoolExecutor(THREADS) as threads:
         yield from filter(None, threads.map(fault_of, pictures))
+
+
+def in_both(learn: Dataset, judge: Dataset, most: int) -> list[tuple[str, str]]:
+    """The pictures to be judged by that are learned from as well: where they are here, and where there.
+
+    Args:
+        learn, judge: the two parts.
+        most: pictures of each that are looked at.
+    """
+    judged = [str(picture.path) for picture in islice(files_of(judge), most)]
+    lengths = set(map(os.path.getsize, judged))
+    learned = [str(picture.path) for picture in islice(files_of(learn), most)]
+    known = {fingerprint(path): path for path in learned if os.path.getsize(path) in lengths}
+    return [(path, known[content]) for path in judged if known and (content := fingerprint(path)) in known]

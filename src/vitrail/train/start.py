@@ -15,7 +15,8 @@ from vitrail.core.devices import fastest_device, usable_device
 from vitrail.core.precision import fast_float32
 from vitrail.data.balance import in_words_if_uneven
 from vitrail.data.dataset import PURPOSES, Dataset, Splits, refuse_one_class
-from vitrail.data.headers import unreadable
+from vitrail.data.files import shown
+from vitrail.data.headers import in_both, unreadable
 from vitrail.data.open import for_purpose, name_of, open_splits, taken_apart
 from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, UsageError, VitrailError, many
 from vitrail.evaluate.evaluate import Report, evaluate
@@ -293,6 +294,16 @@ def refuse_unreadable(splits: Splits, data: str, say: Say) -> None:
         )
 
 
+def warn_of_copies(splits: Splits, data: str, say: Say) -> None:
+    """Say of pictures to be judged by that they are learned from: a score on them proves nothing."""
+    if both := in_both(splits.train, splits.val, MOST_OPENED):
+        here, there = map(shown, both[0])
+        say(
+            f"{many(len(both), 'picture')} to be judged by {'is' if len(both) == 1 else 'are'} learned from as well "
+            f"({here} is {there}): the scores will be too good. `vitrail check --data {shlex.quote(data)}` lists them."
+        )
+
+
 @contextmanager
 def broken_pictures_in_words(data: str, folder: Path | None = None) -> Iterator[None]:
     """Say of a picture that cannot be read how to find the others, and how to go on with the run in the folder.
@@ -443,6 +454,7 @@ def train(
         say(note)
     refuse_one_class(splits.train, data)
     refuse_unreadable(splits, data, say)
+    warn_of_copies(splits, data, say)
     init = None if init is None else lasting(init)
     with broken_pictures_in_words(data):
         recipe = choose_recipe(model, lasting(data), splits, init, sketched.model.changes, say)
