@@ -36,6 +36,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 a { color: var(--right); }
 pre { margin: 0; padding: 0.9rem 1.1rem; overflow-x: auto; font-size: 0.85rem; line-height: 1.7; }
 img.box { display: block; max-width: 100%; }
+.drawing { overflow-x: auto; }
 .table { max-height: 30rem; overflow: auto; }
 table { width: 100%; border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.4rem 0.9rem; text-align: right; white-space: nowrap; }
@@ -58,6 +59,13 @@ figcaption div:first-child { color: var(--ink); font-weight: 600; }
 .right figcaption div:first-child { color: var(--right); }
 .wrong figcaption div:first-child { color: var(--wrong); }
 footer { margin-top: 4rem; color: var(--quiet); font-size: 0.85rem; }
+@media (max-width: 45rem) {
+  main { padding: 1.5rem 1rem 3rem; }
+  h1 { font-size: 1.6rem; }
+  .drawing img { max-width: none; }
+  .scores { grid-template-columns: 1fr 1fr; }
+  .table { max-height: 70vh; }
+}
 """
 
 
@@ -75,7 +83,8 @@ def drawing(data: bytes, inches: float, words: str) -> str:
         words: for whoever cannot see it.
     """
     source = embedded("image/png", data)
-    return f'<img class="box" style="width: {inches * 101:.0f}px" src="{source}" alt="{html.escape(words)}">'
+    image = f'<img class="box" style="width: {inches * 101:.0f}px" src="{source}" alt="{html.escape(words)}">'
+    return f'<div class="drawing">{image}</div>'
 
 
 def photograph(image: Image.Image, words: str) -> str:
