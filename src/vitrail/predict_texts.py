@@ -14,6 +14,7 @@ from vitrail import catalog
 from vitrail.core.devices import usable_device
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
+from vitrail.data.text.labelled import TABLES, texts_alone
 from vitrail.data.text.reading import text_lines
 from vitrail.errors import ConfigError, DataError, VitrailError, unknown
 from vitrail.explain.attention import Head
@@ -86,11 +87,14 @@ def file_of(given: str | Path) -> Path | None:
     if os.path.isdir(name):
         raise DataError(f"{name} is a folder. Give a text, or a .txt file.")
     ending = os.path.splitext(name)[1].lower()
-    other = ending not in ("", LINES)
-    if not isinstance(given, Path) and other and os.path.isfile(name):
-        raise DataError(f"{name} is a file, and only those that end with {LINES} are read, line by line. Give a text.")
-    called_so = ending == LINES and not any(map(str.isspace, name))
-    if not (isinstance(given, Path) or called_so or (ending == LINES and os.path.isfile(name))):
+    read = ending in (LINES, *TABLES)
+    if not isinstance(given, Path) and ending and not read and os.path.isfile(name):
+        raise DataError(
+            f"{name} is a file, and only those that end with {LINES} are read, line by line, or with "
+            f"{', '.join(TABLES[:-1])}, by their column called text. Give a text."
+        )
+    called_so = read and not any(map(str.isspace, name))
+    if not (isinstance(given, Path) or called_so or (read and os.path.isfile(name))):
         return None
     if not os.path.isfile(name):
         raise DataError(f"There is no file {name}.")
@@ -98,7 +102,7 @@ def file_of(given: str | Path) -> Path | None:
 
 
 def texts_of(given: str | Path | Sequence[str]) -> list[str]:
-    """The texts that somebody means: one, several, or the lines of a .txt file, without empty ones.
+    """The texts that somebody means: one, several, the lines of a .txt file without empty ones, or those of a table.
 
     Raises:
         DataError: a file that is not there, is not text, or has no lines.
@@ -111,7 +115,8 @@ def texts_of(given: str | Path | Sequence[str]) -> list[str]:
     file = file_of(given)
     if file is None:
         return [str(given)]
-    lines = [line for line in text_lines(file) if line.strip()]
+    table = file.suffix.lower() in TABLES
+    lines = texts_alone(file) if table else [line for line in text_lines(file) if line.strip()]
     if not lines:
         raise DataError(f"{given} holds no text.")
     return lines
@@ -210,7 +215,8 @@ class TextPredictor:
         """What the model says of texts: one result for each, in their order.
 
         Args:
-            texts: one, several, or a path to a .txt file, which means its lines.
+            texts: one, several, or a path: of a .txt file, which means its lines, or of a table (.csv, .tsv, .jsonl),
+                which means its column `text`.
             batch: how many are read together; it changes how long that takes and not what is answered, but for words
                 that are drawn: rows share their chance.
             seed: of chance, where words are drawn; another each time unless given.

@@ -353,9 +353,41 @@ def test_a_prompt_may_stand_in_a_file(writer, tmp_path, capsys):
 
 
 def test_a_file_that_holds_no_lines_of_text_is_not_taken_for_a_text(guesser, tmp_path, capsys):
-    (tmp_path / "rows.csv").write_text("text,label\na [MASK] runs,good\n")
+    (tmp_path / "page.html").write_text("a [MASK] runs")
+    assert main(["predict", guesser, str(tmp_path / "page.html")]) == 1
+    assert "page.html is a file, and only those that end with .txt are read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", 'label,text\ngood,a [MASK] runs\nbad,"a dog, a\n[MASK]"\n'),
+        ("rows.TSV", 'Sentence\na [MASK] runs\n"a dog, a\n[MASK]"\n'),
+        ("rows.jsonl", '{"text": "a [MASK] runs", "label": 3}\n{"text": "a dog, a\\n[MASK]"}\n'),
+    ],
+)
+def test_the_texts_of_a_table_are_read_with_or_without_labels(name, content, guesser, tmp_path, capsys):
+    (tmp_path / name).write_text(content)
+    assert main(["predict", guesser, str(tmp_path / name), "--json"]) == 0
+    inputs = [json.loads(line)["input"] for line in capsys.readouterr().out.splitlines()]
+    assert inputs == ["a [MASK] runs", "a dog, a\n[MASK]"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("de,en\nein,a\n", "rows.csv:2: there is no column called text, only de, en."),
+        ("text,second\na,b\n", "rows.csv:2: text and second are compared, and only one text is read from a row."),
+        ("text\n", "rows.csv holds no text."),
+        ("", "rows.csv: it is empty."),
+        (None, "There is no file"),
+    ],
+)
+def test_a_table_without_texts_is_no_list_of_them(content, words, guesser, tmp_path, capsys):
+    if content is not None:
+        (tmp_path / "rows.csv").write_text(content)
     assert main(["predict", guesser, str(tmp_path / "rows.csv")]) == 1
-    assert "rows.csv is a file, and only those that end with .txt are read" in capsys.readouterr().err
+    assert words in capsys.readouterr().err
 
 
 def test_a_line_of_a_file_is_a_text_whatever_it_is_called(guesser, tmp_path, monkeypatch, capsys):

@@ -54,8 +54,8 @@ def predict(
     Args:
         run: a run, a folder, a name from `vitrail models` or a hub id.
         images: pictures, folders of pictures, and patterns in quotes ('more/*.jpg'); for a model that reads texts,
-            texts in quotes, .txt files, which mean their lines, or - for the lines that another program hands over; for
-            word vectors, words.
+            texts in quotes, .txt files, which mean their lines, tables (.csv, .tsv, .jsonl), which mean their column
+            text, or - for the lines that another program hands over; for word vectors, words.
         top: how many guesses for each, 3 without it; where several labels can hold, those below 50% stand in brackets.
         features: give the numbers that the model's head reads instead of labels.
         prompt: a text, or the file that holds it, that the model goes on with; it is printed in front of what follows.

@@ -124,6 +124,23 @@ def rows(path: Path, complain: Complain) -> list[tuple[str | None, Row]]:
     return found
 
 
+def texts_alone(table: Path) -> list[str]:
+    """The texts of a table, row by row, whether or not they have labels.
+
+    Raises:
+        DataError: it cannot be read, has no column of texts, or has pairs of them.
+    """
+    found = list[str]()
+    for place, record in table_rows(table):
+        first, second = column(record, FIRST), column(record, SECOND)
+        if first is None:
+            raise RowError("missing-column", place, f"there is no column called text, only {listing(list(record))}.")
+        if second is not None:
+            raise RowError("pairs", place, f"{first} and {second} are compared, and only one text is read from a row.")
+        found.append(text_in(record, first, place))
+    return found
+
+
 def parts(path: Path | str) -> tuple[str, ...]:
     present = {part for part, _ in rows(Path(path), ignore)}
     return tuple(part for part in PARTS if part in present)
