@@ -11,7 +11,7 @@ from vitrail.core.convolutions import Stage as ConvStage
 from vitrail.decoding.parallel import mask_predict
 from vitrail.decoding.write import translate
 from vitrail.errors import ConfigError, many
-from vitrail.tokenizing import TextPreprocessing
+from vitrail.tokenizing import BETWEEN, TextPreprocessing
 
 DEEPEST = 3  # words of a part's name, such as encoder.0.attention
 
@@ -121,7 +121,7 @@ def flow_of_text(model: Any, text: str) -> Flow:
         raise ConfigError(f"This {model.card.model} reads no text: its card has no tokenizer.")
     if not text.strip():
         raise ConfigError("The text is empty, so nothing flows. Write something.")
-    first, parted, second = text.partition("\t")
+    first, parted, second = text.partition(BETWEEN)
     words = preprocessing([first], [second]) if parted and preprocessing.segments else preprocessing([text])
     read = tuple(preprocessing.tokens(words.ids[0]))
     if model.card.task == "translate-parallel":  # all places are hidden at first

@@ -14,7 +14,7 @@ from vitrail import catalog
 from vitrail.core.devices import usable_device
 from vitrail.core.packing import packed
 from vitrail.core.precision import fast_float32
-from vitrail.data.text.labelled import TABLES, texts_alone
+from vitrail.data.text.labelled import TABLES, rows_of
 from vitrail.data.text.reading import text_lines
 from vitrail.errors import ConfigError, DataError, VitrailError, unknown
 from vitrail.explain.attention import Head
@@ -25,7 +25,7 @@ from vitrail.explain.texts import Alignment, Arcs, SelfAttention, look_at_text
 from vitrail.generation import Generation
 from vitrail.samples import Words
 from vitrail.tasks.task import Task
-from vitrail.tokenizing import TextPreprocessing
+from vitrail.tokenizing import BETWEEN, TextPreprocessing
 from vitrail.weights.card import Card, classes_of, only_features
 
 OnError = Literal["raise", "keep"]  # what becomes of an input that cannot be read
@@ -101,8 +101,12 @@ def file_of(given: str | Path) -> Path | None:
     return Path(name)
 
 
-def texts_of(given: str | Path | Sequence[str]) -> list[str]:
+def texts_of(given: str | Path | Sequence[str], pairs: bool = False) -> list[str]:
     """The texts that somebody means: one, several, the lines of a .txt file without empty ones, or those of a table.
+
+    Args:
+        given: what they gave.
+        pairs: whether a row of a table may have two, which then have a tab between them.
 
     Raises:
         DataError: a file that is not there, is not text, or has no lines.
@@ -111,12 +115,12 @@ def texts_of(given: str | Path | Sequence[str]) -> list[str]:
     if not isinstance(given, str | Path | Iterable):
         raise ConfigError(f"{type(given).__name__} is no text. Give a text, a {LINES} file, or a list of these.")
     if not isinstance(given, str | Path):
-        return [text for one in given for text in texts_of(one)]
+        return [text for one in given for text in texts_of(one, pairs)]
     file = file_of(given)
     if file is None:
         return [str(given)]
     table = file.suffix.lower() in TABLES
-    lines = texts_alone(file) if table else [line for line in text_lines(file) if line.strip()]
+    lines = rows_of(file, pairs) if table else [line for line in text_lines(file) if line.strip()]
     if not lines:
         raise DataError(f"{given} holds no text.")
     return lines
@@ -216,7 +220,8 @@ class TextPredictor:
 
         Args:
             texts: one, several, or a path: of a .txt file, which means its lines, or of a table (.csv, .tsv, .jsonl),
-                which means its column `text`.
+                which means its column `text`. Two that are compared, by a model that tells classes of texts, have a tab
+                between them, or stand in the columns `text` and `second`.
             batch: how many are read together; it changes how long that takes and not what is answered, but for words
                 that are drawn: rows share their chance.
             seed: of chance, where words are drawn; another each time unless given.
@@ -230,7 +235,9 @@ class TextPredictor:
             ConfigError, DataError: a text that is empty or too long, unless `on_error` is `keep`; a setting that there
                 is not, a file without text.
         """
-        return self.answers(texts_of(texts), batch=batch, seed=seed, context=context, on_error=on_error, **settings)
+        return self.answers(
+            texts_of(texts, self.compares), batch=batch, seed=seed, context=context, on_error=on_error, **settings
+        )
 
     def answers(
         self,
@@ -285,8 +292,16 @@ class TextPredictor:
             return task.words(self.card.preprocessing, texts)
         if not all(map(str.strip, texts)):
             raise ConfigError("A text is empty, so there is nothing to read. Write something.")
-        reads: Callable[[Sequence[str]], Words] = self.card.preprocessing
-        return reads(texts)
+        reads: Callable[..., Words] = self.card.preprocessing
+        if not self.compares:
+            return reads(texts)
+        parted = [text.strip().partition(BETWEEN) for text in texts]
+        return reads([first for first, _, _ in parted], [second.strip() or None for _, _, second in parted])
+
+    @property
+    def compares(self) -> bool:
+        """Whether the model tells classes of two texts as well, which stand with a tab between them."""
+        return self.card.task == "classify" and self.card.preprocessing.segments
 
     def explain(
         self,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -180,6 +181,28 @@ def test_what_makes_no_sense_is_answered_in_a_sentence(model, typed, words, requ
     told = capsys.readouterr().err
     assert words in told
     assert "Traceback" not in told
+
+
+def test_two_texts_are_compared_as_transformers_compares_them(nameless, tmp_path, capsys):
+    theirs = transformers.BertForSequenceClassification.from_pretrained(nameless).eval()
+    for parameter in theirs.parameters():
+        parameter.data *= 8  # so that its answers differ
+    theirs.save_pretrained(tmp_path / "loud")
+    shutil.copy(f"{nameless}/vocab.txt", tmp_path / "loud")
+    tokenizer = transformers.BertTokenizer(f"{nameless}/vocab.txt")
+    ask = predictor(tmp_path / "loud")
+    with torch.no_grad():
+        for first, second in (("a dog runs", "a man sits"), ("a man", "a dog runs a man sits")):
+            logits = theirs(**tokenizer(first, second, return_tensors="pt")).logits
+            [ours] = ask.answers([f"{first}\t{second}"])
+            assert torch.allclose(ours.scores, logits.softmax(-1)[0], atol=1e-6)
+            assert not torch.allclose(ours.scores, ask.answers([f"{first} {second}"])[0].scores, atol=1e-3)
+    (tmp_path / "pairs.csv").write_text('text,second\n"a dog\truns",a man sits\na man,\n')
+    assert main(["predict", nameless, str(tmp_path / "pairs.csv"), "--json"]) == 0
+    table = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main(["predict", nameless, "a dog runs\ta man sits", "a man", "--json"]) == 0
+    typed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["guesses"] for row in table] == [row["guesses"] for row in typed]
 
 
 def test_a_text_that_cannot_be_read_stops_no_others(nameless, capsys):
@@ -377,7 +400,7 @@ def test_the_texts_of_a_table_are_read_with_or_without_labels(name, content, gue
     ("content", "words"),
     [
         ("de,en\nein,a\n", "rows.csv:2: there is no column called text, only de, en."),
-        ("text,second\na,b\n", "rows.csv:2: text and second are compared, and only one text is read from a row."),
+        ("text,second\na,b\n", "rows.csv:2: text and second are compared, and"),
         ("text\n", "rows.csv holds no text."),
         ("", "rows.csv: it is empty."),
         (None, "There is no file"),

@@ -250,7 +250,7 @@ def text_answers(
     from vitrail.predict_texts import content_of, texts_of
 
     begun = None if prompt is None else content_of(prompt)
-    asked = [text for one in texts for text in (lines_that_come_in() if one == "-" else texts_of(one))]
+    asked = [text for one in texts for text in (lines_that_come_in() if one == "-" else texts_of(one, ask.compares))]
     given = [*asked, *([] if begun is None else [begun])]
     on_error, strange = "keep" if len(given) > 1 else "raise", list[str]()
     for first in range(0, len(given), max(batch, 1)):

@@ -10,9 +10,9 @@ from vitrail.data.text.dataset import Labelled, Pair, Passage, Question, Tagged,
 from vitrail.errors import ConfigError
 from vitrail.evaluate.evaluate import KEPT, Report
 from vitrail.predict_texts import TextPredictor
-from vitrail.tasks.answer import BETWEEN
 from vitrail.tasks.tag import NOTHING
 from vitrail.tasks.task import Result
+from vitrail.tokenizing import joined
 
 BEGINNING = 8  # words of a passage that a model goes on with
 GOING_ON = 60  # pieces that it writes
@@ -48,7 +48,8 @@ def told(sample: TextSample, result: Result, classes: Sequence[str]) -> Row:
     """A text, what was said about it, and the truth."""
     if isinstance(sample, Pair):
         return {"source": sample.source, "written": result.summary(), "reference": sample.target}
-    return {"text": sample.texts[0], "answer": result.summary(), "truth": truth_in_words(sample, classes)}
+    text = " | ".join(sample.texts) if isinstance(sample, Labelled) else sample.texts[0]
+    return {"text": text, "answer": result.summary(), "truth": truth_in_words(sample, classes)}
 
 
 def asked(model: nn.Module, dataset: Dataset) -> Iterator[Row]:
@@ -62,9 +63,9 @@ def asked(model: nn.Module, dataset: Dataset) -> Iterator[Row]:
         try:
             if isinstance(sample, Passage):
                 text = " ".join(sample.text.split()[:BEGINNING])
-                yield {"text": text, "goes on": ask(text, seed=index, max_tokens=GOING_ON)[0].summary()}
+                yield {"text": text, "goes on": ask.answers([text], seed=index, max_tokens=GOING_ON)[0].summary()}
             else:
-                yield told(sample, ask(BETWEEN.join(sample.texts))[0], dataset.classes)
+                yield told(sample, ask.answers([joined(sample.texts)])[0], dataset.classes)
         except ConfigError:  # too long to be read at once, or nothing in it that is read
             continue
 

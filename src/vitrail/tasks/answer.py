@@ -17,10 +17,9 @@ from vitrail.errors import ConfigError, many
 from vitrail.samples import Batch, Words
 from vitrail.tasks.answers import Answer, AnswerMetrics, SpanScores, read_answer
 from vitrail.tasks.task import Loss, ask
-from vitrail.tokenizing import TextPreprocessing
+from vitrail.tokenizing import BETWEEN, TextPreprocessing
 from vitrail.tokenizing.windows import Window, Windows, context_of
 
-BETWEEN = "\t"  # a question and the text that answers it
 AT_ONCE = 32  # windows
 
 

@@ -5,7 +5,7 @@ text model carries its own in its card, as the content of a `tokenizer.json`.
 Compared with transformers in tests/parity/test_tokenizers.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -23,6 +23,12 @@ from vitrail.tokenizing.engines import Encoded, Engine, engine_of
 MOST_TOKENS = 1 << 20  # that a model could say it reads
 SPACES = " ▁"  # in a piece; sentencepiece writes a space so
 PROBE = "a"  # a text by which is seen what a tokenizer puts around texts
+BETWEEN = "\t"  # two texts that are typed in one
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Texts that are read together, as they are typed: with a tab between them, and none in them."""
+    return BETWEEN.join(text.replace(BETWEEN, " ") for text in texts)
 
 
 class Frame(NamedTuple):
@@ -232,7 +238,9 @@ class TextPreprocessing:
             segments += [after.inside] * len(inside) + list(after.segments)
         return ids, segments
 
-    def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, target: bool = False) -> Words:
+    def __call__(
+        self, texts: Sequence[str], pairs: Sequence[str | None] | None = None, *, target: bool = False
+    ) -> Words:
         """Texts side by side, as a model reads them.
 
         Args:

@@ -32,6 +32,7 @@ from vitrail.data.text.reading import (
     table_rows,
     text_in,
 )
+from vitrail.tokenizing import joined
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FIRST = ("text", "sentence", "review", "content", "comment", "document", "sentence1", "premise", "text1")
@@ -124,20 +125,26 @@ def rows(path: Path, complain: Complain) -> list[tuple[str | None, Row]]:
     return found
 
 
-def texts_alone(table: Path) -> list[str]:
+def rows_of(table: Path, pairs: bool) -> list[str]:
     """The texts of a table, row by row, whether or not they have labels.
 
+    Args:
+        table: the file.
+        pairs: whether a row may have two.
+
     Raises:
-        DataError: it cannot be read, has no column of texts, or has pairs of them.
+        DataError: it cannot be read, has no column of texts, or two that are not wanted.
     """
     found = list[str]()
     for place, record in table_rows(table):
         first, second = column(record, FIRST), column(record, SECOND)
         if first is None:
             raise RowError("missing-column", place, f"there is no column called text, only {listing(list(record))}.")
-        if second is not None:
-            raise RowError("pairs", place, f"{first} and {second} are compared, and only one text is read from a row.")
-        found.append(text_in(record, first, place))
+        if second is not None and not pairs:
+            raise RowError(
+                "pairs", place, f"{first} and {second} are compared, and this model reads one text of a row."
+            )
+        found.append(joined(text_in(record, name, place) for name in (first, second) if name is not None))
     return found
 
 
