@@ -10,7 +10,7 @@ import torch
 import vitrail
 from reliability.tiny import tiny_recipe, write_pictures
 from vitrail.cli.main import main
-from vitrail.data.headers import unreadable
+from vitrail.data.headers import files_of, unreadable
 from vitrail.data.open import open_splits
 from vitrail.train import start
 from vitrail.train.recipe_text import recipe_to_json
@@ -190,10 +190,10 @@ def test_of_very_many_pictures_only_some_are_opened_and_this_is_said(home, monke
     (home / "things" / "train" / "dark" / "09.png").write_bytes(b"nonsense")
     said: list[str] = []
     splits = open_splits("things")
-    start.refuse_unreadable(splits, "things", said.append)
+    start.look_at_pictures(splits, "things", said.append)
     [note] = said
     assert note.startswith("Only 5 of the 30 pictures are opened before the first step. `vitrail check --data things`")
-    assert len(list(unreadable([splits.train], 100))) == 1
+    assert len(list(unreadable(files_of(splits.train)))) == 1
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

@@ -72,11 +72,38 @@ def test_of_boxes_and_segments_side_by_side_segments_are_read(place, tmp_path, c
     run = tmp_path / "run"
     common = ["--data", tmp_path / "coco", "--epochs", "1", "--batch", "3", "--workers", "0", "--out", run]
     typed("train", "detr-tiny-panoptic", *common, settings=[one.replace("model.", "model.detr.") for one in TINY])
-    assert f"has boxes and segments; its segments are read: {tmp_path / 'coco'}:panoptic." in capsys.readouterr().out
+    assert f"The segments of {tmp_path / 'coco'} are read, and nothing beside them" in capsys.readouterr().out
     assert json.loads((run / "recipe.json").read_text())["data"]["path"] == f"{tmp_path / 'coco'}:panoptic"
     typed("evaluate", run, "--data", tmp_path / "coco", "--json", "--out", tmp_path / "judged")
     assert json.loads(capsys.readouterr().out)["task"] == "panoptic"
     typed("resume", run)
+
+
+def test_a_share_that_was_set_aside_judges_however_the_folder_is_typed(place, tmp_path, monkeypatch, capsys):
+    write_coco(tmp_path / "coco")
+    root = tmp_path / "coco"
+    for stem in ("panoptic", "instances"):
+        content = json.loads((root / f"annotations/{stem}_train2017.json").read_text())
+        pictures = [{**content["images"][0], "id": number, "file_name": f"{number}.png"} for number in range(10)]
+        marked = [{**content["annotations"][0], "id": number, "image_id": number} for number in range(10)]
+        whole = {**content, "images": pictures, "annotations": marked}
+        (root / f"annotations/{stem}.json").write_text(json.dumps(whole))  # in one piece
+    for number in range(10):
+        noise = np.random.default_rng(number).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(root / f"train2017/{number}.png")
+    for part in root.glob("annotations/*2017.json"):
+        part.unlink()
+    shutil.copytree(root / "annotations/panoptic_train2017", root / "annotations/panoptic")
+    run = tmp_path / "run"
+    common = ["--epochs", "1", "--batch", "3", "--workers", "0", "--out", run]
+    tiny = [one.replace("model.", "model.detr.") for one in TINY]
+    monkeypatch.chdir(tmp_path)
+    typed("train", "detr-tiny-panoptic", "--data", "coco/", *common, settings=tiny)
+    (tmp_path / "link").symlink_to(root)
+    capsys.readouterr()
+    for spelled in ("coco", "coco/", "coco/:panoptic", "link", root):
+        typed("evaluate", run, "--data", spelled, "--out", tmp_path / "judged")
+        assert "judged by what training sets aside" in capsys.readouterr().err
 
 
 def test_pictures_are_drawn_and_their_segments_named(place, capsys):

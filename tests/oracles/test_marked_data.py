@@ -737,6 +737,22 @@ def test_boxes_alone_have_no_segments(tmp_path):
         open_splits("nowhere:panoptic")
 
 
+def test_a_damaged_file_of_segments_is_not_passed_over(tmp_path):
+    with_boxes(tmp_path)
+    (tmp_path / "annotations/panoptic_val2017.json").write_bytes(b"")
+    with pytest.raises(DataError, match=r"panoptic_val2017\.json: it is empty"):
+        open_splits(f"{tmp_path}:panoptic")
+
+
+def test_of_several_data_sets_none_is_chosen_for_its_segments(tmp_path):
+    for name in ("a", "b"):
+        with_boxes(tmp_path / name)
+    with pytest.raises(DataError, match=r"holds 2 data sets: a \(COCO panoptic\), b \(COCO panoptic\)"):
+        open_splits(f"{tmp_path}:panoptic")
+    with pytest.raises(DataError, match="There is no data set at :panoptic"):
+        open_splits(":panoptic")
+
+
 def splits_of_one(root):
     """The training part, of a data set too small to set anything aside."""
     return open_dataset(root / "annotations/panoptic_train2017.json")

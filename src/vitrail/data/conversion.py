@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -23,7 +23,7 @@ from vitrail.data.datasets import voc
 from vitrail.data.datasets.marked import MarkedFiles, scaled, without_masks
 from vitrail.data.datasets.outlines import Outline, Runs, packed_runs
 from vitrail.data.files import shown
-from vitrail.data.headers import unreadable
+from vitrail.data.headers import files_of, unreadable
 from vitrail.data.images import ImageFile
 from vitrail.data.open import OBJECTS, format_of, scenes
 from vitrail.errors import ConfigError, DataError, many
@@ -360,6 +360,6 @@ def convert_data(source: str, out: Path, to: str) -> list[str]:
     finally:
         shutil.rmtree(job.folder, ignore_errors=True)
     notes = [note for dataset in first for note in getattr(dataset, "notes", ())]
-    broken = [f"{error} It is copied as it is." for error in unreadable(first, sum(map(len, first)))]
+    broken = [f"{error} It is copied as it is." for error in unreadable(chain.from_iterable(map(files_of, first)))]
     counted = f"{many(sum(map(len, first)), 'picture')} written."
     return [*dict.fromkeys(notes), *notes_on(job, to), *broken, counted]

@@ -5,13 +5,13 @@ Only the beginning and the end of a file are read; it is decoded where its end i
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
+from pathlib import Path
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.decoding import open_file
-from vitrail.data.files import fingerprint
+from vitrail.data.files import digest, fingerprint
 from vitrail.data.images import ImageFile
 from vitrail.errors import ImageError
 
@@ -48,22 +48,16 @@ def files_of(dataset: Dataset) -> Iterator[ImageFile]:
         yield picture
 
 
-def unreadable(datasets: Sequence[Dataset], most: int) -> Iterator[ImageError]:
-    """What is wrong with the pictures in some data sets, of as many as `most`."""
-    pictures = islice(chain.from_iterable(map(files_of, datasets)), most)
+def unreadable(pictures: Iterable[ImageFile]) -> Iterator[ImageError]:
+    """What is wrong with some pictures, of those with which anything is."""
     with ThreadPoolExecutor(THREADS) as threads:
         yield from filter(None, threads.map(fault_of, pictures))
 
 
-def in_both(learn: Dataset, judge: Dataset, most: int) -> list[tuple[str, str]]:
-    """The pictures to be judged by that are learned from as well: where they are here, and where there.
-
-    Args:
-        learn, judge: the two parts.
-        most: pictures of each that are looked at.
-    """
-    judged = [str(picture.path) for picture in islice(files_of(judge), most)]
-    lengths = set(map(os.path.getsize, judged))
-    learned = [str(picture.path) for picture in islice(files_of(learn), most)]
-    known = {fingerprint(path): path for path in learned if os.path.getsize(path) in lengths}
-    return [(path, known[content]) for path in judged if known and (content := fingerprint(path)) in known]
+def in_both(learned: Sequence[ImageFile], judged: Sequence[ImageFile]) -> list[tuple[str, str]]:
+    """The pictures to be judged by that are learned from as well: where they are here, and where there."""
+    lengths = {os.path.getsize(picture.path) for picture in judged}
+    alike = [picture.path for picture in learned if os.path.getsize(picture.path) in lengths]
+    known = {fingerprint(path): path for path in alike}
+    begin = [(here.path, known[found]) for here in judged if known and (found := fingerprint(here.path)) in known]
+    return [(str(here), str(there)) for here, there in begin if digest(Path(here)) == digest(Path(there))]

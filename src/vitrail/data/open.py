@@ -60,6 +60,16 @@ def marked_reader(path: Path) -> ModuleType | None:
     found = marked_in(path)
     if len(found) == 1 and path not in found:
         found |= dict.fromkeys(class_folders_beside(path, *found), folder)
+    refuse_several(path, found)
+    return next(iter(found.values()), None)
+
+
+def refuse_several(path: Path, found: dict[Path, ModuleType]) -> None:
+    """Refuse a path that leads to several data sets.
+
+    Raises:
+        DataError: names them.
+    """
     if len(found) > 1:
         told = [f"{shown(home.relative_to(path))} ({NAMES[reader]})" for home, reader in sorted(found.items())]
         more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
@@ -67,7 +77,6 @@ def marked_reader(path: Path) -> ModuleType | None:
             f"{shown(path)} holds {len(told)} data sets: {', '.join(told[:MOST_TOLD])}{more}. Name one of them, such "
             f"as {shown(min(found, key=lambda home: (found[home] is folder, home)))}."
         )
-    return next(iter(found.values()), None)
 
 
 def taken_apart(data: Path | str) -> tuple[Path, str]:
@@ -96,10 +105,12 @@ def segments_at(path: Path) -> tuple[ModuleType, Path]:
     """The reader of the segments that were asked for, and where they are.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or several data sets have some.
     """
-    if not panoptic.homes_beside(path):
+    found = panoptic.homes_beside(path)
+    if not found:
         raise DataError(f"{shown(path)} holds no segments as COCO has them (annotations/panoptic_train.json).")
+    refuse_several(path, dict.fromkeys(found, panoptic))
     return panoptic, path
 
 
@@ -146,6 +157,12 @@ def holds_texts(path: Path | str) -> bool:
         DataError: it leads nowhere, or to nothing that is a data set.
     """
     return format_of(path)[0] in TEXTS
+
+
+def same_data(one: str, other: str) -> bool:
+    """Whether two paths, however they are typed, lead to the same data, read in the same way."""
+    (here, said), (there, told) = taken_apart(one), taken_apart(other)
+    return one == other or (here.expanduser().resolve() == there.expanduser().resolve() and said == told)
 
 
 def name_of(data: str) -> str:

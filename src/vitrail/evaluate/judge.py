@@ -12,7 +12,7 @@ from vitrail.catalog import RECIPES
 from vitrail.data.dataset import PURPOSES, Dataset
 from vitrail.data.files import hidden
 from vitrail.data.material import RUNNING, USES, Batches, MarkedPictures, Pictures, Texts
-from vitrail.data.open import for_purpose, holds_texts, name_of, open_dataset, parts
+from vitrail.data.open import for_purpose, holds_texts, name_of, open_dataset, parts, same_data
 from vitrail.errors import DataError, UsageError, span
 from vitrail.evaluate.background import learned_from, learned_length
 from vitrail.evaluate.evaluate import Report, evaluate
@@ -67,7 +67,7 @@ class Told:
 def learned_from_it(source: str | Path, data: str) -> bool:
     """Whether a run was trained on this very path."""
     path = learned_from(source)
-    return path != "" and (path == data or Path(path).resolve() == Path(data).resolve())
+    return path != "" and same_data(path, data)
 
 
 def part_to_judge(

@@ -53,7 +53,7 @@ def read_for(model: str, data: str, say: Say) -> str:
     """The data set, spelled so that what is read of it is what a model learns from."""
     spelled = for_purpose(data, purposes_of(model))
     if spelled != data:
-        say(f"{data} has boxes and segments; its segments are read: {spelled}.")
+        say(f"The segments of {data} are read, and nothing beside them: {spelled}.")
     return spelled
 
 

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vitrail.core.precision import fast_float32
 from vitrail.data.balance import in_words_if_uneven
 from vitrail.data.dataset import Dataset, Splits, refuse_one_class
 from vitrail.data.files import shown
-from vitrail.data.headers import in_both, unreadable
+from vitrail.data.headers import files_of, in_both, unreadable
 from vitrail.data.open import name_of, open_splits, taken_apart
 from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, UsageError, VitrailError, many
 from vitrail.evaluate.evaluate import Report, evaluate
@@ -182,8 +183,8 @@ def find_models(task: Task) -> Task:
     return task.located(locate) if isinstance(task, NeedsModels) else task
 
 
-def refuse_unreadable(splits: Splits, data: str, say: Say) -> None:
-    """Open every picture before the first step, and say if that is too many.
+def look_at_pictures(splits: Splits, data: str, say: Say) -> None:
+    """Open every picture before the first step, and say if that is too many, and which judge that are learned from.
 
     Raises:
         DataError: some are no pictures; names the first.
@@ -194,21 +195,19 @@ def refuse_unreadable(splits: Splits, data: str, say: Say) -> None:
             f"Only {MOST_OPENED:,} of the {count:,} pictures are opened before the first step. `vitrail check --data "
             f"{shlex.quote(data)}` looks at all of them."
         )
-    broken = list(unreadable([splits.train, splits.val], MOST_OPENED))
+    learned = list(islice(files_of(splits.train), MOST_OPENED))
+    judged = list(islice(files_of(splits.val), MOST_OPENED - len(learned)))
+    broken = list(unreadable([*learned, *judged]))
     if broken:
         raise DataError(
             f"{many(len(broken), 'picture')} cannot be read. The first: {broken[0]} `vitrail check --data "
             f"{shlex.quote(data)}` lists all such files. Mend or remove them, and type the same again."
         )
-
-
-def warn_of_copies(splits: Splits, data: str, say: Say) -> None:
-    """Say of pictures to be judged by that they are learned from: a score on them proves nothing."""
-    if both := in_both(splits.train, splits.val, MOST_OPENED):
+    if both := in_both(learned, judged):
         here, there = map(shown, both[0])
         say(
             f"{many(len(both), 'picture')} to be judged by {'is' if len(both) == 1 else 'are'} learned from as well "
-            f"({here} is {there}): the scores will be too good. `vitrail check --data {shlex.quote(data)}` lists them."
+            f"({here}{'' if here == there else f' is {there}'}): the scores will be too good."
         )
 
 
@@ -361,8 +360,7 @@ def train(
     for note in splits.notes:
         say(note)
     refuse_one_class(splits.train, data)
-    refuse_unreadable(splits, data, say)
-    warn_of_copies(splits, data, say)
+    look_at_pictures(splits, data, say)
     init = None if init is None else lasting(init)
     with broken_pictures_in_words(data):
         recipe = choose_recipe(model, lasting(data), splits, init, sketched.model.changes, say)
@@ -412,7 +410,8 @@ def resume(run: Path | str, *, workers: int | None = None, device: str | None = 
     recipe = replace(
         recipe, device=str(usable_device(device or recipe.device)), data=replace(recipe.data, workers=workers)
     )
-    splits = splits_of(recipe)
+    spelled = read_for(recipe.model.name, recipe.data.path, say)
+    splits = splits_of(replace(recipe, data=replace(recipe.data, path=spelled)))
     done = (folder / "report.html").is_file()
     say(f"{folder} is finished: only its report is written again." if done else f"Going on with {folder}.")
     with broken_pictures_in_words(recipe.data.path, folder):

@@ -67,7 +67,7 @@ def nothing_called(name: str, models: Iterable[str], recipes: Iterable[str] = ()
     """The sentence for a word that is no path, and no model either; perhaps it is a recipe."""
     if name in recipes:
         return f"{name} is a recipe, and no model yet: `vitrail train {name} --data PATH` makes a run of it."
-    said = unknown("run, folder or model", name, models)
+    said = unknown("run, folder or model", name, [*models, *recipes])
     if "Did you mean" in said:
         return said
     runs = runs_near(name)

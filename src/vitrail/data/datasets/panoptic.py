@@ -12,7 +12,7 @@ Source: A. Kirillov et al., "Panoptic Segmentation", CVPR 2019, and COCO's page 
 import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +41,16 @@ LARGEST_ID = 1 << 24
 def is_panoptic(file: Path) -> bool:
     """Whether a JSON file speaks of segments before it speaks of any outline."""
     try:
+        found = file.stat()
+    except OSError:  # nobody may look
+        return False
+    return speaks_of_segments(file, (found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=64)
+def speaks_of_segments(file: Path, state: tuple[int, int]) -> bool:
+    """The same; of a file that has not changed, which may be large, it is asked once."""
+    try:
         with open(file, "rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as text:
             outline = text.find(b'"segmentation"')
             return text.find(b'"segments_info"', 0, len(text) if outline < 0 else outline) >= 0
@@ -56,20 +66,26 @@ def homes(path: Path) -> list[Path]:
 
 def homes_beside(path: Path) -> list[Path]:
     """The folders in which there are such files, also where `homes` leaves them to boxes that stand beside them."""
-    return [home for home in coco.homes(path) if coco.sources_at(home, path, is_panoptic)]
+    found = {home: coco.sources_at(home, path, seems_panoptic) for home in coco.homes(path)}
+    return [home for home, some in found.items() if any(is_panoptic(source.file) for source in some.values())]
+
+
+def seems_panoptic(file: Path) -> bool:
+    """Whether a file has segments, or is called as if it had: if then it has none, whoever reads it says so."""
+    return file.name.lower().startswith("panoptic_") or is_panoptic(file)
 
 
 def spelling(path: Path | str) -> tuple[Path, bool]:
     """A path, and whether `path:panoptic` asks for its segments where other annotations stand beside them."""
     place, colon, word = str(path).rpartition(":")
-    asked = bool(colon) and word == "panoptic" and not Path(path).exists()
+    asked = bool(place.strip() and colon) and word == "panoptic" and not Path(path).exists()
     return Path(place if asked else path), asked
 
 
 def sources(path: Path) -> dict[str | None, Source]:
     """The annotation files of a data set, by part; `None` for one that is in one piece."""
     home = next(iter(homes_beside(path)), None)
-    return {} if home is None else coco.sources_at(home, path, is_panoptic)
+    return {} if home is None else coco.sources_at(home, path, seems_panoptic)
 
 
 def parts(path: Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vitrail.core.devices import fastest_device
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader
-from vitrail.data.open import for_purpose, open_dataset, parts
+from vitrail.data.open import open_dataset, parts
 from vitrail.data.transforms import eval_transform
 from vitrail.errors import DataError, UsageError, many, unknown
 from vitrail.evaluate.benchmarks.costs import PICTURE, Costs, costs
@@ -254,7 +254,6 @@ def open_marked(data: str, ask: Predictor, benchmark: Benchmark) -> Dataset:
     Raises:
         DataError: nothing is marked in them, or something that the model does not know.
     """
-    data = for_purpose(data, (ask.card.task,))
     found = parts(data)
     part = next((name for name in ("val", "test") if name in found), None)
     dataset = open_dataset(data, part, classes_of(ask.model))
