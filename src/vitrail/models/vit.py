@@ -3,7 +3,8 @@
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021. The same modules, given other parts, are
 DeiT (Touvron et al., ICML 2021), ViT with a convolutional stem (Xiao et al., NeurIPS 2021), DINOv2 (Oquab et al.,
 2023) and registers (Darcet et al., ICLR 2024). A hybrid cuts its patches from the map of a ResNetV2 (section 3.1).
-The paper's D is `dim`, its L `depth`, its P `patch` and its N the number of patches, `grid[0] * grid[1]`.
+The paper's D is `dim`, its L `depth`, its P `patch` and its N the number of patches, `grid[0] * grid[1]`. Its eq. 1 is
+`ViT.embed`; eq. 2 and 3 are `EncoderBlock` (core/blocks.py), stacked; eq. 4 is the last norm, and `pool` takes z_L^0.
 Compared with transformers, timm and torchvision in tests/parity/test_vit.py.
 """
 
@@ -210,152 +211,6 @@ class ViTConfig:
         return self.pooled if self.representation is None else self.representation
 
 
-TINY: dict[str, Any] = {"dim": 192, "heads": 3, "mlp_dim": 768}
-SMALL: dict[str, Any] = {"dim": 384, "heads": 6, "mlp_dim": 1536}
-BASE: dict[str, Any] = {"dim": 768, "heads": 12, "mlp_dim": 3072}
-LARGE: dict[str, Any] = {"dim": 1024, "depth": 24, "heads": 16, "mlp_dim": 4096}
-HUGE: dict[str, Any] = {"dim": 1280, "depth": 32, "heads": 16, "mlp_dim": 5120}
-DISTILLED: dict[str, Any] = {"distillation_token": True, "distillation_head": True}
-DINOV2: dict[str, Any] = {
-    "image": 518,
-    "patch": 14,
-    "layer_scale": 1.0,
-    "pool": "class+mean",
-    "positions_for": "class",
-    "dialect": "dinov2",
-}
-
-ROOT = ResNetV2Config(norm="after", border="same", layers=(), widths=(), classes=0)  # the first convolution alone
-R26 = replace(ROOT, layers=(2, 2, 2, 2), widths=(256, 512, 1024, 2048))
-R50 = replace(R26, layers=(3, 4, 6, 3))
-R50_16 = replace(R26, layers=(3, 4, 9), widths=(256, 512, 1024))  # the fourth stage's blocks moved to the third
-
-VARIANTS = {  # base, large and huge are the paper's; tiny and small DeiT's, most hybrids of Steiner et al., 2021
-    "vit-tiny-16": ViTConfig(**TINY),
-    "vit-tiny-16-384": ViTConfig(**TINY, image=384),
-    "vit-small-8": ViTConfig(**SMALL, patch=8),
-    "vit-small-16": ViTConfig(**SMALL),
-    "vit-small-16-384": ViTConfig(**SMALL, image=384),
-    "vit-small-32": ViTConfig(**SMALL, patch=32),
-    "vit-small-32-384": ViTConfig(**SMALL, patch=32, image=384),
-    "vit-base-8": ViTConfig(**BASE, patch=8),
-    "vit-base-16": ViTConfig(**BASE),
-    "vit-base-16-384": ViTConfig(**BASE, image=384),
-    "vit-base-32": ViTConfig(**BASE, patch=32),
-    "vit-base-32-384": ViTConfig(**BASE, patch=32, image=384),
-    "vit-large-16": ViTConfig(**LARGE),
-    "vit-large-16-384": ViTConfig(**LARGE, image=384),
-    "vit-large-32": ViTConfig(**LARGE, patch=32),
-    "vit-large-32-384": ViTConfig(**LARGE, patch=32, image=384),
-    "vit-huge-14": ViTConfig(**HUGE, patch=14),
-    # ViT_C of Xiao et al.: one block fewer, so that the convolutions cost what the block did
-    "vit-tiny-conv": ViTConfig(dim=192, heads=3, mlp_dim=576, depth=11, stem=(24, 48, 96, 192)),
-    "vit-small-conv": ViTConfig(dim=384, heads=6, mlp_dim=1152, depth=11, stem=(48, 96, 192, 384)),
-    "vit-base-conv": ViTConfig(**BASE, depth=11, stem=(64, 128, 256, 512)),
-    "vit-tiny-hybrid-32": ViTConfig(**TINY, patch=32, backbone=ROOT),
-    "vit-tiny-hybrid-32-384": ViTConfig(**TINY, patch=32, backbone=ROOT, image=384),
-    "vit-small-hybrid-32": ViTConfig(**SMALL, patch=32, backbone=R26),
-    "vit-small-hybrid-32-384": ViTConfig(**SMALL, patch=32, backbone=R26, image=384),
-    "vit-base-hybrid-16": ViTConfig(**BASE, backbone=R50_16),
-    "vit-base-hybrid-16-384": ViTConfig(**BASE, backbone=R50_16, image=384),
-    "vit-large-hybrid-32": ViTConfig(**LARGE, patch=32, backbone=R50),
-    "vit-large-hybrid-32-384": ViTConfig(**LARGE, patch=32, backbone=R50, image=384),
-    "deit-tiny-16": ViTConfig(**TINY),
-    "deit-small-16": ViTConfig(**SMALL),
-    "deit-base-16": ViTConfig(**BASE),
-    "deit-base-16-384": ViTConfig(**BASE, image=384),
-    "deit-tiny-distilled-16": ViTConfig(**TINY, **DISTILLED),
-    "deit-small-distilled-16": ViTConfig(**SMALL, **DISTILLED),
-    "deit-base-distilled-16": ViTConfig(**BASE, **DISTILLED),
-    "deit-base-distilled-16-384": ViTConfig(**BASE, **DISTILLED, image=384),
-    "dinov2-small-14": ViTConfig(**SMALL, **DINOV2),
-    "dinov2-base-14": ViTConfig(**BASE, **DINOV2),
-    "dinov2-large-14": ViTConfig(**LARGE, **DINOV2),
-    "dinov2-giant-14": ViTConfig(**DINOV2, dim=1536, depth=40, heads=24, mlp_dim=4096, gated=True),
-}
-VARIANTS |= {
-    name.replace("-14", "-registers-14"): replace(config, registers=4, dialect="dinov2-registers")
-    for name, config in VARIANTS.items()
-    if name.startswith("dinov2")
-}
-
-
-def build_block(config: ViTConfig, drop_path: float) -> EncoderBlock:
-    """One layer of the encoder, from the parts that the configuration names."""
-
-    def residual() -> Residual:
-        return Residual(
-            config.dim,
-            norm=config.norm,
-            eps=config.eps,
-            layer_scale=config.layer_scale,
-            drop_path=drop_path,
-            dropout=config.dropout,
-        )
-
-    bias = None
-    if config.position == "relative":
-        bias = RelativeBias(config.grid, config.heads, prefix=config.prefix)
-    if config.position == "relative-log":
-        bias = LogRelativeBias(config.grid, config.heads, hidden=config.relative_hidden, prefix=config.prefix)
-    mlp = (
-        GatedMLP(config.dim, config.mlp_dim)
-        if config.gated
-        else MLP(config.dim, config.mlp_dim, activation=ACTIVATIONS[config.activation])
-    )
-    return EncoderBlock(
-        Attention(config.dim, config.heads, bias=config.bias, dropout=config.attention_dropout),
-        mlp,
-        residual(),
-        residual(),
-        bias,
-    )
-
-
-def build_positions(config: ViTConfig) -> nn.Module | None:
-    """What is added to the tokens before the first block, if anything."""
-    if config.position == "learned":
-        return LearnedPositions(config.grid, config.dim, prefix=config.positioned, dialect=config.dialect)
-    if config.position == "axes":
-        return LearnedAxes(config.grid, config.dim, prefix=config.positioned, dialect=config.dialect)
-    if config.position == "sinusoidal":
-        return SinusoidalPositions(config.grid, config.dim, prefix=config.positioned)
-    return None
-
-
-class Hybrid(nn.Module):
-    """Patches of a map that a ResNetV2 has made of the picture (section 3.1).
-
-    Args:
-        backbone: makes the map.
-        dim: width of a token.
-        patch: height and width of a patch, pixels.
-    """
-
-    def __init__(self, backbone: ResNetV2, dim: int, patch: tuple[int, int]) -> None:
-        super().__init__()
-        self.backbone, self.stride = backbone, patch
-        cells = (patch[0] // backbone.config.stride, patch[1] // backbone.config.stride)
-        self.project = nn.Conv2d(backbone.config.dim, dim, kernel_size=cells, stride=cells)
-
-    def forward(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        valid: Bool[Tensor, "batch height width"] | None = None,
-    ) -> Float[Tensor, "batch dim rows columns"]:
-        check_divides(images.shape[2], images.shape[3], self.stride)
-        return self.project(self.backbone.last_map(images, valid).map)
-
-
-def build_patches(config: ViTConfig) -> nn.Module:
-    """What makes vectors of the picture."""
-    if config.backbone is not None:
-        return Hybrid(ResNetV2(replace(config.backbone, channels=config.channels)), config.dim, config.patch_size)
-    if config.stem:
-        return ConvStem(config.channels, config.dim, config.stem, last=config.stem_last)
-    return PatchEmbed(config.channels, config.dim, config.patch_size)
-
-
 class ViT(nn.Module):
     """Classify an image from tokens that have read all its patches."""
 
@@ -498,3 +353,149 @@ class ViT(nn.Module):
             )
         tokens = self.encode(images)
         return DistilledLogits(self.head(self.pool(tokens)), self.distillation_head(tokens.x[:, 1]))
+
+
+def build_block(config: ViTConfig, drop_path: float) -> EncoderBlock:
+    """One layer of the encoder, from the parts that the configuration names."""
+
+    def residual() -> Residual:
+        return Residual(
+            config.dim,
+            norm=config.norm,
+            eps=config.eps,
+            layer_scale=config.layer_scale,
+            drop_path=drop_path,
+            dropout=config.dropout,
+        )
+
+    bias = None
+    if config.position == "relative":
+        bias = RelativeBias(config.grid, config.heads, prefix=config.prefix)
+    if config.position == "relative-log":
+        bias = LogRelativeBias(config.grid, config.heads, hidden=config.relative_hidden, prefix=config.prefix)
+    mlp = (
+        GatedMLP(config.dim, config.mlp_dim)
+        if config.gated
+        else MLP(config.dim, config.mlp_dim, activation=ACTIVATIONS[config.activation])
+    )
+    return EncoderBlock(
+        Attention(config.dim, config.heads, bias=config.bias, dropout=config.attention_dropout),
+        mlp,
+        residual(),
+        residual(),
+        bias,
+    )
+
+
+def build_positions(config: ViTConfig) -> nn.Module | None:
+    """What is added to the tokens before the first block, if anything."""
+    if config.position == "learned":
+        return LearnedPositions(config.grid, config.dim, prefix=config.positioned, dialect=config.dialect)
+    if config.position == "axes":
+        return LearnedAxes(config.grid, config.dim, prefix=config.positioned, dialect=config.dialect)
+    if config.position == "sinusoidal":
+        return SinusoidalPositions(config.grid, config.dim, prefix=config.positioned)
+    return None
+
+
+class Hybrid(nn.Module):
+    """Patches of a map that a ResNetV2 has made of the picture (section 3.1).
+
+    Args:
+        backbone: makes the map.
+        dim: width of a token.
+        patch: height and width of a patch, pixels.
+    """
+
+    def __init__(self, backbone: ResNetV2, dim: int, patch: tuple[int, int]) -> None:
+        super().__init__()
+        self.backbone, self.stride = backbone, patch
+        cells = (patch[0] // backbone.config.stride, patch[1] // backbone.config.stride)
+        self.project = nn.Conv2d(backbone.config.dim, dim, kernel_size=cells, stride=cells)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        valid: Bool[Tensor, "batch height width"] | None = None,
+    ) -> Float[Tensor, "batch dim rows columns"]:
+        check_divides(images.shape[2], images.shape[3], self.stride)
+        return self.project(self.backbone.last_map(images, valid).map)
+
+
+def build_patches(config: ViTConfig) -> nn.Module:
+    """What makes vectors of the picture."""
+    if config.backbone is not None:
+        return Hybrid(ResNetV2(replace(config.backbone, channels=config.channels)), config.dim, config.patch_size)
+    if config.stem:
+        return ConvStem(config.channels, config.dim, config.stem, last=config.stem_last)
+    return PatchEmbed(config.channels, config.dim, config.patch_size)
+
+
+TINY: dict[str, Any] = {"dim": 192, "heads": 3, "mlp_dim": 768}
+SMALL: dict[str, Any] = {"dim": 384, "heads": 6, "mlp_dim": 1536}
+BASE: dict[str, Any] = {"dim": 768, "heads": 12, "mlp_dim": 3072}
+LARGE: dict[str, Any] = {"dim": 1024, "depth": 24, "heads": 16, "mlp_dim": 4096}
+HUGE: dict[str, Any] = {"dim": 1280, "depth": 32, "heads": 16, "mlp_dim": 5120}
+DISTILLED: dict[str, Any] = {"distillation_token": True, "distillation_head": True}
+DINOV2: dict[str, Any] = {
+    "image": 518,
+    "patch": 14,
+    "layer_scale": 1.0,
+    "pool": "class+mean",
+    "positions_for": "class",
+    "dialect": "dinov2",
+}
+
+ROOT = ResNetV2Config(norm="after", border="same", layers=(), widths=(), classes=0)  # the first convolution alone
+R26 = replace(ROOT, layers=(2, 2, 2, 2), widths=(256, 512, 1024, 2048))
+R50 = replace(R26, layers=(3, 4, 6, 3))
+R50_16 = replace(R26, layers=(3, 4, 9), widths=(256, 512, 1024))  # the fourth stage's blocks moved to the third
+
+VARIANTS = {  # base, large and huge are the paper's; tiny and small DeiT's, most hybrids of Steiner et al., 2021
+    "vit-tiny-16": ViTConfig(**TINY),
+    "vit-tiny-16-384": ViTConfig(**TINY, image=384),
+    "vit-small-8": ViTConfig(**SMALL, patch=8),
+    "vit-small-16": ViTConfig(**SMALL),
+    "vit-small-16-384": ViTConfig(**SMALL, image=384),
+    "vit-small-32": ViTConfig(**SMALL, patch=32),
+    "vit-small-32-384": ViTConfig(**SMALL, patch=32, image=384),
+    "vit-base-8": ViTConfig(**BASE, patch=8),
+    "vit-base-16": ViTConfig(**BASE),
+    "vit-base-16-384": ViTConfig(**BASE, image=384),
+    "vit-base-32": ViTConfig(**BASE, patch=32),
+    "vit-base-32-384": ViTConfig(**BASE, patch=32, image=384),
+    "vit-large-16": ViTConfig(**LARGE),
+    "vit-large-16-384": ViTConfig(**LARGE, image=384),
+    "vit-large-32": ViTConfig(**LARGE, patch=32),
+    "vit-large-32-384": ViTConfig(**LARGE, patch=32, image=384),
+    "vit-huge-14": ViTConfig(**HUGE, patch=14),
+    # ViT_C of Xiao et al.: one block fewer, so that the convolutions cost what the block did
+    "vit-tiny-conv": ViTConfig(dim=192, heads=3, mlp_dim=576, depth=11, stem=(24, 48, 96, 192)),
+    "vit-small-conv": ViTConfig(dim=384, heads=6, mlp_dim=1152, depth=11, stem=(48, 96, 192, 384)),
+    "vit-base-conv": ViTConfig(**BASE, depth=11, stem=(64, 128, 256, 512)),
+    "vit-tiny-hybrid-32": ViTConfig(**TINY, patch=32, backbone=ROOT),
+    "vit-tiny-hybrid-32-384": ViTConfig(**TINY, patch=32, backbone=ROOT, image=384),
+    "vit-small-hybrid-32": ViTConfig(**SMALL, patch=32, backbone=R26),
+    "vit-small-hybrid-32-384": ViTConfig(**SMALL, patch=32, backbone=R26, image=384),
+    "vit-base-hybrid-16": ViTConfig(**BASE, backbone=R50_16),
+    "vit-base-hybrid-16-384": ViTConfig(**BASE, backbone=R50_16, image=384),
+    "vit-large-hybrid-32": ViTConfig(**LARGE, patch=32, backbone=R50),
+    "vit-large-hybrid-32-384": ViTConfig(**LARGE, patch=32, backbone=R50, image=384),
+    "deit-tiny-16": ViTConfig(**TINY),
+    "deit-small-16": ViTConfig(**SMALL),
+    "deit-base-16": ViTConfig(**BASE),
+    "deit-base-16-384": ViTConfig(**BASE, image=384),
+    "deit-tiny-distilled-16": ViTConfig(**TINY, **DISTILLED),
+    "deit-small-distilled-16": ViTConfig(**SMALL, **DISTILLED),
+    "deit-base-distilled-16": ViTConfig(**BASE, **DISTILLED),
+    "deit-base-distilled-16-384": ViTConfig(**BASE, **DISTILLED, image=384),
+    "dinov2-small-14": ViTConfig(**SMALL, **DINOV2),
+    "dinov2-base-14": ViTConfig(**BASE, **DINOV2),
+    "dinov2-large-14": ViTConfig(**LARGE, **DINOV2),
+    "dinov2-giant-14": ViTConfig(**DINOV2, dim=1536, depth=40, heads=24, mlp_dim=4096, gated=True),
+}
+VARIANTS |= {
+    name.replace("-14", "-registers-14"): replace(config, registers=4, dialect="dinov2-registers")
+    for name, config in VARIANTS.items()
+    if name.startswith("dinov2")
+}
