@@ -41,7 +41,7 @@ from vitrail.explain.recording import Layers
 from vitrail.geometry.placement import Placement
 from vitrail.loading import from_pretrained, say
 from vitrail.pixels import MODES, channels_first
-from vitrail.predict_texts import OnError, TextPredictor, check_asked
+from vitrail.predict_texts import OnError, TextPredictor, check_asked, described
 from vitrail.preprocessing import Prepared, Preprocessing
 from vitrail.samples import Picture
 from vitrail.tasks.task import Task
@@ -156,6 +156,9 @@ class Predictor:
         self.card = card
         if fast and isinstance(card.preprocessing, Preprocessing):
             keep_freed_memory()
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     def task(self) -> Task:

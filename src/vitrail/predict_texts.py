@@ -75,6 +75,12 @@ def check_asked(batch: int, on_error: str) -> None:
         raise ConfigError(unknown("way with errors", on_error, get_args(OnError)))
 
 
+def described(predictor: Any) -> str:
+    """What a predictor says of itself at a prompt: its model, what it does and where."""
+    card, weights = predictor.card, next(predictor.model.parameters())
+    return f"<{type(predictor).__name__}: {card.model} for {card.task}, on {weights.device}>"
+
+
 def file_of(given: str | Path) -> Path | None:
     """The text file that somebody means; `None` where it is a text.
 
@@ -160,6 +166,9 @@ class TextPredictor:
         self.model = (model if device is None else model.to(usable_device(device))).eval()
         self.quick, self.speed = (packed(self.model), fast_float32) if fast else (self.model, nullcontext)
         self.card = card
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     def task(self) -> Task:

@@ -76,7 +76,7 @@ def colours(boxes: Float[np.ndarray, "*boxes 4"]) -> Float[np.ndarray, "*boxes 3
     return (1 - large) * green + large * (lying * red + (1 - lying) * blue)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Atlas(Drawn):
     """What all slots answer in all pictures of a data set.
 

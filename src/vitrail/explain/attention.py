@@ -82,7 +82,7 @@ class Asked(NamedTuple):
     title: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Look(Explanation):
     """Where a token looked, in one layer.
 
@@ -169,7 +169,7 @@ class Look(Explanation):
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Sheet(Explanation):
     """Where several tokens looked in several layers: a line for each, all with one scale.
 

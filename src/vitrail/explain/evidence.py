@@ -24,7 +24,7 @@ from vitrail.preprocessing import PicturePreprocessing
 from vitrail.samples import Picture
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Evidence(Explanation):
     """A map of what mattered.
 

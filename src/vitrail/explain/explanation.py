@@ -13,7 +13,7 @@ from torch import Tensor
 from vitrail.data.images import PictureArray
 from vitrail.explain.curves import Plot
 from vitrail.explain.drawing import Caption, Panel, corners, draw
-from vitrail.explain.figures import KINDS, check_place
+from vitrail.explain.figures import KINDS, check_place, png
 from vitrail.geometry.placement import Placement
 from vitrail.samples import Picture
 from vitrail.writing import write_whole
@@ -25,7 +25,13 @@ LEAST = (1200, 1200)  # rows and columns to which a picture is decoded for drawi
 
 
 class Drawn(ABC):
-    """Numbers, and the drawing that shows them."""
+    """Numbers, and the drawing that shows them; a notebook shows the drawing."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: .figure() draws it, .save(path) keeps the drawing, .arrays() has its numbers>"
+
+    def _repr_png_(self) -> bytes:
+        return png(self.figure())
 
     @abstractmethod
     def figure(self) -> "Figure":
@@ -53,7 +59,7 @@ class Drawn(ABC):
         return write_whole(path, drawing.getvalue())
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Explanation(Drawn):
     """Something about one picture, to be drawn over it.
 

@@ -159,7 +159,7 @@ class StackHeads:
         return {"distance": self.distance, "diagonal": self.diagonal, **measures} if self.placed else measures
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Heads(Drawn):
     """What each head of a model does, on average over some pictures or texts.
 

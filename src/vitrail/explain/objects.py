@@ -93,7 +93,7 @@ def corners_of(box_xyxy: Sequence[float]) -> Float[Tensor, "4 2"]:
     return torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=torch.float64)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ObjectLook(Look):
     """Where a query looked, in one layer of the decoder.
 
@@ -126,7 +126,7 @@ class ObjectLook(Look):
         return super().arrays() | of_objects([self.found])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ObjectSheet(Sheet):
     """Where several queries looked: a line for each, and for each layer.
 
@@ -325,7 +325,7 @@ def look_for_objects(
     return ObjectSheet(picture=picture, placement=placement, looks=looks, best_of=len(above) or None)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ObjectEvidence(Evidence):
     """What the class that a query answers rests on.
 

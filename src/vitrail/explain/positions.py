@@ -54,7 +54,7 @@ def some(count: int, most: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PositionTable(Drawn):
     """Vectors that are added to the tokens, so that each knows its place.
 
@@ -158,7 +158,7 @@ class PositionTable(Drawn):
         return figure
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PlaceTable(PositionTable):
     """Vectors for the places of a text, one after the other; its grid is one row."""
 
@@ -197,7 +197,7 @@ class PlaceTable(PositionTable):
         name_similarities(axes, bar, "position, from 0", "position, from 0")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PositionBias(Drawn):
     """Numbers that are added to the scores, by how far a key stands from the query.
 

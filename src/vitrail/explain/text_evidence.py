@@ -36,7 +36,7 @@ STAYS = "Words are left out of the text; the translation stays as it was written
 LEAST = 0.005  # of all: a share that is named
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TextEvidence(Drawn):
     """Which words of a text an answer rests on.
 

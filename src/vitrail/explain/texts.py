@@ -49,7 +49,7 @@ def quoted(text: str) -> str:
     return f"\u201c{textwrap.shorten(text, QUOTED, placeholder=' ...')}\u201d"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TextLook(Drawn):
     """How much the words of a text, or its pieces, look at others.
 
@@ -158,7 +158,7 @@ class TextLook(Drawn):
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Matrices(TextLook):
     """A matrix for each layer and head: who looks, down; at whom, across."""
 
@@ -171,7 +171,7 @@ class Matrices(TextLook):
         return draw_matrices(self.panels(), self.asks, self.seen, self.caption(), self.even, self.columns)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Alignment(Matrices):
     """Which words of a sentence were looked at while each word of its translation was written."""
 
@@ -190,7 +190,7 @@ class Alignment(Matrices):
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SelfAttention(Matrices):
     """Which words of a text look at which."""
 
@@ -209,7 +209,7 @@ class SelfAttention(Matrices):
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Arcs(TextLook):
     """What one word looks at; `asks` is that word.
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vitrail.errors import ConfigError
+from vitrail.errors import ConfigError, many
 from vitrail.fields import Range, check_fields, check_ranges
 from vitrail.outputs import DistilledLogits
 from vitrail.samples import Batch
@@ -46,6 +46,9 @@ class Classification:
     scores: Float[Tensor, " classes"]
     classes: tuple[str, ...]
     multi_label: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Classification: {self.summary()}; of {many(len(self.classes), 'class')}>"
 
     def top(self, k: int = SHOWN) -> list[Guess]:
         """The k classes believed in most, best first; equal beliefs stay in the order of the classes."""

@@ -45,6 +45,9 @@ class Segmented:
     things: tuple[bool, ...]
     class_ids: tuple[int, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Segmented: {self.summary()}>"
+
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns."""

@@ -52,6 +52,9 @@ class WordPredictor:
     def __init__(self, vectors: WordVectors) -> None:
         self.vectors = vectors
 
+    def __repr__(self) -> str:
+        return f"<WordPredictor: {len(self.vectors):,} words, {self.vectors.dim} dimensions>"
+
     @classmethod
     def read(cls, path: Path | str) -> "WordPredictor":
         """From a file; see `read_vectors`."""
