@@ -54,6 +54,15 @@ __all__ = [
     "save_pretrained",
 ]
 
+ELSEWHERE = {  # what other libraries have: what to type here
+    "AutoModel": "vitrail.from_pretrained(FOLDER)",
+    "load": "vitrail.from_pretrained(FOLDER), or vitrail.predictor(FOLDER) to ask it",
+    "pipeline": "vitrail.predictor(FOLDER)",
+    "train": "from vitrail.train.start import train",
+    "Trainer": "from vitrail.train.start import train",
+    "fit": "from vitrail.train.start import train, or from vitrail.train.fit import fit for a recipe of your own",
+    "evaluate": "from vitrail.evaluate.judge import judge",
+}
 HOMES = {
     "create_model": "vitrail.loading",
     "describe": "vitrail.description",
@@ -70,7 +79,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("vitrail")
     if name not in __all__:
-        raise AttributeError(f"vitrail has no {name!r}. It has: {', '.join(__all__)}.")
+        hint = f" Type {ELSEWHERE[name]}." if name in ELSEWHERE else ""
+        raise AttributeError(f"vitrail has no {name!r}.{hint} It has: {', '.join(__all__)}.")
     return getattr(importlib.import_module(HOMES.get(name, "vitrail.errors")), name)
 
 

@@ -5,7 +5,7 @@ import fnmatch
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vitrail.catalog import FAMILIES, MODELS, RECIPES, load
 from vitrail.core.init import Undrawn
 from vitrail.core.memory import physical_memory
-from vitrail.errors import CheckpointError, ConfigError, many, unknown
+from vitrail.errors import CheckpointError, ConfigError, many
 from vitrail.models.family import Family
 from vitrail.preprocessing import Fitted, PicturePreprocessing, Preprocessing
 from vitrail.tokenizing import TextPreprocessing
@@ -27,6 +27,7 @@ from vitrail.weights.configs import checked, differences
 from vitrail.weights.files import check_finite, read_json, write_folder
 from vitrail.weights.formats import Loaded, variant_name
 from vitrail.weights.keymap import some
+from vitrail.weights.names import no_model
 from vitrail.weights.published import published_card, with_imagenet_names
 
 Announce = Callable[[str], None]
@@ -54,6 +55,9 @@ def family_of(model: nn.Module) -> Family:
     for family in all_families():
         if type(config) is family.config:
             return family
+    inside = getattr(model, "module", None)  # which DataParallel and DistributedDataParallel wrap
+    if isinstance(inside, nn.Module) and config is None:
+        raise ConfigError(f"{type(model).__name__} wraps the model that is meant. Give model.module.")
     raise ConfigError(f"{type(model).__name__} was not made by vitrail: no family has its configuration.")
 
 
@@ -61,6 +65,81 @@ def libraries_for(model: nn.Module) -> list[str]:
     """The libraries that `save_pretrained(..., format=...)` can write a model for; none for one that is not ours."""
     families = (family for family in all_families() if type(getattr(model, "config", None)) is family.config)
     return [library for family in families for library in formats.libraries_for(family, model.config)]
+
+
+ELSEWHERE = {  # arguments that other libraries take: what to type here
+    "pretrained": "create_model makes fresh weights, from_pretrained(NAME) reads published ones",
+    "checkpoint_path": "from_pretrained(FILE, format=..., model=...) reads a file",
+    "num_labels": "classes=N", "num_classes": "classes=N", "global_pool": "pool='class' or 'mean'",
+    "id2label": "labels=(...)", "label2id": "labels=(...)",
+    "ignore_mismatched_sizes": "classes=N alone makes a new head, and says so", "in_chans": "channels=N",
+    "img_size": "image=N", "image_size": "image=N", "patch_size": "patch=N", "drop_path_rate": "drop_path=0.1",
+    "embed_dim": "dim=N", "hidden_size": "dim=N", "num_hidden_layers": "depth=N", "num_attention_heads": "heads=N",
+    "num_heads": "heads=N", "features_only": "model.features(images, at=...) gives maps",
+    "torch_dtype": "dtype=torch.bfloat16", "device_map": "model.to(DEVICE) afterwards",
+    "attn_implementation": "nothing, the fastest kernel is taken", "trust_remote_code": "nothing, no code is run",
+}  # fmt: skip
+
+
+def refuse_elsewhere(config: type, changes: Iterable[str]) -> None:
+    """Refuse arguments of other libraries, all at once, with what to type instead.
+
+    Raises:
+        ConfigError: there is one, and no field of the configuration is called so.
+    """
+    own = {field.name for field in fields(config)}
+    foreign = [name for name in changes if name in ELSEWHERE and name not in own]
+    if foreign:
+        said = "; ".join(f"{name}: {ELSEWHERE[name]}" for name in foreign)
+        raise ConfigError(f"Arguments of other libraries, with what to type here: {said}.")
+
+
+def labelled(card: Card, config: Any, labels: Sequence[str] | None) -> Card:
+    """The card with names for the classes.
+
+    Raises:
+        ConfigError: another number of them than the model tells apart.
+    """
+    if labels is None:
+        return card
+    classes = getattr(config, "classes", 0)
+    if isinstance(labels, str) or len(labels) != classes:
+        given = "One word" if isinstance(labels, str) else many(len(labels), "label")
+        raise ConfigError(f"{given} for a model that tells {classes} classes apart. Give labels=(...), one for each.")
+    same = len(card.labels) == classes
+    kept = {"class_ids": card.class_ids, "things": card.things} if same else {"class_ids": (), "things": ()}
+    return replace(card, labels=tuple(labels), **kept)
+
+
+def counted(config: type, changes: dict[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """What is to be otherwise, with as many classes as there are labels unless their number is said."""
+    told = labels is not None and any(field.name == "classes" for field in fields(config))
+    return {"classes": len(labels or ()), **changes} if told else changes
+
+
+def check_fits(model: nn.Module, family: Family, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse to write tensors that `from_pretrained` could not put back, because parts of the model were replaced.
+
+    Raises:
+        ConfigError: a tensor too many, too few, or of another shape than the configuration says; and what to do.
+    """
+    meant = {name: tuple(tensor.shape) for name, tensor in without_numbers(family, model.config).state_dict().items()}
+    strange, absent = sorted(tensors.keys() - meant.keys()), sorted(meant.keys() - tensors.keys())
+    other = sorted(name for name in meant.keys() & tensors.keys() if tuple(tensors[name].shape) != meant[name])
+    if not (strange or absent or other):
+        return
+    if strange or absent:
+        first, count = (strange or absent)[0], many(len(strange or absent), "tensor")
+        verbs = ("has", "lacks") if strange else ("lacks", "has")
+        said = f"it {verbs[0]} {count} that its configuration {verbs[1]} ({first})"
+    else:
+        first = other[0]
+        said = f"its {first} is {tuple(tensors[first].shape)}, and its configuration says {meant[first]}"
+    raise ConfigError(
+        f"Nothing is written to {folder}: parts of this {type(model).__name__} were replaced, and {said}, so that "
+        f"nobody could read the folder. Put the parts back (merge adapters into the weights they stand on; for a new "
+        f"head use from_pretrained(..., classes=N)), or keep the tensors: torch.save(model.state_dict(), FILE)."
+    )
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -117,22 +196,25 @@ def within_memory(family: Family, config: Any) -> nn.Module:
     return empty
 
 
-def create_model(name: str, **changes: Any) -> nn.Module:
+def create_model(name: str, labels: Sequence[str] | None = None, **changes: Any) -> nn.Module:
     """A model with fresh weights, in training mode, with its `.config` and `.card`.
 
     Args:
         name: a name from `list_models`.
+        labels: names of the classes, in their order; there are as many classes as labels unless it is said.
         changes: fields of its configuration that should be otherwise (`classes=10`, `image=384`).
 
     Raises:
         ConfigError: no such model or field, or a configuration that makes no sense.
     """
     if name not in MODELS:
-        raise ConfigError(unknown("model", str(name), MODELS))
+        raise ConfigError(no_model(str(name), MODELS))
     family = load(FAMILIES[MODELS[name].target])
-    config = change_config(family, family.variants[name], changes)
+    refuse_elsewhere(family.config, changes)
+    config = change_config(family, family.variants[name], counted(family.config, changes, labels))
+    card = labelled(fresh_card(family, name, config), config, labels)
     within_memory(family, config)
-    return with_card(family.build(config), fresh_card(family, name, config))
+    return with_card(family.build(config), card)
 
 
 def find(source: str | Path, announce: Announce) -> tuple[Path, Checkpoint | None]:
@@ -167,6 +249,10 @@ def find(source: str | Path, announce: Announce) -> tuple[Path, Checkpoint | Non
 
 def one_dtype(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> tuple[dict[str, Tensor], list[str]]:
     """All floating tensors in one precision: float32, or float64 where the source has it, unless said otherwise."""
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise ConfigError(
+            f"dtype={dtype!r} is no precision of torch. Use torch.float32, torch.bfloat16 or torch.float16."
+        )
     if dtype is not None and not dtype.is_floating_point:
         raise ConfigError(f"dtype={dtype} holds no fractions. Use torch.float32, torch.bfloat16 or torch.float16.")
     found = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
@@ -486,6 +572,7 @@ def from_pretrained(
     dtype: torch.dtype | None = None,
     preprocessing: PicturePreprocessing | TextPreprocessing | Mapping[str, Any] | None = None,
     into: str | None = None,
+    labels: Sequence[str] | None = None,
     **changes: Any,
 ) -> nn.Module:
     """A model with trained weights, in evaluation mode, with its `.config` and `.card`.
@@ -506,6 +593,7 @@ def from_pretrained(
             or fields of it (`{"mean": (0.5, 0.5, 0.5)}`).
         into: a name from `list_models` of a larger kind, of which the weights may be a part: those of a detector are of
             `detr-resnet-50-panoptic`. What is beside the part starts fresh.
+        labels: names of the classes, in their order; there are as many classes as labels unless it is said.
         changes: fields of the configuration that should be otherwise (`classes=10`, `image=384`, `heads=4`).
 
     Raises:
@@ -522,6 +610,8 @@ def from_pretrained(
     if into is not None:
         loaded, fresh = grown(loaded, into)
         missing = (*missing, *fresh)
+    refuse_elsewhere(loaded.family.config, changes)
+    changes = counted(loaded.family.config, changes, labels)
     check_reads(loaded.family, given)
     check_complete(loaded.family, loaded, missing)
     check_finite(loaded.tensors, loaded.source)
@@ -541,7 +631,7 @@ def from_pretrained(
     if isinstance(preprocessing, Mapping) and preprocessing:
         values = ", ".join(f"{name}={getattr(adapted.preprocessing, name)!r}" for name in preprocessing)
         announce(f"Prepared with {values}, as you say.")
-    return with_card(made.eval(), adapted)
+    return with_card(made.eval(), labelled(adapted, target, labels))
 
 
 def save_pretrained(model: nn.Module, folder: str | Path, format: str = "vitrail", announce: Announce = say) -> Path:
@@ -557,14 +647,17 @@ def save_pretrained(model: nn.Module, folder: str | Path, format: str = "vitrail
         announce: is told where it went.
 
     Raises:
-        ConfigError: that library has no such model; or the folder holds a model in another format.
+        ConfigError: that library has no such model; the folder holds a model in another format; or parts of the model
+            were replaced by others, so that its weights no longer fit its configuration.
         CheckpointError: a weight is NaN or infinite, so that nobody could read the folder.
     """
+    model = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that it compiles
     family, folder = family_of(model), Path(folder)
     config: Any = model.config
     card = getattr(model, "card", None) or fresh_card(family, variant_name(family, config), config)
     tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     check_finite(tensors, f"Nothing is written to {folder}")
+    check_fits(model, family, tensors, folder)
     if (folder / "config.json").exists():
         there = folders.library_of(read_json(folder / "config.json"), folder)
         if there != format:

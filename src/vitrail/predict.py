@@ -241,6 +241,11 @@ class Predictor:
         """
         if at is not None and query is not None:
             raise ExplanationError("at asks the encoder and query the decoder. Give one of them.")
+        if not isinstance(layer, int | str):
+            raise ExplanationError(
+                f"layer={layer!r} is no single layer. Give one, such as -1; predict.look(image, layers=...) takes "
+                f"several."
+            )
         if method != "attention" or target is not None:
             return self.evidence(image, method, target, query=query)
         if query is not None or (at is None and detector_in(self.model) is not None):

@@ -171,22 +171,30 @@ def test_the_twin_shares_every_parameter_and_buffer_and_nothing_is_left_on_the_m
     assert all(isinstance(block.attention.kernel, RecordingKernel) for block in twin.blocks)
 
 
+class Tempered(nn.Module):
+    """A kernel with a parameter of its own, by which queries are multiplied: 1 is the plain softmax."""
+
+    def __init__(self, temperature):
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(temperature))
+
+    def forward(self, query, key, value, mask, *, scale, dropout=0.0):
+        return fused(query * self.temperature, key, value, mask, scale=scale, dropout=dropout)
+
+
 def test_a_kernel_with_parameters_of_its_own_is_recorded_and_shared_too():
-    class Tempered(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.temperature = nn.Parameter(torch.tensor(0.5))
-
-        def forward(self, query, key, value, mask, *, scale, dropout=0.0):
-            return fused(query * self.temperature, key, value, mask, scale=scale, dropout=dropout)
-
-    attention = disturbed(Attention(24, heads=4, kernel=Tempered()))
+    attention = Attention(24, heads=4, kernel=Tempered(1.0))
     twin, records = recording(attention, rows=[0])
     tokens = torch.randn(2, 9, 24)
 
     assert torch.equal(twin(tokens, tokens, tokens), attention(tokens, tokens, tokens))
     assert twin.kernel.kernel.temperature is attention.kernel.temperature
     assert len(records[""].maps) == 1
+
+
+def test_a_kernel_that_weighs_otherwise_than_the_map_would_say_is_not_recorded():
+    with pytest.raises(ExplanationError, match="never computed"):
+        recording(Attention(24, heads=4, kernel=Tempered(0.5)), rows=[0])
 
 
 def test_each_call_of_a_module_is_one_entry_of_its_record():

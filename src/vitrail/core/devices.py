@@ -18,12 +18,13 @@ def fastest_device() -> str:
     return next(kind for kind, here in devices().items() if here)
 
 
-def usable_device(name: str) -> torch.device:
-    """A device by name: `cpu`, `cuda`, `cuda:1` or `mps`.
+def usable_device(name: str | torch.device) -> torch.device:
+    """A device by name: `cpu`, `cuda`, `cuda:1` or `mps`; or one of torch's, which is here.
 
     Raises:
         ConfigError: no such kind of device, or this machine has none.
     """
+    name = str(name)
     kind, _, number = name.partition(":")
     if kind not in devices():
         raise ConfigError(unknown("device", name, devices()))

@@ -46,6 +46,11 @@ def check_images(images: Tensor, weight: Tensor) -> None:
             f"The images are {images.dtype}; expected prepared pixels, which are floating: "
             f"model.card.preprocessing(picture).pixels makes them of a picture."
         )
+    if images.shape[1] != weight.shape[1] == images.shape[3]:
+        raise ConfigError(
+            f"The images have shape {tuple(images.shape)}, with the channels last; expected (batch, channels, height, "
+            f"width). Use images.movedim(3, 1)."
+        )
     if torch.compiler.is_compiling() or images.is_meta or torch.is_autocast_enabled(images.device.type):
         return  # autocast mixes them on purpose; meta tensors only have shapes, and no autocast
     if images.dtype != weight.dtype:

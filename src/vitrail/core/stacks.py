@@ -58,12 +58,22 @@ class Stack(Blocks):
         return self.at(tokens, [len(self) - 1], position)[0] if len(self) else tokens
 
     def at(self, tokens: Tokens, depths: Sequence[int], position: Tensor | None = None) -> list[Tokens]:
-        """The tokens after each of the chosen blocks, counted from 0; later blocks are not run."""
+        """The tokens after each of the chosen blocks; later blocks are not run.
+
+        Args:
+            tokens: what the first block reads.
+            depths: blocks, counted from 0; negative ones count from the end.
+            position: told to every block, where they want it.
+
+        Raises:
+            ConfigError: none, or one that there is not.
+        """
         if not depths:
             raise ConfigError(f"No block was named. This model has blocks 0 to {len(self) - 1}.")
-        outside = [depth for depth in depths if not 0 <= depth < len(self)]
+        outside = [depth for depth in depths if not -len(self) <= depth < len(self)]
         if outside:
             raise ConfigError(f"There is no block {outside[0]}: this model has blocks 0 to {len(self) - 1}.")
+        depths = [depth % len(self) for depth in depths]
         x, mask = tokens.x, None
         if tokens.valid is not None:
             x = x.masked_fill(~tokens.valid[..., None], 0.0)  # whatever stands in padding cannot leak, even NaN

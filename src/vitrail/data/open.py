@@ -6,10 +6,12 @@ generated world; or pictures with marked objects, as COCO, Pascal VOC or YOLO wr
 in parts; where there is no validation part, one is set aside.
 """
 
+import os
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from vitrail.data.aside import choose_validation
 from vitrail.data.dataset import Dataset, Splits, Subset
@@ -114,6 +116,19 @@ def segments_at(path: Path) -> tuple[ModuleType, Path]:
     return panoptic, path
 
 
+def check_path(path: Any) -> None:
+    """Refuse what is in memory, before anybody takes it for a name.
+
+    Raises:
+        DataError: it is no path; says how data in memory is learned from.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(
+            f"A data set is named by its path, and this is a {type(path).__name__}. Data in memory is learned from by "
+            f"vitrail.train.fit.fit(recipe, out, splits=...): docs/api.md has an example."
+        )
+
+
 def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     """The module that reads what stands at a path, and the path as it wants it.
 
@@ -122,6 +137,7 @@ def format_of(path: Path | str) -> tuple[ModuleType, Path | str]:
     Raises:
         DataError: nothing is there, nothing that is a data set, or several of them.
     """
+    check_path(path)
     if scenes.recognises(path):
         return scenes, path
     if not str(path).strip():

@@ -12,7 +12,7 @@ from vitrail.catalog import RECIPES
 from vitrail.data.dataset import PURPOSES, Dataset
 from vitrail.data.files import hidden
 from vitrail.data.material import RUNNING, USES, Batches, MarkedPictures, Pictures, Texts
-from vitrail.data.open import for_purpose, holds_texts, name_of, open_dataset, parts, same_data
+from vitrail.data.open import check_path, for_purpose, holds_texts, name_of, open_dataset, parts, same_data
 from vitrail.errors import DataError, UsageError, span
 from vitrail.evaluate.background import learned_from, learned_length
 from vitrail.evaluate.evaluate import Report, evaluate
@@ -236,6 +236,7 @@ def judge(
     """
     if out is not None:
         refuse_taken(Path(out), earlier="report.html")
+    check_path(data)
     ask = predictor(source, device=device, announce=announce)
     if nms is not None and not hasattr(ask.task, "nms"):
         raise UsageError(f"--nms is for models that find boxes, and this {ask.card.model} does not. Leave it out.")

@@ -15,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitrail.core.attention import Attention
 from vitrail.core.positions import (
     CountedAxes,
     CountedSinusoids,
@@ -403,8 +404,9 @@ def positions_of(model: nn.Module) -> PositionTable | PositionBias:
             f"no table of one size to draw. Where it looks: vitrail explain RUN PICTURE."
         )
     if not biases:
+        attends = any(isinstance(part, Attention) for part in model.modules())
         raise ExplanationError(
             f"{type(model).__name__} has no positions to draw: nothing in it is a table that is added to the tokens, "
-            f"or a bias that is added to the scores. It sees its patches as a set."
+            f"or a bias that is added to the scores.{' It sees its patches as a set.' * attends}"
         )
     return PositionBias(kind=KINDS[type(biases[0])], biases=tuple(map(seen_from_query, biases)))

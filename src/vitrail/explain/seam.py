@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitrail.core.attention import Attention
-from vitrail.core.kernels import Kernel, attention_weights
+from vitrail.core.kernels import Kernel, attention_weights, fused, plain
+from vitrail.core.quick import quick
 from vitrail.core.twins import twin_of
 from vitrail.errors import ConfigError, ExplanationError
 
@@ -76,6 +77,42 @@ def attentions(model: nn.Module) -> dict[str, Attention]:
     return found
 
 
+PROBE = 4  # tokens by which a kernel of somebody's own is tried
+CLOSE = 0.05  # of the largest value: what kernels of low precision may differ in
+
+
+def mixes_by_softmax(attention: Attention) -> bool:
+    """Whether the kernel of an `Attention` answers as softmax(scale q k^T) v does, which is what its weights mean."""
+    kernel = attention.kernel
+    if isinstance(kernel, Around) or kernel in (quick, fused, plain):
+        return True
+    weight = attention.query.weight
+    shape = (3, 1, attention.heads, PROBE, weight.shape[0] // attention.heads)
+    query, key, value = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight)
+    truth = plain(query, key, value, None, scale=attention.scale)
+    try:
+        with torch.no_grad():
+            answer = kernel(query, key, value, None, scale=attention.scale, dropout=0.0)
+            return answer.shape == truth.shape and bool((answer - truth).abs().max() <= CLOSE * truth.abs().max())
+    except Exception:  # whatever a kernel raises that takes no four tokens: it cannot be tried
+        return False
+
+
+def check_kernels(every: dict[str, Attention], names: Iterable[str]) -> None:
+    """Refuse to say where attention looked that did not look by softmax.
+
+    Raises:
+        ExplanationError: a kernel that somebody has put there computes something else.
+    """
+    for name in names:
+        if not mixes_by_softmax(every[name]):
+            raise ExplanationError(
+                f"The kernel of {name or 'this attention'} is not one of vitrail's, and mixes values otherwise than "
+                f"softmax(q k^T) does: the weights of softmax, which would be drawn, were never computed. "
+                f"Maps of method='gradient' (--method gradient) need none."
+            )
+
+
 def own_twin(model: nn.Module) -> nn.Module:
     """The twin that will be looked at.
 
@@ -97,9 +134,13 @@ def with_kernels(model: nn.Module, around: Callable[[str, Attention], Around], n
         model: a plain module; it stays as it is.
         around: makes the kernel, by the name of an `Attention` and the `Attention` itself.
         names: whose.
+
+    Raises:
+        ExplanationError: there is no attention, or one of these does not mix by softmax.
     """
     twin = own_twin(model)
-    every = attentions(twin)
+    every, names = attentions(twin), list(names)
+    check_kernels(every, names)
     for name in names:
         every[name].kernel = around(name, every[name])
     return twin

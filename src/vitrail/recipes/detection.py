@@ -9,7 +9,7 @@ from vitrail import catalog
 from vitrail.data.dataset import Dataset, Splits, typical_side
 from vitrail.data.datasets import scenes
 from vitrail.data.material import MarkedPictures
-from vitrail.errors import ConfigError, unknown
+from vitrail.errors import ConfigError
 from vitrail.loading import look_up
 from vitrail.models.resnet import ResNetConfig
 from vitrail.recipes.vit import clamp
@@ -19,6 +19,7 @@ from vitrail.train.optim import AdamW
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.schedules import Cosine
 from vitrail.weights.formats import Loaded
+from vitrail.weights.names import no_model
 
 SEEN_FRESH, SEEN_TUNED = 60_000, 15_000  # pictures, counted each time they are seen
 NMS = 0.7  # of small models, which have not learned to say each thing once; what Ultralytics' YOLO has by default
@@ -73,7 +74,7 @@ def in_model(model: str) -> Any:
         ConfigError: there is no such model.
     """
     if model not in catalog.MODELS:
-        raise ConfigError(unknown("model", model, catalog.MODELS))
+        raise ConfigError(no_model(model, catalog.MODELS))
     return catalog.family_of_model(model).variants[model]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from vitrail import catalog
 from vitrail.data.dataset import Dataset, Splits
 from vitrail.data.material import Texts
-from vitrail.errors import ConfigError, unknown
+from vitrail.errors import ConfigError
 from vitrail.tasks.answer import AnswerQuestions
 from vitrail.tasks.classify import Classify
 from vitrail.tasks.language import CausalLanguage, MaskedLanguage
@@ -20,6 +20,7 @@ from vitrail.tasks.translate_parallel import TranslateParallel
 from vitrail.train.optim import AdamW
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.schedules import Cosine, InverseSquareRoot
+from vitrail.weights.names import no_model
 
 UNDECIDED: Mapping[str, Any] = MappingProxyType({})
 PIECE = 20  # characters of running text that a piece of the vocabulary should have been seen in, at least
@@ -37,7 +38,7 @@ def check_model(model: str) -> None:
         ConfigError: names what was probably meant.
     """
     if model not in catalog.MODELS:
-        raise ConfigError(unknown("model", model, catalog.MODELS))
+        raise ConfigError(no_model(model, catalog.MODELS))
 
 
 def pieces_for(splits: Splits) -> int:

@@ -10,11 +10,12 @@ from vitrail.data.dataset import Dataset, Splits, typical_side
 from vitrail.data.material import Pictures
 from vitrail.data.mixing import Mixing
 from vitrail.data.transforms import Augment
-from vitrail.errors import ConfigError, many, unknown
+from vitrail.errors import ConfigError, many
 from vitrail.tasks.classify import Classify
 from vitrail.train.optim import AdamW
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.schedules import Cosine
+from vitrail.weights.names import no_model
 
 LEAST_GRID = 7  # patches along a side below which a picture is too coarse to be read
 SEEN_FRESH, SEEN_TUNED = 200_000, 20_000  # pictures, counted each time they are seen
@@ -138,7 +139,7 @@ def classify(
         ConfigError: there is no such model.
     """
     if model not in catalog.MODELS:
-        raise ConfigError(unknown("model", model, catalog.MODELS))
+        raise ConfigError(no_model(model, catalog.MODELS))
     train = splits.train
     task = Classify(classes=train.classes, smoothing=0.0 if train.multi_label else 0.1, multi_label=train.multi_label)
     changed = model_changes(model, train, fresh=init is None, given=changes, say=say)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from vitrail import catalog
 from vitrail.data.material import MarkedPictures, Pictures, Texts
-from vitrail.errors import ConfigError, UsageError, unknown
+from vitrail.errors import ConfigError, UsageError
 from vitrail.preprocessing import Fitted, Preprocessing
 from vitrail.tasks.classify import Classify
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.recipe_text import recipe_from_json, set_path, set_task
 from vitrail.weights.files import read_json
+from vitrail.weights.hub import is_id
+from vitrail.weights.names import no_model
 
 MATERIAL: dict[type, Pictures | MarkedPictures | Texts] = {  # what stands in for the data, by what a model reads
     Preprocessing: Pictures(path=""),
@@ -79,6 +81,15 @@ def with_assignments(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     return replace(recipe, task=set_task(recipe.task, kind, of_task)) if kind or of_task else recipe
 
 
+def where_weights_go(name: str) -> str:
+    """What to type where weights stand in place of a model: a folder, or an id of the hub."""
+    if Path(name).exists():
+        return f" {name} is a path here: to go on from weights in it, name their size and type --init {name}."
+    if is_id(name):
+        return f" For weights from the hub, name their size and type --init {name}."
+    return ""
+
+
 def sketch(model: str, asked: Asked) -> Recipe:
     """As much of the recipe as is known before any picture is read, so that mistakes need not wait for the pictures.
 
@@ -91,7 +102,7 @@ def sketch(model: str, asked: Asked) -> Recipe:
     if model.endswith(".json"):
         return asked.put_into(recipe_from_json(read_json(Path(model))))
     if model not in catalog.MODELS and model not in catalog.RECIPES:
-        raise ConfigError(unknown("model", model, [*catalog.MODELS, *catalog.RECIPES]))
+        raise ConfigError(no_model(model, [*catalog.MODELS, *catalog.RECIPES]) + where_weights_go(model))
     reads = catalog.family_of_model(model).reads if model in catalog.MODELS else Preprocessing
     open_parts = ("task", "data", "schedule") if reads is TextPreprocessing else ("task",)
     if model in catalog.RECIPES:

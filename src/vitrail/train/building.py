@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vitrail import catalog
 from vitrail.core.stacks import Blocks
 from vitrail.data.dataset import Dataset
-from vitrail.errors import CheckpointError, ConfigError, many, unknown
+from vitrail.errors import CheckpointError, ConfigError, many
 from vitrail.loading import change_config, create_model, family_of, from_pretrained, look_up
 from vitrail.tokenizing import TextPreprocessing
 from vitrail.train.optim import freeze, freeze_all_but, train_mode
@@ -19,6 +19,7 @@ from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.sameness import seed_of
 from vitrail.weights.card import Card
 from vitrail.weights.configs import build, differences, written
+from vitrail.weights.names import no_model
 from vitrail.words.embedding import initialise
 from vitrail.words.files import read_vectors
 from vitrail.words.predictor import vectors_at
@@ -159,7 +160,7 @@ def in_words(choice: ModelChoice) -> str:
         ConfigError: there is no such model, or its configuration makes no sense.
     """
     if choice.name not in catalog.MODELS:
-        raise ConfigError(unknown("model", choice.name, catalog.MODELS))
+        raise ConfigError(no_model(choice.name, catalog.MODELS))
     family = catalog.family_of_model(choice.name)
     unsaid = {"classes", *family.training}
     if choice.init not in (None, "default"):

@@ -13,6 +13,7 @@ from vitrail.fields import check_fields, describe, fits, part_types
 from vitrail.tasks.task import Task
 from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.weights.configs import FAMILY, choose, written_part
+from vitrail.weights.names import no_model
 
 ELSEWHERE = {  # what other programs call a field: its name here
     "lr": "rate", "learning_rate": "rate", "weight_decay": "decay", "batch_size": "batch", "num_workers": "workers",
@@ -183,7 +184,7 @@ def with_config_value(choice: ModelChoice, names: list[str], text: str, path: st
         ConfigError: there is no such field, or the value is of another kind.
     """
     if choice.name not in catalog.MODELS:
-        raise ConfigError(unknown("model", choice.name, catalog.MODELS))
+        raise ConfigError(no_model(choice.name, catalog.MODELS))
     family = catalog.family_of_model(choice.name)
     first, *_ = names
     known = [one.name for one in dataclasses.fields(family.config)]

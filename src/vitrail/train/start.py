@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from vitrail import catalog
+from vitrail.core.attention import Attention
 from vitrail.core.devices import fastest_device, usable_device
 from vitrail.core.precision import fast_float32
 from vitrail.data.balance import in_words_if_uneven
 from vitrail.data.dataset import Dataset, Splits, refuse_one_class
 from vitrail.data.files import shown
 from vitrail.data.headers import files_of, in_both, unreadable
-from vitrail.data.open import name_of, open_splits, taken_apart
+from vitrail.data.open import check_path, name_of, open_splits, taken_apart
 from vitrail.errors import CheckpointError, ConfigError, DataError, ImageError, UsageError, VitrailError, many
 from vitrail.evaluate.evaluate import Report, evaluate
 from vitrail.evaluate.report import write_report
@@ -283,7 +284,8 @@ def finish(result: RunResult, recipe: Recipe, splits: Splits, say: Say) -> None:
     example, run = recipe.data.example, shlex.quote(str(folder))
     asked = f"--prompt {example}" if isinstance(recipe.task, GoesOn) else f"{example} ..."
     say(f"Next: vitrail predict {run} {asked}")
-    say(f"      vitrail explain {run} {example}")
+    attends = any(isinstance(part, Attention) for part in model.modules())
+    say(f"      vitrail explain {run} {example}{'' if attends else ' --method gradient'}")
     say(f"      vitrail evaluate {run} --data {shlex.quote(recipe.data.path)}")
 
 
@@ -293,6 +295,20 @@ def learned_by_heart(folder: Path, recipe: Recipe, report: Report) -> str:
     ends = (steps[0]["loss"], steps[-1]["loss"]) if steps else (0.0, 0.0)
     parts = {name.removeprefix("loss_"): part for name, part in (steps[-1] if steps else {}).items()}
     return verdict(recipe.task, report.scores, ends, parts)
+
+
+def check_model(model: Any, init: Any) -> None:
+    """Refuse a model in memory, before anybody takes it for a name.
+
+    Raises:
+        ConfigError: it is no name, or what it starts from is no path; says what to do.
+    """
+    for given in (model, init):
+        if given is not None and not isinstance(given, str | os.PathLike):
+            raise ConfigError(
+                f"train takes models by name and weights by path, and this is a {type(given).__name__}. Write it with "
+                f"save_pretrained(model, FOLDER), name its size, and give init=FOLDER."
+            )
 
 
 def refuse_for_words(**flags: Any) -> None:
@@ -342,6 +358,8 @@ def train(
     Raises:
         VitrailError: whatever is wrong, in a sentence.
     """
+    check_model(model, init)
+    check_path(data)
     if (words := word_recipe(model, lasting(str(data)))) is not None:
         refuse_for_words(init=init, batch=batch, workers=workers, device=device, overfit=overfit)
         told = {name: value for name, value in {"epochs": epochs, "seed": seed}.items() if value is not None}

@@ -11,6 +11,7 @@ from vitrail.weights.card import Card
 from vitrail.weights.configs import checked, disagreements, merged
 from vitrail.weights.files import read_tensors, unprefixed
 from vitrail.weights.formats import Family, Format, Loaded, assumed, shapes_of, tell, translate, values_of, variant_name
+from vitrail.weights.names import no_model
 
 
 def guess_format(families: Iterable[Family], names: Iterable[str], library: str | None) -> tuple[Family, Format] | None:
@@ -77,7 +78,7 @@ def identify(
         )
     sizes = {name: family for family in families for name in family.variants}
     if model not in sizes:
-        raise ConfigError(unknown("model", model, sizes))
+        raise ConfigError(no_model(model, sizes))
     libraries = {one.library for one in sizes[model].formats}
     if library not in libraries:
         raise ConfigError(unknown("format", library, libraries))

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vitrail.errors import unknown
 from vitrail.weights import hub
 from vitrail.weights.files import READERS
+from vitrail.weights.names import no_model
 
 HOME = Path("runs")  # where `vitrail train` puts runs unless told otherwise
 DEEPEST = 3  # folders below one of runs that are searched: runs/classify/flowers5 is two
@@ -67,8 +67,8 @@ def nothing_called(name: str, models: Iterable[str], recipes: Iterable[str] = ()
     """The sentence for a word that is no path, and no model either; perhaps it is a recipe."""
     if name in recipes:
         return f"{name} is a recipe, and no model yet: `vitrail train {name} --data PATH` makes a run of it."
-    said = unknown("run, folder or model", name, [*models, *recipes])
-    if "Did you mean" in said:
+    said = no_model(name, [*models, *recipes], "run, folder or model")
+    if "Did you mean" in said or "here it is" in said:
         return said
     runs = runs_near(name)
     return f"{said} " + (f"Runs here: {listed(runs)}." if runs else "A run is called by its folder: runs/classify/x.")
