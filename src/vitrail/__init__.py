@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         UsageError,
         VitrailError,
     )
-    from vitrail.loading import create_model, from_pretrained, list_models, save_pretrained
+    from vitrail.loading import create_model, from_pretrained, list_models, register_family, save_pretrained
     from vitrail.predict import predictor
 
 if sys.platform == "darwin":  # what torch has not written for Apple's GPUs is computed by the processor
@@ -51,11 +51,13 @@ __all__ = [
     "open_dataset",
     "predictor",
     "read_image",
+    "register_family",
     "save_pretrained",
 ]
 
 ELSEWHERE = {  # what other libraries have: what to type here
     "AutoModel": "vitrail.from_pretrained(FOLDER)",
+    "register_model": "vitrail.register_family",
     "load": "vitrail.from_pretrained(FOLDER), or vitrail.predictor(FOLDER) to ask it",
     "pipeline": "vitrail.predictor(FOLDER)",
     "train": "from vitrail.train.start import train",
@@ -71,6 +73,7 @@ HOMES = {
     "open_dataset": "vitrail.data.open",
     "predictor": "vitrail.predict",
     "read_image": "vitrail.data.images",
+    "register_family": "vitrail.loading",
     "save_pretrained": "vitrail.loading",
 }
 

@@ -8,12 +8,12 @@ class Entry(NamedTuple):
     """Where a name leads.
 
     Attributes:
-        target: `module:attribute`; for a model, the name of its family.
+        target: `module:attribute`, or the thing itself where somebody registered it; for a model, its family's name.
         sentence: what it is.
         data: of a recipe: for what data can be, as its reader says, that it learns from; for any where it is empty.
     """
 
-    target: str
+    target: Any
     sentence: str
     data: tuple[str, ...] = ()
 
@@ -189,6 +189,8 @@ RECIPES: dict[str, Entry] = {
 
 def load(entry: Entry) -> Any:
     """What an entry leads to."""
+    if not isinstance(entry.target, str):
+        return entry.target
     module, _, attribute = entry.target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

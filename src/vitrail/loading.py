@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitrail.catalog import FAMILIES, MODELS, RECIPES, load
+from vitrail.catalog import FAMILIES, MODELS, RECIPES, Entry, load
 from vitrail.core.init import Undrawn
 from vitrail.core.memory import physical_memory
 from vitrail.errors import CheckpointError, ConfigError, many
@@ -59,6 +59,35 @@ def family_of(model: nn.Module) -> Family:
     if isinstance(inside, nn.Module) and config is None:
         raise ConfigError(f"{type(model).__name__} wraps the model that is meant. Give model.module.")
     raise ConfigError(f"{type(model).__name__} was not made by vitrail: no family has its configuration.")
+
+
+def register_family(family: Family, sentence: str = "A family of one's own.") -> None:
+    """Let models of one's own be found by name, wherever those of vitrail are, until Python ends.
+
+    A family that is registered again is replaced, as by a notebook's cell that is run twice.
+
+    Args:
+        family: what vitrail needs to know of it; `FAMILY` of `vitrail.models.gpt_formats` is an example.
+        sentence: what it is, for `vitrail models`.
+
+    Raises:
+        ConfigError: it is called as one of vitrail's own, or one of its sizes is of another configuration.
+    """
+    before = FAMILIES.get(family.name)
+    own = {name for name, entry in MODELS.items() if before is not None and entry.target == family.name}
+    taken = sorted(name for name in family.variants if name in MODELS and name not in own)
+    if before is not None and isinstance(before.target, str):
+        raise ConfigError(f"A family called {family.name!r} is there already. Give yours another name.")
+    if taken:
+        raise ConfigError(f"A model called {taken[0]!r} is there already. Give yours another name.")
+    for name, config in family.variants.items():
+        if type(config) is not family.config:
+            mine, theirs = type(config).__name__, family.config.__name__
+            raise ConfigError(f"{name} is a {mine}, and the family {family.name!r} has {theirs}.")
+    for name in own:
+        del MODELS[name]
+    FAMILIES[family.name] = Entry(family, sentence)
+    MODELS.update({name: Entry(family.name, sentence) for name in family.variants})
 
 
 def libraries_for(model: nn.Module) -> list[str]:
@@ -143,8 +172,8 @@ def check_fits(model: nn.Module, family: Family, tensors: Mapping[str, Tensor], 
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the published sizes that match a pattern with `*`."""
-    return fnmatch.filter(MODELS, pattern)
+    """Names of the published sizes that match a pattern with `*`; `_`, as timm has it, stands for `-`."""
+    return fnmatch.filter(MODELS, pattern.replace("_", "-")) or fnmatch.filter(MODELS, pattern)
 
 
 def change_config(family: Family, config: Any, changes: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from vitrail.train.recipe import ModelChoice, Recipe
 from vitrail.train.sameness import seed_of
 from vitrail.weights.card import Card
 from vitrail.weights.configs import build, differences, written
-from vitrail.weights.names import no_model
+from vitrail.weights.names import no_family, no_model
 from vitrail.words.embedding import initialise
 from vitrail.words.files import read_vectors
 from vitrail.words.predictor import vectors_at
@@ -187,7 +187,13 @@ def card_of(model: Any) -> Card:
 
 
 def rebuild_model(told: Mapping[str, Any]) -> nn.Module:
-    """The network that a checkpoint is for, with weights still to come."""
+    """The network that a checkpoint is for, with weights still to come.
+
+    Raises:
+        ConfigError: it is of a family that nobody has registered.
+    """
+    if told["family"] not in catalog.FAMILIES:
+        raise ConfigError(no_family(told["family"], catalog.FAMILIES))
     family = catalog.load(catalog.FAMILIES[told["family"]])
     model = family.build(build(family.config, told["config"], "the model's configuration"))
     model.card = Card.from_json(told["card"])

@@ -33,6 +33,7 @@ from vitrail.weights.formats import (
     variant_name,
 )
 from vitrail.weights.keymap import some
+from vitrail.weights.names import no_family
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 OURS = ("config.json", "card.json", "model.safetensors")  # and manifest.json, which holds the SHA-256 of each
@@ -94,7 +95,7 @@ def read_vitrail(folder: Path, config: Mapping[str, Any], families: Iterable[Fam
         raise ConfigError(f"{folder / 'config.json'} has fields we do not know: {some(sorted(odd))}.")
     by_name = {family.name: family for family in families}
     if config.get("family") not in by_name:
-        raise ConfigError(f"{folder / 'config.json'}: {unknown('family', str(config.get('family')), by_name)}")
+        raise ConfigError(f"{folder / 'config.json'}: {no_family(str(config.get('family')), by_name)}")
     family = by_name[config["family"]]
     card = read_card(folder, family, TOKENIZER in files)
     ours = build(family.config, config.get("config"), str(folder / "config.json"))

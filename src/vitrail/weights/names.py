@@ -23,6 +23,12 @@ def spelled_here(name: str) -> str:
     return re.sub(r"^vit-(.+)-dinov2$", r"dinov2-\1", name)
 
 
+def no_family(name: str, known: Iterable[str]) -> str:
+    """The sentence for a family that nobody has registered, which a folder or a checkpoint names."""
+    own = "One of your own is known once `vitrail.register_family` was called: run the file that calls it."
+    return f"{unknown('family', name, known)} {own}"
+
+
 def no_model(name: str, known: Iterable[str], kind: str = "model") -> str:
     """The sentence for a name that leads to no model, with what was probably meant.
 
