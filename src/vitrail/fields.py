@@ -75,7 +75,7 @@ def describe(kind: Any) -> str:
         return ("one of " if len(parts) > 1 else "") + ", ".join(map(repr, parts))
     if origin is tuple:
         if len(parts) == 2 and parts[1] is Ellipsis:
-            return f"several of: {describe(parts[0])}"
+            return f"a list of values, each {describe(parts[0])}"
         if parts == (int, int):
             return "two whole numbers, such as 64,96"
         return " and ".join(describe(part) for part in parts)

@@ -123,6 +123,18 @@ def refuse_elsewhere(config: type, changes: Iterable[str]) -> None:
         raise ConfigError(f"Arguments of other libraries, with what to type here: {said}.")
 
 
+def check_labels(config: Any, labels: Sequence[str]) -> None:
+    """Refuse another number of names than the model tells classes apart.
+
+    Raises:
+        ConfigError: says both.
+    """
+    classes = getattr(config, "classes", 0)
+    if isinstance(labels, str) or len(labels) != classes:
+        given = "One word" if isinstance(labels, str) else many(len(labels), "label")
+        raise ConfigError(f"{given} for a model that tells {classes} classes apart. Give labels=(...), one for each.")
+
+
 def labelled(card: Card, config: Any, labels: Sequence[str] | None) -> Card:
     """The card with names for the classes.
 
@@ -131,10 +143,8 @@ def labelled(card: Card, config: Any, labels: Sequence[str] | None) -> Card:
     """
     if labels is None:
         return card
+    check_labels(config, labels)
     classes = getattr(config, "classes", 0)
-    if isinstance(labels, str) or len(labels) != classes:
-        given = "One word" if isinstance(labels, str) else many(len(labels), "label")
-        raise ConfigError(f"{given} for a model that tells {classes} classes apart. Give labels=(...), one for each.")
     same = len(card.labels) == classes
     kept = {"class_ids": card.class_ids, "things": card.things} if same else {"class_ids": (), "things": ()}
     return replace(card, labels=tuple(labels), **kept)
@@ -535,8 +545,9 @@ def changed_channels(before: Any, after: Any) -> list[str]:
         return []
     if after.mean != before.for_channels(after.channels).mean:
         return []  # somebody has said which
+    which = f"Each of the {after.channels} channels" if after.channels > 1 else "The channel"
     return [
-        f"Each of the {many(after.channels, 'channel')} is read with the averages of those there were: mean "
+        f"{which} is read with the averages of those there were: mean "
         f"{after.mean[0]:.3f}, deviation {after.std[0]:.3f}."
     ]
 
@@ -613,7 +624,8 @@ def from_pretrained(
     Args:
         source: a folder (ours, transformers', timm's), a file of tensors, a name from `list_models` (its default
             checkpoint is fetched) or a hub id; looked up in this order.
-        format: for a file alone, whose names it has (`timm`, `torchvision`, `transformers`, `google`, `dinov2`).
+        format: for a file alone, whose names it has (`timm`, `torchvision`, `transformers`, `google`, `dinov2`;
+            `vitrail` for what `torch.save(model.state_dict(), FILE)` wrote).
         model: for a file alone, the published size it is or comes nearest to.
         missing: names of ours, with `*`, that the source may lack, and start fresh, or hold in vain, and are left out.
         announce: is told what was chosen, guessed and changed, a sentence at a time.
@@ -676,8 +688,9 @@ def save_pretrained(model: nn.Module, folder: str | Path, format: str = "vitrail
         announce: is told where it went.
 
     Raises:
-        ConfigError: that library has no such model; the folder holds a model in another format; or parts of the model
-            were replaced by others, so that its weights no longer fit its configuration.
+        ConfigError: that library has no such model; the folder holds a model in another format; parts of the model
+            were replaced by others, so that its weights no longer fit its configuration; or its card names another
+            number of classes than it tells apart.
         CheckpointError: a weight is NaN or infinite, so that nobody could read the folder.
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that it compiles
@@ -687,6 +700,8 @@ def save_pretrained(model: nn.Module, folder: str | Path, format: str = "vitrail
     tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     check_finite(tensors, f"Nothing is written to {folder}")
     check_fits(model, family, tensors, folder)
+    if card.labels and hasattr(config, "classes"):
+        check_labels(config, card.labels)
     if (folder / "config.json").exists():
         there = folders.library_of(read_json(folder / "config.json"), folder)
         if there != format:

@@ -153,12 +153,16 @@ class Predictor:
             )
         self.model = (model if device is None else model.to(usable_device(device))).eval()
         self.quick, self.speed = (packed(self.model), fast_float32) if fast else (self.model, nullcontext)
-        self.card = card
+        self.card, self.fast = card, fast
         if fast and isinstance(card.preprocessing, Preprocessing):
             keep_freed_memory()
 
     def __repr__(self) -> str:
         return described(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which lays the weights out for itself."""
+        return type(self), (self.model, None, self.fast)
 
     @property
     def task(self) -> Task:

@@ -118,7 +118,7 @@ def texts_of(given: str | Path | Sequence[str], pairs: bool = False) -> list[str
         DataError: a file that is not there, is not text, or has no lines.
         ConfigError: something that is neither.
     """
-    if not isinstance(given, str | Path | Iterable):
+    if isinstance(given, bytes) or not isinstance(given, str | Path | Iterable):
         raise ConfigError(f"{type(given).__name__} is no text. Give a text, a {LINES} file, or a list of these.")
     if not isinstance(given, str | Path):
         return [text for one in given for text in texts_of(one, pairs)]
@@ -165,10 +165,14 @@ class TextPredictor:
             )
         self.model = (model if device is None else model.to(usable_device(device))).eval()
         self.quick, self.speed = (packed(self.model), fast_float32) if fast else (self.model, nullcontext)
-        self.card = card
+        self.card, self.fast = card, fast
 
     def __repr__(self) -> str:
         return described(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which lays the weights out for itself."""
+        return type(self), (self.model, None, self.fast)
 
     @property
     def task(self) -> Task:

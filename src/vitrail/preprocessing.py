@@ -177,6 +177,11 @@ class PicturePreprocessing(ABC):
             if pixels.shape[0] == self.channels and self.channels not in MODES:
                 return [to_image(channel[None]) for channel in pixels]
             picture = to_image(pixels)
+        if not isinstance(picture, Image.Image | Picture):
+            raise ConfigError(
+                f"{type(picture).__name__} is no picture. Give a Pillow image, uint8 pixels, or a file's: "
+                f"vitrail.read_image(path)."
+            )
         image = picture if isinstance(picture, Image.Image) else picture.read()
         return [to_channels(image, self.channels)]
 

@@ -35,7 +35,7 @@ def test_values_that_fit_pass(changes):
         ({"rate": "fast"}, "rate='fast' is not a number"),
         ({"gate": 1}, "gate=1 is not True or False"),
         ({"place": "middle"}, "place='middle' is not one of 'before', 'after'"),
-        ({"widths": (1, "2")}, "widths=.* is not several of: a whole number"),
+        ({"widths": (1, "2")}, "widths=.* is not a list of values, each a whole number"),
         ({"scale": "none"}, "scale='none' is not a number or None"),
     ],
     ids=str,

@@ -73,7 +73,10 @@ def test_what_changes_the_answers_within_is_said(registered, tmp_path):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"backbone": {"family": "wide", "dims": [1.5]}}, r"backbone.dims=\(1.5,\) is not several of: a whole number"),
+        (
+            {"backbone": {"family": "wide", "dims": [1.5]}},
+            r"backbone.dims=\(1.5,\) is not a list of values, each a whole number",
+        ),
         ({"backbone": {"family": "wide", "dim": 3}}, "backbone: There is no field called 'dim'. Did you mean dims"),
         ({"backbone": {"family": "deap"}}, "backbone: There is no family called 'deap'. Did you mean deep"),
         (
@@ -122,7 +125,7 @@ def test_a_configuration_in_a_recipe_is_written_with_its_family(registered):
     ("assignment", "sentence"),
     [
         ("model.backbone.dim=3", "--set model.backbone.dim: There is no field called 'dim'. Did you mean dims"),
-        ("model.backbone.dims=a", "--set model.backbone.dims=a is not several of: a whole number"),
+        ("model.backbone.dims=a", "--set model.backbone.dims=a is not a list of values, each a whole number"),
         ("model.backbone=3", "backbone has fields of its own. Type --set model.backbone.dims=VALUE"),
         ("model.image.side=3", "--set model.image.side: image has no fields of its own. Type model.image=VALUE"),
         ("model.backbone.family=wade", "model.backbone: There is no family called 'wade'"),

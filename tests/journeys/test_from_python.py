@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from vitrail.core.attention import Attention
 from vitrail.core.kernels import plain
 from vitrail.data.dataset import Splits
 from vitrail.data.datasets.memory import PicturesInMemory
-from vitrail.errors import ConfigError, DataError, ExplanationError
+from vitrail.errors import CheckpointError, ConfigError, DataError, ExplanationError
 from vitrail.recipes.vit import classify
 from vitrail.train.fit import fit
 from vitrail.weights.names import no_model
@@ -209,3 +210,94 @@ def test_pictures_in_memory_that_do_not_fit_their_labels():
         PicturesInMemory(pictures(2), [0, 2], ("cat", "dog"))
     with pytest.raises(DataError, match="this one has 5"):
         PicturesInMemory(pictures(1, channels=5), [0], ("cat",))[0]
+
+
+@pytest.mark.parametrize("name", ["vit-tiny-16", "resnet-18", "bert-tiny", "gpt-mini"])
+def test_a_state_dict_that_somebody_saved_is_read_by_our_own_names(tmp_path, name):
+    torch.manual_seed(0)
+    model, file = vitrail.create_model(name), tmp_path / "mine.pt"
+    torch.save(model.state_dict(), file)
+    with pytest.raises(CheckpointError, match=f"It looks like vitrail's {name}; if so, .* format='vitrail'"):
+        vitrail.from_pretrained(file)
+    again = vitrail.from_pretrained(file, format="vitrail", model=name, announce=list)
+    assert again.config == model.config
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor), key
+
+
+def test_what_the_shapes_of_a_state_dict_tell_need_not_be_said(tmp_path):
+    model, file = small(), tmp_path / "mine.pt"
+    torch.save(model.state_dict(), file)
+    said = []
+    again = vitrail.from_pretrained(file, format="vitrail", model="vit-tiny-16", heads=2, announce=said.append)
+    assert again.config == model.config
+    assert "classes=3" in " ".join(said)
+
+
+def test_a_state_dict_of_another_model_is_not_taken_for_ours(tmp_path):
+    file = tmp_path / "other.pt"
+    torch.save(nn.Sequential(nn.Linear(3, 4)).state_dict(), file)
+    with pytest.raises(CheckpointError):
+        vitrail.from_pretrained(file, format="vitrail", model="vit-tiny-16", announce=list)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_predictor_goes_to_another_process(fast):
+    predict = vitrail.predictor(small())
+    predict.fast = fast
+    again = ForkingPickler.loads(ForkingPickler.dumps(predict))
+    assert again.fast is fast
+    assert torch.allclose(again(PICTURE)[0].scores, predict(PICTURE)[0].scores)
+
+
+def test_names_of_another_number_of_classes_are_not_written(tmp_path):
+    model = small()
+    model.card = replace(model.card, labels=("cat", "dog"))
+    with pytest.raises(ConfigError, match="2 labels for a model that tells 3 classes apart"):
+        vitrail.save_pretrained(model, tmp_path / "folder", announce=list)
+    assert not (tmp_path / "folder").exists()
+
+
+MISTAKES = """
+from PIL import Image
+import numpy as np
+import vitrail
+from vitrail.data.transforms import Augment, eval_transform, train_transform
+model = vitrail.create_model("vit-tiny-16", image=32, dim=16, heads=2, depth=2, mlp_dim=32)
+net = vitrail.create_model("resnet-18")
+picture, reads = Image.new("RGB", (32, 32)), model.card.preprocessing
+images = reads(picture).pixels[None]
+for mistake in (
+    lambda: model(picture),
+    lambda: net(np.zeros((1, 3, 32, 32), np.float32)),
+    lambda: model.features(images, at=1),
+    lambda: net.features(images, at=1),
+    lambda: reads("a.jpg"),
+    lambda: train_transform(reads, Augment())(picture, (0, 0, 0)),
+    lambda: eval_transform(reads)(picture),
+):
+    try:
+        mistake()
+    except vitrail.errors.VitrailError as error:
+        print(error)
+"""
+
+
+def test_what_is_no_tensor_no_picture_and_no_sequence_is_said():  # where nothing else looks at types
+    done = subprocess.run([sys.executable, "-c", MISTAKES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = ["Image is no tensor", "ndarray is no tensor", "1 is one block", "1 is one stage", "str is no picture"]
+    told += ["Image is no sample"] * 2
+    lines = done.stdout.splitlines()
+    assert [line[: len(begins)] for line, begins in zip(lines, told, strict=True)] == told
+
+
+@pytest.mark.parametrize("name", ["vit-tiny-16", "vit-tiny-conv", "resnet-18"])
+def test_torch_exports_a_model_for_any_number_of_pictures(tmp_path, name):
+    model = vitrail.create_model(name, classes=3, **({} if name == "resnet-18" else {"image": 32})).eval()
+    two, five = torch.rand(2, 3, 32, 32), torch.rand(5, 3, 32, 32)
+    program = torch.export.export(model, (two,), dynamic_shapes={"images": {0: torch.export.Dim.DYNAMIC}})
+    torch.export.save(program, tmp_path / "model.pt2")
+    again = torch.export.load(tmp_path / "model.pt2").module()
+    with torch.inference_mode():
+        assert torch.allclose(again(five), model(five), atol=1e-5)

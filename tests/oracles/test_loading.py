@@ -374,7 +374,7 @@ def test_a_part_of_the_preprocessing_can_be_said(folder):
     ("preprocessing", "sentence"),
     [
         ({"means": (0.5, 0.5, 0.5)}, "no field called 'means'. Did you mean mean"),
-        ({"mean": 0.5}, "mean=0.5 is not several of: a number"),
+        ({"mean": 0.5}, "mean=0.5 is not a list of values, each a number"),
         (
             {"mean": (0.5,), "std": (0.5,)},
             r"makes 1 channels of \(16, 16\) pixels, and the model reads 3 of \(16, 16\)",

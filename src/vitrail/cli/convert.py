@@ -34,7 +34,7 @@ def convert(
     Args:
         source: a folder, a run, a hub id or a bare file of weights; or a data set of marked objects.
         out: the folder to write, new or empty.
-        from_: who wrote a bare file: torchvision, timm, transformers or google; found out for folders.
+        from_: who wrote a bare file: torchvision, timm, transformers, google or vitrail; found out for folders.
         to: for whom to write: vitrail (without it), transformers or timm; or coco, voc or yolo for a data set.
         model: the name of the model in a bare file, from `vitrail models`.
         set: what the file cannot tell or should be changed, such as patch=2 or preprocessing.resize=248; may be

@@ -263,6 +263,8 @@ def after_stages(
     Raises:
         ConfigError: no stage, or one that there is not.
     """
+    if isinstance(at, int):
+        raise ConfigError(f"{at} is one stage; expected a sequence of them, such as ({at},).")
     outside = [stage for stage in at if not 0 <= stage < len(stages)]
     if outside or not at:
         asked = f"There is no stage {outside[0]}" if outside else "No stage was named"

@@ -34,8 +34,15 @@ def check_images(images: Tensor, weight: Tensor) -> None:
     """Refuse what is no batch of prepared pictures in the precision of the weights.
 
     Raises:
-        ConfigError: another number of axes, whole numbers, or another kind of number than the weights; says what to do.
+        ConfigError: no tensor, another number of axes, whole numbers, or another kind of number than the weights; says
+            what to do.
     """
+    if not isinstance(images, Tensor):
+        raise ConfigError(
+            f"{type(images).__name__} is no tensor; expected prepared pixels (batch, channels, height, width): "
+            f"model.card.preprocessing(picture).pixels[None] makes them of a picture, and vitrail.predictor(model) "
+            f"takes pictures as they are."
+        )
     if images.ndim != 4:
         hint = " Add a batch axis: images[None]." if images.ndim == 3 else ""
         raise ConfigError(

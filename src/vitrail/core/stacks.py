@@ -68,6 +68,8 @@ class Stack(Blocks):
         Raises:
             ConfigError: none, or one that there is not.
         """
+        if isinstance(depths, int):
+            raise ConfigError(f"{depths} is one block; expected a sequence of them, such as ({depths},).")
         if not depths:
             raise ConfigError(f"No block was named. This model has blocks 0 to {len(self) - 1}.")
         outside = [depth for depth in depths if not -len(self) <= depth < len(self)]

@@ -184,6 +184,19 @@ def erase(pixels: Float[Tensor, "channels rows columns"], random: np.random.Gene
             return
 
 
+def check_sample(sample: Sample) -> None:
+    """Refuse a picture that stands alone.
+
+    Raises:
+        ConfigError: says how a sample is made of one.
+    """
+    if not isinstance(sample, Sample):
+        raise ConfigError(
+            f"{type(sample).__name__} is no sample. Give Sample(ImageFile(path)), or of a Pillow image or pixels "
+            f"Sample(PictureArray(picture)); both pictures are in vitrail.data.images."
+        )
+
+
 @dataclass(frozen=True)
 class TrainTransform:
     """What `train_transform` makes."""
@@ -193,6 +206,7 @@ class TrainTransform:
     policy: RandAugment | None
 
     def __call__(self, sample: Sample, seed: tuple[int, ...]) -> Float[Tensor, "channels rows columns"]:
+        check_sample(sample)
         random = chance(Draw.AUGMENT, *seed)
         rows, columns = self.preprocessing.size
         view = draw_view(sample.picture.size, (rows, columns), self.augment, random)
@@ -232,6 +246,7 @@ class EvalTransform:
     preprocessing: Preprocessing
 
     def __call__(self, sample: Sample, seed: tuple[int, ...] = ()) -> Float[Tensor, "channels rows columns"]:
+        check_sample(sample)
         return self.preprocessing(sample.picture).pixels
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vitrail.preprocessing import Fitted, Preprocessing
 from vitrail.tokenizing import TextPreprocessing
-from vitrail.weights.keymap import KeyMap
+from vitrail.weights.keymap import KeyMap, Rename
 
 Shapes = Mapping[str, tuple[int, ...]]
 Misfits = Callable[[Any], list[str]]
@@ -56,6 +56,9 @@ class Format:
     infer: Callable[[Shapes], dict[str, Any]] = nothing
     model_type: str = ""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+
+OWN = Format(library="vitrail", keymap=KeyMap([Rename("{rest}", "{rest}")]))  # a `state_dict` that somebody saved
 
 
 def reads_pictures(config: Any) -> dict[str, Any]:
@@ -117,6 +120,7 @@ class Family:
         build: a model with fresh weights, from a configuration.
         variants: published sizes by name.
         formats: how other libraries write it down.
+        own: how its tensors stand in a file alone that holds them as they are.
         reads: the kind of preprocessing that makes its inputs: `Preprocessing` for pictures, `TextPreprocessing`.
         card: what the card of a fresh model of a configuration says, beside its name.
         example: what a model is called with for one answer, of shape alone, given how its inputs are prepared.
@@ -143,6 +147,7 @@ class Family:
     build: Callable[[Any], nn.Module]
     variants: Mapping[str, Any]
     formats: tuple[Format, ...] = ()
+    own: Format = OWN
     reads: type = Preprocessing
     card: Callable[[Any], dict[str, Any]] = reads_pictures
     example: Callable[[Any], tuple[Tensor, ...]] = one_picture

@@ -11,18 +11,28 @@ from vitrail.weights.card import Card
 from vitrail.weights.configs import checked, disagreements, merged
 from vitrail.weights.files import read_tensors, unprefixed
 from vitrail.weights.formats import Family, Format, Loaded, assumed, shapes_of, tell, translate, values_of, variant_name
+from vitrail.weights.keymap import pattern
 from vitrail.weights.names import no_model
+
+
+def own_names_lost(family: Family, names: Iterable[str]) -> list[str]:
+    """The names that are none of ours in this family, as far as other libraries have something like them."""
+    ours = {name for format in family.formats for rule in format.keymap.rules for name in rule.ours}
+    return [name for name in names if not any(pattern(one).fullmatch(name) for one in ours)]
 
 
 def guess_format(families: Iterable[Family], names: Iterable[str], library: str | None) -> tuple[Family, Format] | None:
     """Whose names a file probably has: the format that knows most of them, if it knows at least half."""
     names = list(names)[:500]
+    families = list(families)
     lost = [
         (len(format.keymap.unclaimed(names)), family, format)
         for family in families
         for format in family.formats
         if library in (None, format.library)
     ]
+    if library in (None, "vitrail"):
+        lost += [(len(own_names_lost(family, names)), family, family.own) for family in families]
     fewest, family, format = min(lost, key=lambda entry: entry[0], default=(len(names) + 1, None, None))
     return (family, format) if fewest <= len(names) / 2 else None
 
@@ -79,7 +89,7 @@ def identify(
     sizes = {name: family for family in families for name in family.variants}
     if model not in sizes:
         raise ConfigError(no_model(model, sizes))
-    libraries = {one.library for one in sizes[model].formats}
+    libraries = {one.library for one in (*sizes[model].formats, sizes[model].own)}
     if library not in libraries:
         raise ConfigError(unknown("format", library, libraries))
     return sizes[model]
@@ -129,7 +139,7 @@ def read_file(
     published = family.variants[model]
     right = checked(family.config, named, published)
     named = {name: value if isinstance(value, Mapping) else right[name] for name, value in named.items()}
-    formats = [one for one in family.formats if one.library == library]
+    formats = [one for one in (*family.formats, family.own) if one.library == library]
     format = min(formats, key=lambda one: (*one.keymap.unread(foreign), len(one.misfits(published))))
     tensors, notes = translate(format, foreign, str(path))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from vitrail.errors import CheckpointError
 from vitrail.weights.files import shard_names
 
-ID = re.compile(r"(?:hf-hub:)?(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+ID = re.compile(r"(?:hf[-_]hub:)?(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 BESIDE = ("preprocessor_config.json", "card.json", "manifest.json")
 TEXT = (
